@@ -1,0 +1,255 @@
+/**
+ * The sidecar's configuration: one schema for both roles, read from one JSON file.
+ *
+ * Every wrong value is reported at once, each with its path. A secret is never written in the file: it is a
+ * reference to an environment variable or to a file, resolved when the configuration is loaded.
+ */
+import { readFileSync } from 'node:fs'
+import { z } from 'zod'
+
+const port = z.int().min(1).max(65535)
+const milliseconds = z.int().min(1).max(86_400_000)
+const name = (max: number) => z.string().min(1).max(max)
+
+/** Kafka's own rule for topic names: letters, digits, `.`, `_`, `-`, at most 249; 5 are kept free for `.dead`. */
+const topicName = z
+  .string()
+  .regex(/^[a-zA-Z0-9._-]{1,244}$/, 'must be 1 to 244 of the characters a-z, A-Z, 0-9, ".", "_" and "-"')
+
+/** A secret by reference. `{"env": "NAME"}` reads a variable, `{"file": "/path"}` a file (a trailing newline is cut). */
+const secretReference = z.union([z.strictObject({ env: name(256) }), z.strictObject({ file: name(4096) })])
+
+/** The gRPC status codes that a RetryPolicy may name. */
+export const RETRYABLE_CODES = [
+  'CANCELLED',
+  'UNKNOWN',
+  'DEADLINE_EXCEEDED',
+  'RESOURCE_EXHAUSTED',
+  'FAILED_PRECONDITION',
+  'ABORTED',
+  'INTERNAL',
+  'UNAVAILABLE',
+  'DATA_LOSS',
+] as const
+
+const admin = z.strictObject({
+  /** Where /metrics, /healthz, /readyz and (worker) /quiesce are served. */
+  host: name(255).default('0.0.0.0'),
+  port,
+})
+
+const common = {
+  /** Unique among the replicas of the service: names the reply channel and the work in progress. */
+  instance: z.string().regex(/^[a-zA-Z0-9._-]{1,128}$/, 'must be 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-"'),
+  service: z.strictObject({
+    /** Fully-qualified gRPC service, `package.Service`. */
+    name: z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_]*(\.[a-zA-Z_][a-zA-Z0-9_]*)*$/, 'must be a fully-qualified gRPC service name'),
+    topic: topicName,
+    /** Largest request and largest result, in bytes of the gRPC message. */
+    maxMessageBytes: z.int().min(1024).max(67_108_864).default(4_194_304),
+    /** How long an outcome is kept after it was stored. */
+    resultRetentionSeconds: z.int().min(60).max(604_800).default(600),
+  }),
+  kafka: z.strictObject({ brokers: z.array(name(255)).min(1).max(32) }),
+  redis: z.strictObject({
+    /** `redis://host:port/db`; as a reference where it holds a password. */
+    url: z.union([z.string().regex(/^rediss?:\/\/[^@]+$/, 'must be redis://host:port without a password (use a reference)'), secretReference]),
+  }),
+  admin,
+  log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
+}
+
+const method = z.strictObject({
+  /** The method's short name, `Calculate`. */
+  name: z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_]{0,127}$/, 'must be a gRPC method name'),
+  /** The longest a caller waits; a shorter client deadline wins. */
+  timeoutMilliseconds: milliseconds.default(3000),
+  /** Names of request metadata that travel to the handler. `authorization` and `cookie` never do. */
+  metadata: z
+    .array(
+      z
+        .string()
+        .regex(/^[a-z0-9._-]{1,128}$/, 'must be a lower-case metadata name')
+        .refine((key) => !FORBIDDEN_METADATA.has(key) && !key.startsWith('grpc-'), 'must not be authorization, cookie, te, content-type, user-agent or grpc-*'),
+    )
+    .max(32)
+    .default([]),
+})
+
+/** What never goes on Kafka or into Redis, whatever a resource names. */
+export const FORBIDDEN_METADATA: ReadonlySet<string> = new Set([
+  'authorization',
+  'cookie',
+  'set-cookie',
+  'proxy-authorization',
+  'te',
+  'content-type',
+  'user-agent',
+  'host',
+  'connection',
+])
+
+const proxy = z.strictObject({
+  ...common,
+  role: z.literal('proxy'),
+  proxy: z.strictObject({
+    host: name(255).default('0.0.0.0'),
+    port,
+    methods: z
+      .array(method)
+      .min(1)
+      .max(256)
+      .refine((all) => new Set(all.map((one) => one.name)).size === all.length, 'names a method twice'),
+    /** Token bucket of this replica. Absent: no limit. */
+    rateLimit: z
+      .strictObject({
+        requestsPerSecond: z.int().min(1).max(1_000_000),
+        burst: z.int().min(1).max(1_000_000),
+        /** Calls that may wait for a token instead of being refused. */
+        maxWaiting: z.int().min(0).max(100_000).default(0),
+      })
+      .optional(),
+    /** Calls between admission and answer, and the bytes of their requests. */
+    maxInFlight: z.int().min(1).max(1_000_000).default(4096),
+    maxInFlightBytes: z.int().min(1_048_576).max(8_589_934_592).default(268_435_456),
+    /** A FileDescriptorSet; given, server reflection is served. */
+    descriptorSetFile: name(4096).optional(),
+    /** On SIGTERM: how long calls in flight may take to finish. */
+    drainMilliseconds: milliseconds.default(25_000),
+  }),
+})
+
+const worker = z.strictObject({
+  ...common,
+  role: z.literal('worker'),
+  worker: z.strictObject({
+    groupId: name(255),
+    /** A Responder writes outcomes; an Observer runs the same records and never does. */
+    role: z.enum(['Responder', 'Observer']).default('Responder'),
+    /** Where a group without offsets starts. A Responder is always `Earliest`. */
+    startFrom: z.enum(['Earliest', 'Latest']).default('Earliest'),
+    handler: z.strictObject({ host: name(255).default('127.0.0.1'), port }),
+    /** Calls that the handler runs at the same time. */
+    concurrency: z.int().min(1).max(10_000).default(64),
+    /** The longest one attempt may take; the call's own deadline may be nearer. */
+    timeoutMilliseconds: milliseconds.default(30_000),
+    methods: z.array(method).min(1).max(256),
+    retry: z
+      .strictObject({
+        maxAttempts: z.int().min(1).max(20).default(1),
+        backoff: z
+          .strictObject({
+            initialMilliseconds: milliseconds.default(100),
+            factorPercent: z.int().min(100).max(1000).default(200),
+            maxMilliseconds: milliseconds.default(10_000),
+            jitterPercent: z.int().min(0).max(100).default(20),
+          })
+          .prefault({}),
+        retryableCodes: z.array(z.enum(RETRYABLE_CODES)).max(16).default(['UNAVAILABLE']),
+      })
+      .prefault({}),
+    /** From SIGTERM or /quiesce to the end: running handlers get this long, less 5 s. */
+    graceSeconds: z.int().min(10).max(3600).default(45),
+    /**
+     * A file that stands while the worker runs and is removed at a clean end. Found at start, it means an unclean
+     * end: the worker waits one session (6 s) before it joins, so that its join does not stop the whole group.
+     */
+    uncleanEndMarker: name(4096).optional(),
+  }),
+})
+
+const schema = z.discriminatedUnion('role', [proxy, worker]).superRefine((config, context) => {
+  if (config.role === 'worker' && config.worker.role === 'Responder' && config.worker.startFrom === 'Latest') {
+    context.addIssue({ code: 'custom', path: ['worker', 'startFrom'], message: 'Latest is for Observers: a Responder skips no acknowledged call' })
+  }
+})
+
+type Resolved<T> = Omit<T, 'redis'> & { readonly redis: { readonly url: string } }
+export type ProxyConfig = Resolved<z.output<typeof proxy>>
+export type WorkerConfig = Resolved<z.output<typeof worker>>
+export type SidecarConfig = ProxyConfig | WorkerConfig
+/** What is written to the file, before defaults and with secrets by reference. */
+export type SidecarConfigInput = z.input<typeof schema>
+export type MethodConfig = z.output<typeof method>
+export type RetryConfig = WorkerConfig['worker']['retry']
+
+/** Thrown for an unusable configuration. `problems` has one line for each wrong value, each beginning with its path. */
+export class ConfigError extends Error {
+  readonly code = 'CONFIG_INVALID'
+  readonly problems: readonly string[]
+  constructor(problems: readonly string[], options?: ErrorOptions) {
+    super(`the configuration has ${problems.length} error(s):\n${problems.map((line) => `  ${line}`).join('\n')}`, options)
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+const formatPath = (path: readonly PropertyKey[]): string =>
+  path.length === 0
+    ? '(root)'
+    : path.map((part, index) => (typeof part === 'number' ? `[${part}]` : `${index === 0 ? '' : '.'}${String(part)}`)).join('')
+
+const flatten = (issues: readonly z.core.$ZodIssue[], base: readonly PropertyKey[] = []): string[] =>
+  issues.flatMap((issue) => {
+    const path = [...base, ...issue.path]
+    if (issue.code === 'unrecognized_keys') {
+      return issue.keys.map((key) => `${formatPath([...path, key])}: is not a setting`)
+    }
+    if (issue.code === 'invalid_union' && issue.errors.length > 0) {
+      // The alternative that got furthest is the one that was meant.
+      const best = [...issue.errors].sort((a, b) => a.length - b.length)[0] ?? []
+      return flatten(best, path)
+    }
+    return [`${formatPath(path)}: ${issue.message}`]
+  })
+
+/**
+ * Checks a parsed configuration and resolves its secret references.
+ * @throws ConfigError naming every wrong value.
+ */
+export function parseConfig(value: unknown, environment: Readonly<Record<string, string | undefined>>): SidecarConfig {
+  const result = schema.safeParse(value)
+  if (!result.success) throw new ConfigError(flatten(result.error.issues))
+  const config = result.data
+  const reference = config.redis.url
+  if (typeof reference === 'string') return { ...config, redis: { url: reference } } as SidecarConfig
+  return { ...config, redis: { url: resolveSecret('redis.url', reference, environment) } } as SidecarConfig
+}
+
+function resolveSecret(
+  path: string,
+  reference: z.output<typeof secretReference>,
+  environment: Readonly<Record<string, string | undefined>>,
+): string {
+  if ('env' in reference) {
+    const value = environment[reference.env]
+    if (value === undefined || value === '') throw new ConfigError([`${path}.env: the variable ${reference.env} is not set`])
+    return value
+  }
+  try {
+    return readFileSync(reference.file, 'utf8').replace(/\r?\n$/, '')
+  } catch (cause) {
+    throw new ConfigError([`${path}.file: ${reference.file} cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown'})`], { cause })
+  }
+}
+
+/**
+ * Reads the configuration file.
+ * @throws ConfigError when it cannot be read, is not JSON, or holds a wrong value.
+ */
+export function loadConfig(file: string, environment: Readonly<Record<string, string | undefined>>): SidecarConfig {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (cause) {
+    throw new ConfigError([`(file): ${file} cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown'})`], { cause })
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (cause) {
+    // The parser's own message quotes the text, which may be somebody's secret put in the wrong place.
+    throw new ConfigError([`(file): ${file} is not JSON`], { cause })
+  }
+  return parseConfig(value, environment)
+}

@@ -1,0 +1,220 @@
+/**
+ * The Kafka record of a call, written and read here and nowhere else.
+ *
+ * key     the partition key, or the call id (16 bytes)
+ * value   the bytes of the gRPC request message
+ * headers `grpc-kafka`: one packed binary header (below)
+ *         `traceparent`, `tracestate`: as the client sent them (W3C Trace Context)
+ *         `m:<name>`: a metadata value that the resource passes on; several values are several headers
+ *
+ * The packed header, integers big-endian, times in milliseconds since 1970 on the shared clock:
+ *
+ *   version-stable prefix       0  u8   version
+ *                               1  16 B call id
+ *                              17  u48  absolute deadline
+ *                              23  u8   length of the reply channel's name, then its bytes (0: nobody waits)
+ *   version 1                      u8   flags (1: produced again, a copy may stand before it)
+ *                                  u8   attempt, from 1
+ *                                  u48  when it was enqueued
+ *                                  u48  first failure (0: none)
+ *                                  u16  length of the method, then `package.Service/Method`
+ *                                  u16  length of the caller's identity, then its bytes (0: anonymous)
+ */
+import type { CallId } from '../call-id.ts'
+import type { MetadataPairs } from '../metadata.ts'
+
+export const HEADER = 'grpc-kafka'
+export const VERSION = 1
+const METADATA_PREFIX = 'm:'
+const TRACE_HEADERS = ['traceparent', 'tracestate'] as const
+
+/** More headers than any caller of ours writes: 32 metadata names with several values each, and three of our own. */
+const MAX_HEADERS = 512
+/** Room for headers that the topic's `max.message.bytes` allows above the message (64 KiB). */
+export const MAX_HEADER_BYTES = 65_536
+
+const FLAG_PRODUCED_AGAIN = 1
+const PREFIX_BYTES = 24
+const BODY_BYTES = 18
+
+/** What every version of the header begins with. */
+export interface RecordPrefix {
+  readonly id: CallId
+  /** Milliseconds since 1970 on the shared clock. */
+  readonly deadline: number
+  /** Instance of the proxy replica that waits; empty: nobody. */
+  readonly replyTo: string
+}
+
+export interface CallRecord extends RecordPrefix {
+  /** `package.Service/Method` */
+  readonly method: string
+  readonly attempt: number
+  readonly producedAgain: boolean
+  readonly enqueuedAt: number
+  /** 0: none yet. */
+  readonly firstFailureAt: number
+  /** Empty: anonymous. */
+  readonly caller: string
+  readonly metadata: MetadataPairs
+  readonly traceparent?: string
+  readonly tracestate?: string
+  readonly message: Buffer
+}
+
+/** A record as Kafka's client hands it over. */
+export interface RawRecord {
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: Readonly<Record<string, Buffer | string | readonly (Buffer | string)[] | undefined>>
+}
+
+/** What is produced. */
+export interface OutgoingRecord {
+  readonly key: Buffer
+  readonly value: Buffer
+  readonly headers: Record<string, Buffer | string | (Buffer | string)[]>
+}
+
+export type Decoded =
+  | { readonly kind: 'Call'; readonly record: CallRecord }
+  /** Written by a newer version; only the prefix is known. */
+  | { readonly kind: 'Newer'; readonly version: number; readonly prefix: RecordPrefix }
+  | { readonly kind: 'Unreadable'; readonly reason: string; readonly prefix?: RecordPrefix }
+
+/** Bytes that the record takes beside its message, an upper estimate for batching. */
+export function headerBytes(record: OutgoingRecord): number {
+  let bytes = 64
+  for (const name in record.headers) {
+    const value = record.headers[name]
+    for (const one of Array.isArray(value) ? value : [value ?? '']) bytes += name.length + one.length + 8
+  }
+  return bytes
+}
+
+export function encodeRecord(record: CallRecord): OutgoingRecord {
+  const header = Buffer.allocUnsafe(
+    PREFIX_BYTES + record.replyTo.length + BODY_BYTES + record.method.length + Buffer.byteLength(record.caller),
+  )
+  header[0] = VERSION
+  record.id.copy(header, 1)
+  header.writeUIntBE(record.deadline, 17, 6)
+  header[23] = record.replyTo.length
+  let at = PREFIX_BYTES + header.write(record.replyTo, PREFIX_BYTES, 'latin1')
+  header[at] = record.producedAgain ? FLAG_PRODUCED_AGAIN : 0
+  header[at + 1] = record.attempt
+  header.writeUIntBE(record.enqueuedAt, at + 2, 6)
+  header.writeUIntBE(record.firstFailureAt, at + 8, 6)
+  header.writeUInt16BE(record.method.length, at + 14)
+  at += 16
+  at += header.write(record.method, at, 'latin1')
+  const caller = header.write(record.caller, at + 2)
+  header.writeUInt16BE(caller, at)
+
+  const headers: OutgoingRecord['headers'] = { [HEADER]: header }
+  for (const name of TRACE_HEADERS) {
+    const value = record[name]
+    if (value !== undefined) headers[name] = value
+  }
+  for (const [name, value] of record.metadata) {
+    const key = METADATA_PREFIX + name
+    const before = headers[key]
+    headers[key] = before === undefined ? value : [...(Array.isArray(before) ? before : [before]), value]
+  }
+  return { key: record.id, value: record.message, headers }
+}
+
+/** The same record as a copy that may stand beside an earlier one: its reader asks before it runs it. */
+export function markProducedAgain(record: OutgoingRecord): OutgoingRecord {
+  const header = Buffer.from(record.headers[HEADER] as Buffer)
+  const flags = PREFIX_BYTES + (header[23] ?? 0)
+  header[flags] = (header[flags] ?? 0) | FLAG_PRODUCED_AGAIN
+  return { ...record, headers: { ...record.headers, [HEADER]: header } }
+}
+
+const unreadable = (reason: string, prefix?: RecordPrefix): Decoded =>
+  prefix === undefined ? { kind: 'Unreadable', reason } : { kind: 'Unreadable', reason, prefix }
+
+/** Reads any record whatever. Never throws: what is wrong with it is part of the answer. */
+export function decodeRecord(raw: RawRecord): Decoded {
+  const names = Object.keys(raw.headers)
+  const packed = raw.headers[HEADER]
+  if (packed === undefined) return unreadable(`no ${HEADER} header`)
+  if (Array.isArray(packed)) return unreadable(`several ${HEADER} headers`)
+  const header = packed as Buffer
+  if (header.length < PREFIX_BYTES) return unreadable('header ends inside its prefix')
+  const version = header[0] ?? 0
+  const replyLength = header[23] ?? 0
+  if (header.length < PREFIX_BYTES + replyLength) return unreadable('header ends inside its prefix')
+  const replyTo = header.toString('latin1', PREFIX_BYTES, PREFIX_BYTES + replyLength)
+  if (replyTo !== '' && !REPLY_CHANNEL.test(replyTo)) return unreadable('reply channel has characters that no instance name has')
+  const prefix: RecordPrefix = { id: Buffer.from(header.subarray(1, 17)), deadline: header.readUIntBE(17, 6), replyTo }
+  if (version === 0) return unreadable('header has version 0', prefix)
+  if (version > VERSION) return { kind: 'Newer', version, prefix }
+
+  let at = PREFIX_BYTES + replyLength
+  if (header.length < at + 16) return unreadable('header ends before its method', prefix)
+  const flags = header[at] ?? 0
+  const attempt = header[at + 1] ?? 0
+  if (attempt === 0) return unreadable('attempt is 0', prefix)
+  const enqueuedAt = header.readUIntBE(at + 2, 6)
+  const firstFailureAt = header.readUIntBE(at + 8, 6)
+  const methodLength = header.readUInt16BE(at + 14)
+  at += 16
+  if (header.length < at + methodLength + 2) return unreadable('header ends inside its method', prefix)
+  const method = header.toString('latin1', at, at + methodLength)
+  at += methodLength
+  const callerLength = header.readUInt16BE(at)
+  at += 2
+  if (header.length !== at + callerLength) return unreadable('header has another length than its parts', prefix)
+  const caller = header.toString('utf8', at, at + callerLength)
+
+  if (raw.value === null) return unreadable('no value', prefix)
+  const metadata: [string, Buffer][] = []
+  const trace: { traceparent?: string; tracestate?: string } = {}
+  let count = 0
+  for (const name of names) {
+    const value = raw.headers[name]
+    if (value === undefined || name === HEADER) continue
+    const values = (Array.isArray(value) ? value : [value]) as readonly (Buffer | string)[]
+    count += values.length
+    if (count > MAX_HEADERS) return unreadable(`more than ${MAX_HEADERS} headers`, prefix)
+    if (name.startsWith(METADATA_PREFIX)) {
+      const key = name.slice(METADATA_PREFIX.length)
+      for (const one of values) {
+        const bytes = Buffer.isBuffer(one) ? one : Buffer.from(one)
+        if (!isMetadata(key, bytes)) return unreadable('a metadata header is not gRPC metadata', prefix)
+        metadata.push([key, bytes])
+      }
+    } else if (name === 'traceparent' || name === 'tracestate') {
+      const text = String(values[0])
+      if (PRINTABLE.test(text)) trace[name] = text
+    }
+  }
+  return {
+    kind: 'Call',
+    record: {
+      ...prefix,
+      method,
+      attempt,
+      producedAgain: (flags & FLAG_PRODUCED_AGAIN) !== 0,
+      enqueuedAt,
+      firstFailureAt,
+      caller,
+      metadata,
+      ...trace,
+      message: raw.value,
+    },
+  }
+}
+
+const REPLY_CHANNEL = /^[a-zA-Z0-9._-]{1,128}$/
+const METADATA_NAME = /^[a-z0-9._-]{1,128}$/
+// eslint-disable-next-line no-control-regex
+const PRINTABLE = /^[\x20-\x7e]*$/
+
+/** gRPC's own rule for metadata (PROTOCOL-HTTP2.md, "Custom-Metadata"). */
+function isMetadata(name: string, value: Buffer): boolean {
+  if (!METADATA_NAME.test(name) || name.startsWith('grpc-')) return false
+  return name.endsWith('-bin') || PRINTABLE.test(value.toString('latin1'))
+}

@@ -1,0 +1,17 @@
+/** Every name that the data plane uses in Redis. The braces keep what belongs to one call in one Cluster slot. */
+import type { CallId } from '../call-id.ts'
+
+const PREFIX = 'gk'
+
+/** String: the call's outcome. */
+export const callKey = (id: CallId): string => `${PREFIX}:{${id.toString('hex')}}`
+
+/** String, an integer: how often a call was started that may start twice. */
+export const startsKey = (id: CallId): string => `${PREFIX}:{${id.toString('hex')}}:starts`
+
+/** Pub/sub channel on which one proxy replica is woken. */
+export const replyChannel = (instance: string): string => `${PREFIX}:reply:${instance}`
+
+/** Sorted set of the worker instances that have work running in a partition, scored by when that stops being true. */
+export const workingKey = (groupId: string, topic: string, partition: number): string =>
+  `${PREFIX}:working:{${groupId}/${topic}/${partition}}`
