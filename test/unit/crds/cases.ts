@@ -1,0 +1,335 @@
+/**
+ * What the API server and `validateResource` must agree on. Each case starts from a good resource, changes one
+ * thing, and names the problems expected (none: accepted).
+ */
+import type { Resource } from '../../../crds/types.ts'
+
+type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json }
+
+/** The least that each kind must say. */
+export const LEAST: Readonly<Record<Resource['kind'], Json>> = {
+  CalculateService: {
+    apiVersion: 'grpckafka.dev/v1alpha1',
+    kind: 'CalculateService',
+    metadata: { name: 'calculator' },
+    spec: {
+      service: 'calculator.CalculateService',
+      kafka: { bootstrapServers: ['kafka:9092'] },
+      redis: { url: 'redis://redis:6379/0' },
+      topic: { name: 'calculator' },
+      methods: [{ name: 'Calculate' }],
+    },
+  },
+  ConsumerGroup: {
+    apiVersion: 'grpckafka.dev/v1alpha1',
+    kind: 'ConsumerGroup',
+    metadata: { name: 'calculator' },
+    spec: {
+      calculateServiceRef: { name: 'calculator' },
+      groupId: 'calculator',
+      handler: { port: 9000 },
+      template: { spec: { containers: [{ name: 'handler', image: 'calculator:1' }] } },
+    },
+  },
+  RetryPolicy: {
+    apiVersion: 'grpckafka.dev/v1alpha1',
+    kind: 'RetryPolicy',
+    metadata: { name: 'quick' },
+    spec: {},
+  },
+}
+
+export interface Case {
+  readonly name: string
+  readonly kind: Resource['kind']
+  /** Field paths (`spec.topic.name`, `spec.methods.0.name`) and what is put there; `undefined` removes the field. */
+  readonly put: Readonly<Record<string, Json | undefined>>
+  /** The earlier state, as changes to the same good resource. */
+  readonly from?: Readonly<Record<string, Json | undefined>>
+  readonly problems: readonly string[]
+}
+
+/** A copy of the good resource of this kind with these fields changed. */
+export function resource(kind: Resource['kind'], put: Case['put'] = {}): Record<string, unknown> {
+  const copy = structuredClone(LEAST[kind]) as Record<string, unknown>
+  for (const [path, value] of Object.entries(put)) {
+    const parts = path.split('.')
+    const last = parts.pop()!
+    let place = copy
+    for (const part of parts) place = (place[part] ??= {}) as Record<string, unknown>
+    if (value === undefined) delete place[last]
+    else place[last] = value
+  }
+  return copy
+}
+
+const service = (name: string, put: Case['put'], problems: readonly string[] = [], from?: Case['put']): Case => ({
+  name: `CalculateService: ${name}`,
+  kind: 'CalculateService',
+  put,
+  problems,
+  ...(from === undefined ? {} : { from }),
+})
+const group = (name: string, put: Case['put'], problems: readonly string[] = [], from?: Case['put']): Case => ({
+  name: `ConsumerGroup: ${name}`,
+  kind: 'ConsumerGroup',
+  put,
+  problems,
+  ...(from === undefined ? {} : { from }),
+})
+const policy = (name: string, put: Case['put'], problems: readonly string[] = []): Case => ({
+  name: `RetryPolicy: ${name}`,
+  kind: 'RetryPolicy',
+  put,
+  problems,
+})
+
+const METADATA_RULE =
+  "must not be credentials (authorization, cookie), gRPC's own (grpc-*) or the connection's (host, te, content-type, user-agent)"
+
+export const CASES: readonly Case[] = [
+  service('the least', {}),
+  service('no spec', { spec: undefined }, ['spec: is required']),
+  service('an empty spec', { spec: {} }, [
+    'spec.service: is required',
+    'spec.kafka: is required',
+    'spec.redis: is required',
+    'spec.topic: is required',
+    'spec.methods: is required',
+  ]),
+  service('a spec that is a list', { spec: [] }, ['spec: must be an object']),
+  service('a name with capitals', { 'metadata.name': 'Calculator' }, [
+    'metadata.name: must match pattern "^[a-z]([-a-z0-9]*[a-z0-9])?$"',
+    'metadata.name: must match pattern "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"',
+  ]),
+  service('a name with dots, of which no Kubernetes Service can be made', { 'metadata.name': 'a.b' }, [
+    'metadata.name: must match pattern "^[a-z]([-a-z0-9]*[a-z0-9])?$"',
+  ]),
+  service('a name of 53 characters', { 'metadata.name': 'a'.repeat(53) }, [
+    'metadata.name: must NOT have more than 52 characters',
+  ]),
+  service('a field that is not declared', { 'spec.topics': [] }, ['spec.topics: is not a field of this resource']),
+  service('a field called constructor', { 'spec.topic.constructor': 1 }, [
+    'spec.topic.constructor: is not a field of this resource',
+  ]),
+  service('a field that is not declared in a list', { 'spec.methods.0.timeout': 1 }, [
+    'spec.methods[0].timeout: is not a field of this resource',
+  ]),
+  service('a service without a package', { 'spec.service': 'CalculateService' }),
+  service('a service that ends in a dot', { 'spec.service': 'calculator.' }, [
+    'spec.service: must match pattern "^[a-zA-Z_][a-zA-Z0-9_]*(\\.[a-zA-Z_][a-zA-Z0-9_]*)*$"',
+  ]),
+  service('a service that is a number', { 'spec.service': 1 }, ['spec.service: must be a string']),
+  service('no brokers', { 'spec.kafka.bootstrapServers': [] }, [
+    'spec.kafka.bootstrapServers: must NOT have fewer than 1 items',
+  ]),
+  service('a broker by IPv6', { 'spec.kafka.bootstrapServers': ['[::1]:9092', 'kafka_1.example:9092'] }),
+  service('a broker without a port', { 'spec.kafka.bootstrapServers': ['kafka'] }, [
+    'spec.kafka.bootstrapServers[0]: must match pattern "^(\\[[0-9a-fA-F:.]+\\]|[a-zA-Z0-9._-]+):[0-9]{1,5}$"',
+  ]),
+  service('a broker twice', { 'spec.kafka.bootstrapServers': ['a:1', 'b:1', 'a:1'] }, [
+    'spec.kafka.bootstrapServers[2]: is there twice',
+  ]),
+  service('33 brokers', { 'spec.kafka.bootstrapServers': Array.from({ length: 33 }, (_, i) => `a${i}:1`) }, [
+    'spec.kafka.bootstrapServers: must NOT have more than 32 items',
+  ]),
+  service('redis with neither', { 'spec.redis': {} }, ['spec.redis: must have exactly one of url and urlSecretRef']),
+  service('redis with both', { 'spec.redis.urlSecretRef': { name: 'redis', key: 'url' } }, [
+    'spec.redis: must have exactly one of url and urlSecretRef',
+  ]),
+  service('redis by secret', { 'spec.redis': { urlSecretRef: { name: 'redis', key: 'url' } } }),
+  service('redis by secret without a key', { 'spec.redis': { urlSecretRef: { name: 'redis' } } }, [
+    'spec.redis.urlSecretRef.key: is required',
+  ]),
+  service('redis by TLS', { 'spec.redis.url': 'rediss://redis:6379' }),
+  service('redis with a password in the URL', { 'spec.redis.url': 'redis://:secret@redis:6379' }, [
+    'spec.redis.url: must match pattern "^rediss?://[^@]+$"',
+  ]),
+  service('a topic of 244 characters', { 'spec.topic.name': 'a'.repeat(244) }),
+  service('a topic of 245 characters', { 'spec.topic.name': 'a'.repeat(245) }, [
+    'spec.topic.name: must NOT have more than 244 characters',
+  ]),
+  service('a topic with a slash', { 'spec.topic.name': 'a/b' }, [
+    'spec.topic.name: must match pattern "^[a-zA-Z0-9._-]+$"',
+  ]),
+  service('a topic "."', { 'spec.topic.name': '.' }, ['spec.topic.name: must not be "." or ".."']),
+  service('a topic ".."', { 'spec.topic.name': '..' }, ['spec.topic.name: must not be "." or ".."']),
+  service("a failure topic's name", { 'spec.topic.name': 'a.dead' }, [
+    'spec.topic.name: must not end in ".dead", the name of a failure topic',
+  ]),
+  service('another topic', { 'spec.topic.name': 'b' }, ['spec.topic.name: is immutable'], {
+    'spec.topic.name': 'a',
+  }),
+  service('no partitions', { 'spec.topic.partitions': 0 }, ['spec.topic.partitions: must be >= 1']),
+  service('partitions as text', { 'spec.topic.partitions': '3' }, ['spec.topic.partitions: must be an integer']),
+  service('half a partition', { 'spec.topic.partitions': 1.5 }, ['spec.topic.partitions: must be an integer']),
+  service('partitions that are null take the default', { 'spec.topic.partitions': null }),
+  service('more partitions', { 'spec.topic.partitions': 4 }, [], {}),
+  service('fewer partitions', { 'spec.topic.partitions': 2 }, ['spec.topic.partitions: can only grow'], {}),
+  service(
+    'another replication factor',
+    { 'spec.topic.replicationFactor': 1 },
+    ['spec.topic.replicationFactor: is immutable'],
+    {},
+  ),
+  service('topic settings', { 'spec.topic.config': { 'retention.ms': '1000' } }),
+  service('a topic setting that is a number', { 'spec.topic.config': { 'retention.ms': 1000 } }, [
+    'spec.topic.config["retention.ms"]: must be a string',
+  ]),
+  service(
+    '65 topic settings',
+    { 'spec.topic.config': Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`a${i}`, ''])) },
+    ['spec.topic.config: must NOT have more than 64 properties'],
+  ),
+  service('no methods', { 'spec.methods': [] }, ['spec.methods: must NOT have fewer than 1 items']),
+  service('a method twice', { 'spec.methods': [{ name: 'A' }, { name: 'A' }] }, [
+    'spec.methods[1]: is there twice (same name)',
+  ]),
+  service('a method without a name', { 'spec.methods': [{}] }, ['spec.methods[0].name: is required']),
+  service('a method with its service', { 'spec.methods.0.name': 'a.B/C' }, [
+    'spec.methods[0].name: must match pattern "^[a-zA-Z_][a-zA-Z0-9_]*$"',
+  ]),
+  service('a delivery of a later version', { 'spec.methods.0.delivery': 'OneWay' }, [
+    'spec.methods[0].delivery: must be one of Queued',
+  ]),
+  service('no time', { 'spec.methods.0.timeoutMilliseconds': 0 }, [
+    'spec.methods[0].timeoutMilliseconds: must be >= 1',
+  ]),
+  service('more than an hour', { 'spec.methods.0.timeoutMilliseconds': 3_600_001 }, [
+    'spec.methods[0].timeoutMilliseconds: must be <= 3600000',
+  ]),
+  service('metadata', { 'spec.methods.0.metadata': ['x-tenant', 'trace-bin'] }),
+  ...[
+    'authorization',
+    'proxy-authorization',
+    'cookie',
+    'set-cookie',
+    'te',
+    'content-type',
+    'user-agent',
+    'host',
+    'connection',
+    'grpc-timeout',
+  ].map((name) =>
+    service(`metadata ${name}`, { 'spec.methods.0.metadata': ['ok', name] }, [
+      `spec.methods[0].metadata[1]: ${METADATA_RULE}`,
+    ]),
+  ),
+  service('metadata in capitals', { 'spec.methods.0.metadata': ['X-Tenant'] }, [
+    'spec.methods[0].metadata[0]: must match pattern "^[a-z0-9._-]+$"',
+  ]),
+  service('metadata twice', { 'spec.methods.0.metadata': ['a', 'a'] }, ['spec.methods[0].metadata[1]: is there twice']),
+  service('results kept for too short', { 'spec.results.retentionSeconds': 59 }, [
+    'spec.results.retentionSeconds: must be >= 60',
+  ]),
+  service('results kept for too long', { 'spec.results.retentionSeconds': 604_801 }, [
+    'spec.results.retentionSeconds: must be <= 604800',
+  ]),
+  service('a limit', { 'spec.rateLimit': { requestsPerSecond: 1, burst: 1 } }),
+  service('a limit without its figures', { 'spec.rateLimit': {} }, [
+    'spec.rateLimit.requestsPerSecond: is required',
+    'spec.rateLimit.burst: is required',
+  ]),
+  service(
+    'a proxy out of bounds',
+    { 'spec.proxy': { replicas: 101, port: 0, maxMessageBytes: 1023, maxInFlight: 0 } },
+    [
+      'spec.proxy.replicas: must be <= 100',
+      'spec.proxy.port: must be >= 1',
+      'spec.proxy.maxMessageBytes: must be >= 1024',
+      'spec.proxy.maxInFlight: must be >= 1',
+    ],
+  ),
+  service(
+    'several problems, of schema and of rules, at once',
+    { 'spec.redis': {}, 'spec.proxy.port': 70_000, 'spec.topic.name': 'a.dead' },
+    [
+      'spec.proxy.port: must be <= 65535',
+      'spec.redis: must have exactly one of url and urlSecretRef',
+      'spec.topic.name: must not end in ".dead", the name of a failure topic',
+    ],
+  ),
+
+  group('the least', {}),
+  group('an empty spec', { spec: {} }, [
+    'spec.calculateServiceRef: is required',
+    'spec.groupId: is required',
+    'spec.handler: is required',
+    'spec.template: is required',
+  ]),
+  group('an observer of what is new', { 'spec.role': 'Observer', 'spec.startFrom': 'Latest' }),
+  group('a responder of what is new', { 'spec.startFrom': 'Latest' }, [
+    'spec.startFrom: startFrom Latest is for Observers: a Responder skips no acknowledged call',
+  ]),
+  group('an unknown role', { 'spec.role': 'Reader' }, ['spec.role: must be one of Responder, Observer']),
+  group('another role', { 'spec.role': 'Observer' }, ['spec.role: is immutable'], {}),
+  group('another group id', { 'spec.groupId': 'b' }, ['spec.groupId: is immutable'], {}),
+  group('a group id with a space', { 'spec.groupId': 'a b' }, ['spec.groupId: must match pattern "^[a-zA-Z0-9._-]+$"']),
+  group('a policy', { 'spec.retryPolicyRef': { name: 'quick' } }),
+  group('a policy without a name', { 'spec.retryPolicyRef': {} }, ['spec.retryPolicyRef.name: is required']),
+  group(
+    'out of bounds',
+    { 'spec.replicas': 1001, 'spec.concurrency': 0, 'spec.timeoutMilliseconds': 0, 'spec.handler.port': 65_536 },
+    [
+      'spec.replicas: must be <= 1000',
+      'spec.handler.port: must be <= 65535',
+      'spec.concurrency: must be >= 1',
+      'spec.timeoutMilliseconds: must be >= 1',
+    ],
+  ),
+  group('a protocol of a later version', { 'spec.handler.protocol': 'HTTP' }, [
+    'spec.handler.protocol: must be one of GRPC',
+  ]),
+  group('a template without a pod', { 'spec.template': {} }, ['spec.template.spec: is required']),
+  group('a template without containers', { 'spec.template.spec': {} }, ['spec.template.spec.containers: is required']),
+  group('a template with no container', { 'spec.template.spec.containers': [] }, [
+    'spec.template.spec.containers: must NOT have fewer than 1 items',
+  ]),
+  group("a pod's own fields", {
+    'spec.template.metadata': { labels: { a: 'b' } },
+    'spec.template.spec.volumes': [{ name: 'a', emptyDir: {} }],
+    'spec.template.spec.containers.0.ports': [{ containerPort: 9000 }],
+  }),
+  group('a variable from a secret', {
+    'spec.template.spec.containers.0.env': [{ name: 'A', valueFrom: { secretKeyRef: { name: 'a', key: 'b' } } }],
+  }),
+  group('a variable that is a number', { 'spec.template.spec.containers.0.env': [{ name: 'PORT', value: 9000 }] }, [
+    'spec.template.spec.containers[0].env[0].value: must be a string',
+  ]),
+  group('a container twice', { 'spec.template.spec.containers': [{ name: 'a' }, { name: 'a' }] }, [
+    'spec.template.spec.containers[1]: is there twice (same name)',
+  ]),
+  group('an argument twice', { 'spec.template.spec.containers.0.args': ['a', 'a'] }),
+  group('a command that is text', { 'spec.template.spec.containers.0.command': 'node server.js' }, [
+    'spec.template.spec.containers[0].command: must be an array',
+  ]),
+  group('a grace below zero', { 'spec.template.spec.terminationGracePeriodSeconds': -1 }, [
+    'spec.template.spec.terminationGracePeriodSeconds: must be >= 0',
+  ]),
+
+  policy('the least', {}),
+  policy('no spec', { spec: undefined }, ['spec: is required']),
+  policy('out of bounds', { 'spec.maxAttempts': 21, 'spec.backoff': { factorPercent: 99, jitterPercent: 101 } }, [
+    'spec.maxAttempts: must be <= 20',
+    'spec.backoff.factorPercent: must be >= 100',
+    'spec.backoff.jitterPercent: must be <= 100',
+  ]),
+  policy(
+    'a longest pause that is shorter than the first',
+    { 'spec.backoff': { initialMilliseconds: 10, maxMilliseconds: 9 } },
+    ['spec.backoff.maxMilliseconds: must be at least initialMilliseconds'],
+  ),
+  policy(
+    'a first pause that is longer than the default of the longest',
+    { 'spec.backoff.initialMilliseconds': 10_001 },
+    ['spec.backoff.maxMilliseconds: must be at least initialMilliseconds'],
+  ),
+  policy('no rule runs on what is malformed', { 'spec.backoff': { initialMilliseconds: 'long' } }, [
+    'spec.backoff.initialMilliseconds: must be an integer',
+  ]),
+  policy('no codes', { 'spec.retryableCodes': [] }),
+  policy('a code that is never tried again', { 'spec.retryableCodes': ['INVALID_ARGUMENT'] }, [
+    'spec.retryableCodes[0]: must be one of CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, INTERNAL, UNAVAILABLE, DATA_LOSS',
+  ]),
+  policy('a code twice', { 'spec.retryableCodes': ['UNKNOWN', 'UNKNOWN'] }, ['spec.retryableCodes[1]: is there twice']),
+]
