@@ -49,6 +49,7 @@ export const ERRORS = {
   RESULT_TOO_LARGE: { status: 'RESOURCE_EXHAUSTED', message: 'the result is larger than maxMessageBytes', refusal: false },
   METADATA_TOO_LARGE: { status: 'RESOURCE_EXHAUSTED', message: 'the metadata that travels with the call is larger than 32 KiB', refusal: true },
   DRAINING: { status: 'UNAVAILABLE', message: 'this replica is shutting down; try another', refusal: true },
+  CUT_OFF: { status: 'UNAVAILABLE', message: 'this replica shut down before the result came; the call may still run', refusal: false },
   NOT_READY: { status: 'UNAVAILABLE', message: 'this replica does not know Kafka and Redis yet; try again', refusal: true },
   KAFKA_UNAVAILABLE: { status: 'UNAVAILABLE', message: 'Kafka did not take the call', refusal: false },
   UNREADABLE_RECORD: { status: 'INTERNAL', message: 'the record of the call could not be read; it is on the failure topic', refusal: false },

@@ -1,0 +1,103 @@
+/** The sidecar: `node sidecar/main.ts --config FILE` runs the role that the file names. */
+import { parseArgs } from 'node:util'
+import { ConfigError, loadConfig } from './config.ts'
+import type { SidecarConfig } from './config.ts'
+import { startProxy } from './proxy/proxy.ts'
+import type { RunningSidecar } from './role.ts'
+import { startAdminServer } from './telemetry/admin-server.ts'
+import { createLogger } from './telemetry/log.ts'
+import type { Logger } from './telemetry/log.ts'
+import { Metrics } from './telemetry/metrics.ts'
+import { startWorker } from './worker/worker.ts'
+
+const USAGE = 'usage: node sidecar/main.ts --config FILE'
+
+const file = configFile()
+const config = readConfig(file)
+const logger = createLogger(config.log.level, {
+  service: config.service.name,
+  role: config.role,
+  instance: config.instance,
+})
+process.on('uncaughtException', (error, origin) => {
+  logger.fatal({ err: error, origin }, 'a fault of the sidecar')
+  process.exit(1)
+})
+await run(file, config, logger)
+
+function configFile(): string {
+  try {
+    const { values } = parseArgs({ options: { config: { type: 'string' } } })
+    if (values.config !== undefined) return values.config
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`)
+  }
+  process.stderr.write(`${USAGE}\n`)
+  process.exit(1)
+}
+
+function readConfig(path: string): SidecarConfig {
+  try {
+    return loadConfig(path, process.env)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exit(1)
+  }
+}
+
+async function run(path: string, config: SidecarConfig, logger: Logger): Promise<void> {
+  const metrics = new Metrics()
+  metrics.addProcessMetrics()
+  let sidecar: RunningSidecar
+  try {
+    sidecar = await startRole(path, config, logger, metrics)
+  } catch (error) {
+    logger.fatal(error instanceof ConfigError ? { problems: error.problems } : { err: error }, 'cannot start')
+    process.exit(1)
+  }
+  const { quiesce } = sidecar
+  const admin = await startAdminServer({
+    ...config.admin,
+    metrics,
+    logger,
+    live: () => true,
+    ready: () => sidecar.ready(),
+    ...(quiesce !== undefined && { quiesce: () => quiesce.call(sidecar) }),
+  })
+  logger.info({ port: admin.port }, 'metrics and probes')
+
+  let draining = false
+  const drain = (signal: NodeJS.Signals): void => {
+    if (draining) {
+      logger.warn({ signal }, 'asked twice: ending at once')
+      process.exit(1)
+    }
+    draining = true
+    logger.info({ signal }, 'draining')
+    void sidecar
+      .drain()
+      .then(() => admin.close())
+      .then(() => process.exit(0))
+  }
+  process.on('SIGTERM', drain)
+  process.on('SIGINT', drain)
+  process.on('SIGHUP', () => {
+    if (sidecar.reload === undefined) logger.warn('this role reloads nothing while it runs')
+    else sidecar.reload()
+  })
+}
+
+function startRole(path: string, config: SidecarConfig, logger: Logger, metrics: Metrics): Promise<RunningSidecar> {
+  const localNow = Date.now
+  const monotonicNow = () => performance.now()
+  if (config.role === 'proxy') return startProxy({ config, logger, metrics, localNow, monotonicNow })
+  return startWorker({
+    config,
+    reload: () => loadConfig(path, process.env),
+    logger,
+    metrics,
+    localNow,
+    random: Math.random,
+  })
+}

@@ -1,0 +1,118 @@
+import type { Metadata } from '@grpc/grpc-js'
+import type { CallId } from '../call-id.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { OutgoingRecord } from '../kafka/record.ts'
+import type { Outcome } from '../results/outcome.ts'
+import type { ServedMethod } from './method.ts'
+
+/** How a call ended, seen from its caller. */
+export type End =
+  | { readonly kind: 'Outcome'; readonly outcome: Outcome }
+  | {
+      readonly kind: 'Failed'
+      /** A row of `ERRORS`. */
+      readonly code: ErrorCode
+      /** When it makes sense to try again. */
+      readonly retryAfterMilliseconds: number | undefined
+    }
+  /** The caller cancelled, disconnected, or its own deadline passed: nobody hears the answer. */
+  | { readonly kind: 'Abandoned' }
+
+/**
+ * One layer of the proxy. `enter` lets the call go on by calling the step that it was given, now or later, or ends the
+ * call. `leave` runs once for each call that entered, when the call has ended, whoever ended it.
+ */
+export interface Layer {
+  readonly enter: Step
+  readonly leave?: Step
+}
+export type Step = (call: Call) => void
+
+/** A layer that still has to be told what comes after it. */
+export type LayerFactory = (next: Step) => Layer
+
+/** A call on its way. One object for each, and its fields are what the layers know of it. */
+export class Call {
+  readonly id: CallId
+  readonly method: ServedMethod
+  readonly message: Buffer
+  readonly metadata: Metadata
+  /** Milliseconds since 1970 on this machine's clock, as the client asked; Infinity: it did not. */
+  readonly clientDeadline: number
+  /** Monotonic milliseconds. */
+  readonly startedAt: number
+  /** Who calls; empty: anonymous. */
+  caller = ''
+  /** Milliseconds since 1970 on the shared clock. */
+  deadline = 0
+  /** Monotonic milliseconds. */
+  patienceEndsAt = 0
+  deadlineTimer: NodeJS.Timeout | undefined = undefined
+  admitted = false
+  /** Set by the layer that enqueues. */
+  record!: OutgoingRecord
+  recordBytes = 0
+  /** Whether Kafka may have the record. */
+  maybeOnKafka = false
+  ended = false
+
+  readonly #pipeline: Pipeline
+  readonly #respond: (end: End) => void
+  /** Index of the layer that was entered last. */
+  #depth = -1
+
+  constructor(init: CallInit, pipeline: Pipeline) {
+    this.id = init.id
+    this.method = init.method
+    this.message = init.message
+    this.metadata = init.metadata
+    this.clientDeadline = init.clientDeadline
+    this.startedAt = init.startedAt
+    this.#respond = init.respond
+    this.#pipeline = pipeline
+  }
+
+  enter(depth: number): void {
+    if (this.ended) return
+    this.#depth = depth
+    this.#pipeline.layers[depth]?.enter(this)
+  }
+
+  /** Ends the call: every layer that it entered lets go of it, the innermost first; then its caller is answered. */
+  end(end: End): void {
+    if (this.ended) return
+    this.ended = true
+    for (let depth = this.#depth; depth >= 0; depth--) this.#pipeline.layers[depth]?.leave?.(this)
+    this.#respond(end)
+  }
+
+  fail(code: ErrorCode, retryAfterMilliseconds?: number): void {
+    this.end({ kind: 'Failed', code, retryAfterMilliseconds })
+  }
+}
+
+export interface CallInit {
+  readonly id: CallId
+  readonly method: ServedMethod
+  readonly message: Buffer
+  readonly metadata: Metadata
+  readonly clientDeadline: number
+  readonly startedAt: number
+  /** Called exactly once. */
+  readonly respond: (end: End) => void
+}
+
+/** Layers in the order in which a call passes them. */
+export class Pipeline {
+  readonly layers: readonly Layer[]
+
+  constructor(factories: readonly LayerFactory[]) {
+    this.layers = factories.map((factory, depth) => factory((call) => call.enter(depth + 1)))
+  }
+
+  start(init: CallInit): Call {
+    const call = new Call(init, this)
+    call.enter(0)
+    return call
+  }
+}

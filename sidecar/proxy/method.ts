@@ -1,0 +1,16 @@
+import type { MethodConfig } from '../config.ts'
+
+/** A declared method, with what every call of it would otherwise compute again. */
+export interface ServedMethod {
+  /** `package.Service/Method` */
+  readonly name: string
+  readonly timeoutMilliseconds: number
+  /** Names of request metadata that travel to the handler. */
+  readonly metadata: readonly string[]
+}
+
+export const servedMethod = (service: string, method: MethodConfig): ServedMethod => ({
+  name: `${service}/${method.name}`,
+  timeoutMilliseconds: method.timeoutMilliseconds,
+  metadata: method.metadata,
+})

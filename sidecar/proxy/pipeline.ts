@@ -1,0 +1,153 @@
+/**
+ * The way of a call through the proxy, as a list of layers: read `callPipeline` from top to bottom. A call passes them
+ * downwards until one ends it, and leaves them upwards when it has ended.
+ */
+import type { ProxyConfig } from '../config.ts'
+import { encodeRecord, headerBytes } from '../kafka/record.ts'
+import type { OutcomeWaiters } from '../results/waiters.ts'
+import type { SharedClock } from '../results/shared-clock.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { Admission } from './admission.ts'
+import { Pipeline } from './call.ts'
+import type { Call, LayerFactory } from './call.ts'
+import type { Enqueuer } from './enqueuer.ts'
+import type { Gate } from './gate.ts'
+import { RateLimiter } from './limiter.ts'
+import type { RateLimit } from './limiter.ts'
+import { declaredMetadata } from './metadata.ts'
+import { traceContext } from './trace-context.ts'
+
+export interface PipelineOptions {
+  readonly config: ProxyConfig
+  readonly gate: Gate
+  readonly admission: Admission
+  readonly enqueuer: Pick<Enqueuer, 'add'>
+  readonly waiters: Pick<OutcomeWaiters, 'add' | 'remove'>
+  readonly clock: Pick<SharedClock, 'now'>
+  /** Milliseconds since 1970 on this machine. */
+  readonly localNow: () => number
+  /** Milliseconds that never go back. */
+  readonly monotonicNow: () => number
+  readonly metrics: Metrics
+}
+
+export function callPipeline(options: PipelineOptions): Pipeline {
+  const { rateLimit } = options.config.proxy
+  return new Pipeline([
+    gate(options),
+    deadline(options),
+    ...(rateLimit === undefined ? [] : [limit(rateLimit, options)]),
+    admit(options),
+    enqueue(options),
+    awaitOutcome(options),
+  ])
+}
+
+const gate =
+  ({ gate }: PipelineOptions): LayerFactory =>
+  (next) => ({
+    enter: (call) => {
+      const refusal = gate.enter(call)
+      if (refusal === undefined) next(call)
+      else call.fail(refusal)
+    },
+    leave: (call) => gate.leave(call),
+  })
+
+/** The resource's timeout or the client's deadline, whichever is nearer, ends the call wherever it is. */
+const deadline =
+  ({ clock, localNow, monotonicNow }: PipelineOptions): LayerFactory =>
+  (next) => ({
+    enter: (call) => {
+      const patience = Math.min(call.method.timeoutMilliseconds, Math.ceil(call.clientDeadline - localNow()))
+      if (patience <= 0) {
+        call.fail('DEADLINE_BEFORE_START')
+        return
+      }
+      call.deadline = clock.now() + patience
+      call.patienceEndsAt = monotonicNow() + patience
+      call.deadlineTimer = setTimeout(expire, patience, call)
+      next(call)
+    },
+    leave: (call) => clearTimeout(call.deadlineTimer),
+  })
+
+const expire = (call: Call): void => call.fail(call.maybeOnKafka ? 'DEADLINE_PASSED' : 'DEADLINE_BEFORE_START')
+
+const limit =
+  (rateLimit: RateLimit, { monotonicNow, metrics }: PipelineOptions): LayerFactory =>
+  (next) => {
+    const limiter = new RateLimiter({ limit: rateLimit, now: monotonicNow, grant: next })
+    metrics.gaugeFrom('grpc_kafka_calls_waiting', {}, () => limiter.waiting)
+    return {
+      enter: (call) => {
+        const verdict = limiter.take(call, call.patienceEndsAt - monotonicNow())
+        if (verdict.kind === 'Granted') next(call)
+        else if (verdict.kind === 'Refused') call.fail(verdict.code, verdict.retryAfterMilliseconds)
+      },
+      leave: (call) => limiter.forget(call),
+    }
+  }
+
+/** How long the calls in flight take is not known here; a tenth of a second frees room and does not starve the client. */
+const ADMISSION_RETRY_MILLISECONDS = 100
+
+const admit =
+  ({ admission, metrics }: PipelineOptions): LayerFactory =>
+  (next) => {
+    metrics.gaugeFrom('grpc_kafka_calls_in_flight', {}, () => admission.calls)
+    metrics.gaugeFrom('grpc_kafka_bytes_in_flight', {}, () => admission.bytes)
+    return {
+      enter: (call) => {
+        const refusal = admission.admit(call.message.length)
+        if (refusal === undefined) {
+          call.admitted = true
+          next(call)
+        } else call.fail(refusal, ADMISSION_RETRY_MILLISECONDS)
+      },
+      leave: (call) => {
+        if (call.admitted) admission.release(call.message.length)
+      },
+    }
+  }
+
+/** The record leaves at the end of this turn of the event loop, so the layers below are in place before it does. */
+const enqueue =
+  ({ config, enqueuer, clock }: PipelineOptions): LayerFactory =>
+  (next) => ({
+    enter: (call) => {
+      const metadata = declaredMetadata(call.metadata, call.method.metadata)
+      if (metadata === undefined) {
+        call.fail('METADATA_TOO_LARGE')
+        return
+      }
+      call.record = encodeRecord({
+        id: call.id,
+        deadline: call.deadline,
+        replyTo: config.instance,
+        method: call.method.name,
+        attempt: 1,
+        producedAgain: false,
+        enqueuedAt: clock.now(),
+        firstFailureAt: 0,
+        caller: call.caller,
+        metadata,
+        ...traceContext(call.metadata),
+        message: call.message,
+      })
+      call.recordBytes = call.message.length + headerBytes(call.record)
+      enqueuer.add(call)
+      next(call)
+    },
+  })
+
+const awaitOutcome =
+  ({ waiters }: PipelineOptions): LayerFactory =>
+  () => ({
+    enter: (call) =>
+      waiters.add(call.id, (outcome) => {
+        if (outcome === undefined) call.fail('RESULT_UNREADABLE')
+        else call.end({ kind: 'Outcome', outcome })
+      }),
+    leave: (call) => waiters.remove(call.id),
+  })

@@ -1,0 +1,145 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { callIdSource } from '../call-id.ts'
+import type { ProxyConfig } from '../config.ts'
+import { createKafka } from '../kafka/client.ts'
+import { RecordProducer } from '../kafka/producer.ts'
+import { MAX_HEADER_BYTES } from '../kafka/record.ts'
+import { connectRedis } from '../results/redis.ts'
+import { SharedClock } from '../results/shared-clock.ts'
+import { OutcomeWaiters } from '../results/waiters.ts'
+import type { RunningSidecar } from '../role.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { Admission } from './admission.ts'
+import { Enqueuer } from './enqueuer.ts'
+import { Gate } from './gate.ts'
+import { callPipeline } from './pipeline.ts'
+import { ProxyServer } from './server.ts'
+
+export interface ProxyOptions {
+  readonly config: ProxyConfig
+  readonly logger: Logger
+  readonly metrics: Metrics
+  /** Milliseconds since 1970 on this machine. */
+  readonly localNow: () => number
+  /** Milliseconds that never go back. */
+  readonly monotonicNow: () => number
+}
+
+export interface RunningProxy extends RunningSidecar {
+  /** Where calls are taken. */
+  readonly port: number
+}
+
+/** What a batch's own header and rounding take of the topic's `max.message.bytes`. */
+const BATCH_RESERVE_BYTES = 1024
+/** When every call was answered: how long clients get to close their connections (a health watch never does). */
+const CLOSE_MILLISECONDS = 1000
+
+/**
+ * Starts the proxy role. Resolves when it listens; Kafka and Redis are connected behind that, and `ready` tells when.
+ * @throws ConfigError, or the reason why the port cannot be listened on.
+ */
+export async function startProxy({
+  config,
+  logger,
+  metrics,
+  localNow,
+  monotonicNow,
+}: ProxyOptions): Promise<RunningProxy> {
+  const kafka = createKafka({ brokers: config.kafka.brokers, clientId: `grpc-kafka-${config.instance}`, logger })
+  const producer = new RecordProducer(kafka, logger)
+  const redis = connectRedis({ url: config.redis.url, name: `${config.instance}:results`, logger, metrics })
+  const subscriber = connectRedis({ url: config.redis.url, name: `${config.instance}:reply`, logger, metrics })
+  const clock = new SharedClock({ redis, localNow, metrics, logger })
+  const waiters = new OutcomeWaiters({ redis, subscriber, instance: config.instance, logger, metrics })
+  const enqueuer = new Enqueuer({
+    producer,
+    topic: config.service.topic,
+    maxBatchBytes: config.service.maxMessageBytes + MAX_HEADER_BYTES - BATCH_RESERVE_BYTES,
+    logger,
+    metrics,
+  })
+  const gate = new Gate()
+  const admission = new Admission(config.proxy)
+  const pipeline = callPipeline({ config, gate, admission, enqueuer, waiters, clock, localNow, monotonicNow, metrics })
+  const server = new ProxyServer({
+    config,
+    pipeline,
+    nextCallId: callIdSource(localNow),
+    localNow,
+    monotonicNow,
+    logger,
+    metrics,
+  })
+
+  const stopping = new AbortController()
+  const close = async (): Promise<void> => {
+    stopping.abort()
+    enqueuer.close()
+    server.close()
+    waiters.close()
+    clock.close()
+    redis.disconnect()
+    subscriber.disconnect()
+    await producer.disconnect()
+  }
+
+  const unknown = new Set(['Kafka', 'the reply channel', 'the shared clock'])
+  const learn = async (what: string, done: Promise<void>): Promise<void> => {
+    await done
+    unknown.delete(what)
+  }
+
+  let port: number
+  try {
+    port = await server.listen()
+  } catch (error) {
+    await close()
+    throw error
+  }
+  logger.info({ host: config.proxy.host, port, service: config.service.name }, 'listening; not ready yet')
+
+  const prepared = Promise.all([
+    learn('Kafka', producer.connect([config.service.topic], stopping.signal)),
+    learn('the reply channel', waiters.start()),
+    learn('the shared clock', clock.start()),
+  ])
+  prepared.then(
+    () => {
+      gate.open()
+      if (gate.state !== 'Open') return
+      server.setServing(true)
+      logger.info('ready')
+    },
+    (error: unknown) => {
+      if (!stopping.signal.aborted) logger.error({ err: error }, 'this replica cannot become ready')
+    },
+  )
+
+  return {
+    port,
+    ready: () => {
+      if (gate.state === 'Draining') return { ready: false, reason: 'draining' }
+      if (gate.state === 'Starting') return { ready: false, reason: `waiting for ${[...unknown].join(', ')}` }
+      return waiters.subscribed
+        ? { ready: true, reason: '' }
+        : { ready: false, reason: 'the reply channel is not subscribed' }
+    },
+    drain: async () => {
+      gate.drain()
+      server.setServing(false)
+      const closed = server.stopIntake()
+      const enough = new AbortController()
+      const within = (milliseconds: number) =>
+        delay(milliseconds, undefined, { signal: enough.signal }).catch(() => undefined)
+      await Promise.race([gate.empty(), within(config.proxy.drainMilliseconds)])
+      const cutOff = gate.failAll('CUT_OFF')
+      if (cutOff > 0) logger.warn({ calls: cutOff }, 'calls in flight were cut off at the end of the drain')
+      await Promise.race([closed, within(CLOSE_MILLISECONDS)])
+      enough.abort()
+      await close()
+      logger.info('drained')
+    },
+  }
+}

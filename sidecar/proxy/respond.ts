@@ -1,0 +1,59 @@
+/** From the end of a call to what its caller gets. */
+import type { Metadata } from '@grpc/grpc-js'
+import { ERRORS, GrpcStatus } from '../errors.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { Answer, Outcome } from '../results/outcome.ts'
+import type { End } from './call.ts'
+import { toGrpcMetadata } from './metadata.ts'
+import { pushback } from './pushback.ts'
+
+/** What goes out on the wire. */
+export interface Reply {
+  readonly status: number
+  readonly details: string
+  readonly initialMetadata?: Metadata
+  readonly trailingMetadata?: Metadata
+  /** Present with status OK. */
+  readonly message?: Buffer
+  /** The row of `ERRORS` when the sidecar itself ended the call; absent when the handler did. */
+  readonly code?: ErrorCode
+}
+
+/** @param maxMessageBytes the largest message that may go out. */
+export function replyTo(end: Exclude<End, { kind: 'Abandoned' }>, maxMessageBytes: number): Reply {
+  return end.kind === 'Failed'
+    ? failure(end.code, end.retryAfterMilliseconds)
+    : outcomeReply(end.outcome, maxMessageBytes)
+}
+
+function outcomeReply(outcome: Outcome, maxMessageBytes: number): Reply {
+  switch (outcome.state) {
+    case 'Answered':
+    case 'DeadLettered':
+      return answerReply(outcome, maxMessageBytes)
+    case 'Expired':
+      return failure(outcome.started === 'No' ? 'EXPIRED_NOT_STARTED' : 'EXPIRED')
+    case 'Cancelled':
+      return failure('CALL_CANCELLED')
+  }
+}
+
+function answerReply(answer: Answer, maxMessageBytes: number): Reply {
+  const { status, message } = answer
+  if (status === GrpcStatus.OK && message === null) return failure('HANDLER_PROTOCOL')
+  if (message !== null && message.length > maxMessageBytes) return failure('RESULT_TOO_LARGE')
+  return {
+    status,
+    details: answer.details,
+    ...(answer.initialMetadata.length > 0 && { initialMetadata: toGrpcMetadata(answer.initialMetadata) }),
+    ...(answer.trailingMetadata.length > 0 && { trailingMetadata: toGrpcMetadata(answer.trailingMetadata) }),
+    ...(message !== null && { message }),
+  }
+}
+
+function failure(code: ErrorCode, retryAfterMilliseconds?: number): Reply {
+  const { message: details } = ERRORS[code]
+  const status = GrpcStatus[ERRORS[code].status]
+  if (retryAfterMilliseconds === undefined) return { status, details, code }
+  return { status, details, code, trailingMetadata: pushback(status, details, retryAfterMilliseconds) }
+}

@@ -1,0 +1,182 @@
+/** The gRPC side of the proxy: raw bytes in, raw bytes out, and nothing of Kafka or Redis. */
+import { Metadata, Server, ServerCredentials, logVerbosity, setLogVerbosity } from '@grpc/grpc-js'
+import type { ServiceDefinition, UntypedServiceImplementation, handleUnaryCall } from '@grpc/grpc-js'
+import { HealthImplementation } from 'grpc-health-check'
+import { formatCallId } from '../call-id.ts'
+import type { CallId } from '../call-id.ts'
+import type { ProxyConfig } from '../config.ts'
+import { ERRORS, GrpcStatus } from '../errors.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { End, Pipeline } from './call.ts'
+import { MethodMetrics, refusalCounters } from './call-metrics.ts'
+import { servedMethod } from './method.ts'
+import { loadReflection } from './reflection.ts'
+import { replyTo } from './respond.ts'
+
+export interface ProxyServerOptions {
+  readonly config: ProxyConfig
+  readonly pipeline: Pipeline
+  readonly nextCallId: () => CallId
+  /** Milliseconds since 1970 on this machine. */
+  readonly localNow: () => number
+  /** Milliseconds that never go back. */
+  readonly monotonicNow: () => number
+  readonly logger: Logger
+  readonly metrics: Metrics
+}
+
+const KEEPALIVE_MILLISECONDS = 60_000
+const KEEPALIVE_TIMEOUT_MILLISECONDS = 20_000
+/** Streams of one connection above what may be in flight: those are refused with a reason and do not hang in the client. */
+const SPARE_STREAMS = 1024
+
+const raw = (bytes: Buffer): Buffer => bytes
+
+export class ProxyServer {
+  readonly #options: ProxyServerOptions
+  readonly #server: Server
+  readonly #health: HealthImplementation
+
+  /** @throws ConfigError when reflection is asked for and the descriptor set is unusable. */
+  constructor(options: ProxyServerOptions) {
+    const { config } = options
+    // grpc-js writes headers that it cannot read to the console, values and all: somebody's token may be among them.
+    setLogVerbosity(logVerbosity.NONE)
+    this.#options = options
+    this.#server = new Server({
+      'grpc.max_receive_message_length': config.service.maxMessageBytes,
+      // What is too large is refused by `replyTo`, in the words of the error table.
+      'grpc.max_send_message_length': -1,
+      'grpc.max_concurrent_streams':
+        config.proxy.maxInFlight + (config.proxy.rateLimit?.maxWaiting ?? 0) + SPARE_STREAMS,
+      'grpc.keepalive_time_ms': KEEPALIVE_MILLISECONDS,
+      'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MILLISECONDS,
+      'grpc.enable_channelz': 0,
+    })
+    this.#server.addService(...this.#service())
+    this.#health = new HealthImplementation({ '': 'NOT_SERVING', [config.service.name]: 'NOT_SERVING' })
+    this.#health.addToServer(this.#server)
+    if (config.proxy.descriptorSetFile !== undefined) {
+      loadReflection(config.proxy.descriptorSetFile, config.service.name).addToServer(this.#server)
+    }
+  }
+
+  /**
+   * @returns the port, which the system chose where the configuration says 0.
+   * @throws when the address cannot be listened on.
+   */
+  listen(): Promise<number> {
+    const { host, port } = this.#options.config.proxy
+    const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
+        if (error === null) resolve(bound)
+        else reject(error)
+      })
+    })
+  }
+
+  /** What the standard health service tells. */
+  setServing(serving: boolean): void {
+    const status = serving ? 'SERVING' : 'NOT_SERVING'
+    this.#health.setStatus('', status)
+    this.#health.setStatus(this.#options.config.service.name, status)
+  }
+
+  /**
+   * Takes no new connection and tells connected clients to go elsewhere (GOAWAY); calls in flight go on. Resolves when
+   * every connection is closed.
+   */
+  stopIntake(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.tryShutdown(() => resolve())
+    })
+  }
+
+  /** Cuts every connection. */
+  close(): void {
+    this.#server.forceShutdown()
+  }
+
+  #service(): [ServiceDefinition, UntypedServiceImplementation] {
+    const { config, metrics } = this.#options
+    const service = config.service.name
+    const refusals = refusalCounters(metrics)
+    const definition: Record<string, ServiceDefinition[string]> = {}
+    const implementation: UntypedServiceImplementation = {}
+    for (const method of config.proxy.methods) {
+      definition[method.name] = {
+        path: `/${service}/${method.name}`,
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: raw,
+        requestDeserialize: raw,
+        responseSerialize: raw,
+        responseDeserialize: raw,
+      }
+      implementation[method.name] = this.#handler(
+        servedMethod(service, method),
+        new MethodMetrics(metrics, service, method.name),
+        refusals,
+      )
+    }
+    return [definition, implementation]
+  }
+
+  #handler(
+    method: ReturnType<typeof servedMethod>,
+    methodMetrics: MethodMetrics,
+    refusals: ReturnType<typeof refusalCounters>,
+  ): handleUnaryCall<Buffer, Buffer> {
+    const { config, pipeline, nextCallId, localNow, monotonicNow, logger } = this.#options
+    const { maxMessageBytes } = config.service
+    return (request, callback) => {
+      const startedAt = monotonicNow()
+      const id = nextCallId()
+      const deadline = request.getDeadline()
+      const clientDeadline = typeof deadline === 'number' ? deadline : deadline.getTime()
+      methodMetrics.started.inc()
+
+      const respond = (end: End): void => {
+        const milliseconds = monotonicNow() - startedAt
+        if (end.kind === 'Abandoned') {
+          // grpc-js tells of a passed deadline and of a client that went away in the same way.
+          methodMetrics.handled(
+            localNow() >= clientDeadline ? GrpcStatus.DEADLINE_EXCEEDED : GrpcStatus.CANCELLED,
+            milliseconds,
+          )
+          return
+        }
+        const reply = replyTo(end, maxMessageBytes)
+        methodMetrics.handled(reply.status, milliseconds)
+        if (reply.code !== undefined) {
+          refusals.get(reply.code)?.inc()
+          const level = ERRORS[reply.code].refusal ? 'debug' : 'warn'
+          logger[level](
+            { callId: formatCallId(id), method: method.name, code: reply.code, milliseconds: Math.round(milliseconds) },
+            ERRORS[reply.code].message,
+          )
+        }
+        if (reply.initialMetadata !== undefined) request.sendMetadata(reply.initialMetadata)
+        if (reply.status === GrpcStatus.OK) callback(null, reply.message, reply.trailingMetadata)
+        else callback({ code: reply.status, details: reply.details, metadata: reply.trailingMetadata ?? NO_TRAILERS })
+      }
+
+      const call = pipeline.start({
+        id,
+        method,
+        message: request.request,
+        metadata: request.metadata,
+        clientDeadline,
+        startedAt,
+        respond,
+      })
+      // Emitted for every call, also after its answer; an ended call takes no notice.
+      request.once('cancelled', () => call.end(ABANDONED))
+    }
+  }
+}
+
+const ABANDONED: End = { kind: 'Abandoned' }
+const NO_TRAILERS = new Metadata()
