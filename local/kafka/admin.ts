@@ -1,0 +1,124 @@
+import kafkajs, { type Admin } from 'kafkajs'
+
+/** A topic as it should be. `config` holds Kafka's own settings, e.g. `max.message.bytes`. */
+export type TopicPlan = {
+  readonly name: string
+  readonly partitions: number
+  readonly replicationFactor: number
+  readonly config: Readonly<Record<string, string>>
+}
+
+/** A topic exists in a form that cannot be made into the wanted one. `code` is `TOPIC_CONFLICT`. */
+export class TopicError extends Error {
+  readonly code = 'TOPIC_CONFLICT'
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'TopicError'
+  }
+}
+
+/**
+ * Runs `work` with a connected admin client.
+ *
+ * @param brokers  `host:port`
+ * @param retries  how often a request, and the first connection, is tried again
+ */
+async function withAdmin<T>(
+  brokers: readonly string[],
+  retries: number,
+  work: (admin: Admin) => Promise<T>,
+): Promise<T> {
+  const client = new kafkajs.Kafka({
+    clientId: 'grpc-kafka-local',
+    brokers: [...brokers],
+    connectionTimeout: 3000,
+    retry: { retries, initialRetryTime: 50, maxRetryTime: 500 },
+    // A broker that is still coming up makes kafkajs log errors that are none; what fails for good is thrown.
+    logLevel: kafkajs.logLevel.NOTHING,
+  })
+  const admin = client.admin()
+  try {
+    await admin.connect()
+    return await work(admin)
+  } finally {
+    await admin.disconnect()
+  }
+}
+
+/**
+ * Asks until Kafka answers for its metadata and for a group's coordinator, so that the first topic and the first group
+ * find it ready.
+ *
+ * @param signal  ends the asking; its reason is thrown
+ */
+export async function untilKafkaAnswers(brokers: readonly string[], signal: AbortSignal): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted()
+    try {
+      await withAdmin(brokers, 3, async (admin) => {
+        await admin.describeCluster()
+        await admin.describeGroups(['grpc-kafka-local-warm-up'])
+      })
+      return
+    } catch {
+      // Not yet: kafkajs has waited between its own tries. The caller's signal ends it.
+    }
+  }
+}
+
+/**
+ * Creates the topics that are missing and lets those grow that have too few partitions.
+ *
+ * @returns one line for each thing done or adapted, e.g. that a replication factor was lowered to the number of brokers
+ * @throws TopicError for a topic with more partitions than asked for: records of a key would move
+ */
+export function ensureTopics(brokers: readonly string[], topics: readonly TopicPlan[]): Promise<readonly string[]> {
+  return withAdmin(brokers, 8, async (admin) => {
+    const done: string[] = []
+    const [present, cluster] = await Promise.all([admin.listTopics(), admin.describeCluster()])
+    const missing = topics.filter((topic) => !present.includes(topic.name))
+    const existing = topics.filter((topic) => present.includes(topic.name))
+    if (missing.length > 0) {
+      await admin.createTopics({
+        waitForLeaders: true,
+        topics: missing.map((topic) => ({
+          topic: topic.name,
+          numPartitions: topic.partitions,
+          replicationFactor: Math.min(topic.replicationFactor, cluster.brokers.length),
+          configEntries: Object.entries(topic.config).map(([name, value]) => ({ name, value })),
+        })),
+      })
+      for (const topic of missing) {
+        const lowered =
+          topic.replicationFactor > cluster.brokers.length
+            ? ` (replication factor ${topic.replicationFactor} lowered to ${cluster.brokers.length}: there are no more brokers)`
+            : ''
+        done.push(`topic ${topic.name}: created with ${topic.partitions} partition(s)${lowered}`)
+      }
+    }
+    if (existing.length > 0) {
+      const { topics: metadata } = await admin.fetchTopicMetadata({ topics: existing.map((topic) => topic.name) })
+      for (const topic of existing) {
+        const count = metadata.find((one) => one.name === topic.name)?.partitions.length ?? 0
+        if (count > topic.partitions) {
+          throw new TopicError(
+            `topic ${topic.name} has ${count} partitions, more than the ${topic.partitions} of spec.topic.partitions: partitions only grow`,
+          )
+        }
+        if (count < topic.partitions) {
+          await admin.createPartitions({ topicPartitions: [{ topic: topic.name, count: topic.partitions }] })
+          done.push(`topic ${topic.name}: grown from ${count} to ${topic.partitions} partitions`)
+        }
+      }
+    }
+    return done
+  })
+}
+
+/** How many records a topic ever gained: the sum of its partitions' log end offsets. */
+export function countRecords(brokers: readonly string[], topic: string): Promise<number> {
+  return withAdmin(brokers, 8, async (admin) => {
+    const partitions = await admin.fetchTopicOffsets(topic)
+    return partitions.reduce((sum, { high }) => sum + Number(high), 0)
+  })
+}

@@ -1,0 +1,295 @@
+/**
+ * A Kafka broker of one's own: version 4.1.0 in KRaft mode, broker and controller in one process, with nothing
+ * replicated and everything in one folder.
+ */
+import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { findOnPath } from '../bootstrap/which.mjs'
+import { describeExit, startChild, tail, type Child } from '../child.ts'
+import { untilKafkaAnswers } from '../kafka/admin.ts'
+import { reportToTerminal, type Report } from '../report.ts'
+import { cached } from './cache.ts'
+import { installPackages, mayInstall } from './debian.ts'
+import { freePort } from './free-port.ts'
+import { PartMissingError } from './part-missing.ts'
+import { PartFailedError } from './part-failed.ts'
+import { runTool } from './tool.ts'
+
+const VERSION = '4.1.0'
+const BINDING_VERSION = '2.24.3'
+const COPY_PLUGIN = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies'
+const START_MILLISECONDS = 90_000
+/** Any valid id will do: the folder is private to this broker. */
+const CLUSTER_ID = 'Z3JwYy1rYWZrYS1sb2NhbA'
+
+export type KafkaOptions = {
+  /** Data, settings and logs go here; made when it is not there. A folder that has data is continued. */
+  readonly directory: string
+  /** Chosen when not given. */
+  readonly port?: number
+  /** Broker settings that are added or replace those of this file. */
+  readonly properties?: Readonly<Record<string, string>>
+  readonly report?: Report
+}
+
+export type KafkaServer = {
+  /** `host:port` */
+  readonly brokers: readonly string[]
+  /** Of the process that runs, or ran last. */
+  readonly pid: number
+  /** Resolves when the process that runs now has ended, whoever ended it. */
+  readonly exited: Promise<unknown>
+  /** Sends a signal and, where it ends the process, waits for the end. */
+  kill(signal: NodeJS.Signals): Promise<void>
+  /** Starts it again on the same port and data, after `kill` or `stop`; resolves when it answers. */
+  start(signal?: AbortSignal): Promise<void>
+  /** Ends it in order. May be called twice. */
+  stop(): Promise<void>
+}
+
+/**
+ * Gets what is missing (Java, Kafka's jars), starts a broker and waits until it answers.
+ *
+ * @param signal  gives the start up; its reason is thrown and nothing is left running
+ * @throws PartMissingError when a part cannot be had, PartFailedError with the end of the log when it does not come up
+ */
+export async function startKafka(options: KafkaOptions, signal?: AbortSignal): Promise<KafkaServer> {
+  const { directory, report = reportToTerminal } = options
+  const { java, classPath } = await ensureKafka(report)
+  const port = options.port ?? (await freePort())
+  const controllerPort = await freePort()
+  const settings = join(directory, 'server.properties')
+  const logSettings = join(directory, 'log4j2.xml')
+  const logFile = join(directory, 'kafka.log')
+  const brokers = [`127.0.0.1:${port}`]
+  const jvm = [
+    '-cp',
+    classPath,
+    `-Dlog4j2.configurationFile=${logSettings}`,
+    '-Djava.awt.headless=true',
+    '-XX:-UsePerfData',
+  ]
+
+  await mkdir(directory, { recursive: true })
+  await writeFile(settings, serverProperties(directory, port, controllerPort, options.properties ?? {}))
+  await writeFile(logSettings, LOG_SETTINGS)
+  if (!(await exists(join(directory, 'data', 'meta.properties')))) {
+    await runTool(java, [
+      '-XX:TieredStopAtLevel=1',
+      ...jvm,
+      'kafka.tools.StorageTool',
+      'format',
+      '-t',
+      CLUSTER_ID,
+      '-c',
+      settings,
+    ])
+  }
+
+  const failed = async (reason: string, cause?: unknown): Promise<PartFailedError> =>
+    new PartFailedError('Kafka', reason, await tail(logFile, 20), { cause })
+
+  const launch = async (given?: AbortSignal): Promise<Child> => {
+    const child = await startChild({
+      name: 'Kafka',
+      command: java,
+      args: ['-Xms256m', '-Xmx512m', '-XX:+UseSerialGC', ...jvm, 'kafka.Kafka', settings],
+      directory,
+      output: { file: logFile },
+    })
+    const ended = new AbortController()
+    void child.exited.then(() => ended.abort())
+    const late = AbortSignal.timeout(START_MILLISECONDS)
+    try {
+      await untilKafkaAnswers(brokers, AbortSignal.any([ended.signal, late, ...(given ? [given] : [])]))
+      return child
+    } catch (cause) {
+      const exit = child.exit
+      await child.stop(0)
+      if (given?.aborted) throw given.reason
+      if (exit) throw await failed(`it ended with ${describeExit(exit)} while starting`, cause)
+      throw await failed(`it did not answer on ${brokers[0]} within ${START_MILLISECONDS / 1000} s`, cause)
+    }
+  }
+
+  let child = await launch(signal)
+  return {
+    brokers,
+    get pid() {
+      return child.pid
+    },
+    get exited() {
+      return child.exited
+    },
+    kill: async (name) => {
+      child.kill(name)
+      if (name === 'SIGKILL' || name === 'SIGTERM' || name === 'SIGINT') await child.exited
+    },
+    start: async (given) => {
+      if (!child.exit) throw new PartFailedError('Kafka', 'it runs already', '')
+      child = await launch(given)
+    },
+    stop: async () => {
+      await child.stop(10_000)
+    },
+  }
+}
+
+/**
+ * Java and the folder of Kafka's jars.
+ * @throws PartMissingError
+ */
+async function ensureKafka(report: Report): Promise<{ readonly java: string; readonly classPath: string }> {
+  const jars = await cached(
+    `kafka-${VERSION}`,
+    async (directory) => {
+      await fetchJars(directory, report)
+    },
+    { report },
+  )
+  return { java: await ensureProgram('java', 'default-jre-headless', report), classPath: join(jars, '*') }
+}
+
+async function fetchJars(directory: string, report: Report): Promise<void> {
+  const started = Date.now()
+  await ensureProgram('java', 'default-jre-headless', report)
+  const mvn = await ensureProgram('mvn', 'maven', report)
+  report(`setup: Kafka ${VERSION}: fetching its jars with Maven`)
+  const project = join(directory, '.project')
+  await mkdir(project)
+  await writeFile(join(project, 'pom.xml'), POM)
+  let files = 0
+  try {
+    await runTool(
+      mvn,
+      ['-B', '-C', COPY_PLUGIN, '-DincludeScope=runtime', `-DoutputDirectory=${join(directory, '.jars')}`],
+      {
+        directory: project,
+        onLine: (line) => {
+          if (!line.includes('Downloaded from')) return
+          files += 1
+          if (files % 40 === 0) report(`setup: Kafka ${VERSION}: ${files} files`)
+        },
+      },
+    )
+  } catch (cause) {
+    throw new PartMissingError(
+      'Kafka',
+      `Maven could not fetch org.apache.kafka:kafka_2.13:${VERSION}\n${(cause as Error).message}`,
+      ['make Maven Central (or your mirror of it, in ~/.m2/settings.xml) reachable', RUNNING_KAFKA],
+      { cause },
+    )
+  }
+  await rm(project, { recursive: true })
+  await moveContents(join(directory, '.jars'), directory)
+  report(`setup: Kafka ${VERSION}: ready in ${((Date.now() - started) / 1000).toFixed(1)} s`)
+}
+
+async function moveContents(from: string, to: string): Promise<void> {
+  for (const name of await readdir(from)) await rename(join(from, name), join(to, name))
+  await rm(from, { recursive: true })
+}
+
+const RUNNING_KAFKA = 'use a Kafka that runs already: KAFKA_BROKERS=host:port[,host:port]'
+
+async function ensureProgram(name: string, debianPackage: string, report: Report): Promise<string> {
+  const found = findOnPath(name)
+  if (found !== undefined) return found
+  const remedies = [
+    `install ${name} (Debian, Ubuntu: apt-get install ${debianPackage}) and put it on PATH`,
+    RUNNING_KAFKA,
+  ]
+  if (!mayInstall())
+    throw new PartMissingError('Kafka', `${name} is not on PATH, and this is not root on Debian`, remedies)
+  try {
+    await installPackages([debianPackage], report)
+  } catch (cause) {
+    throw new PartMissingError('Kafka', `${name} is not on PATH\n${(cause as Error).message}`, remedies, { cause })
+  }
+  const installed = findOnPath(name)
+  if (installed === undefined)
+    throw new PartMissingError('Kafka', `the package ${debianPackage} brought no ${name}`, remedies)
+  return installed
+}
+
+function serverProperties(
+  directory: string,
+  port: number,
+  controllerPort: number,
+  extra: Readonly<Record<string, string>>,
+): string {
+  const properties: Readonly<Record<string, string>> = {
+    'process.roles': 'broker,controller',
+    'node.id': '1',
+    'controller.quorum.voters': `1@127.0.0.1:${controllerPort}`,
+    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
+    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}`,
+    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    'controller.listener.names': 'CONTROLLER',
+    'inter.broker.listener.name': 'PLAINTEXT',
+    'log.dirs': join(directory, 'data'),
+    // Topics are made from resources; one that appears by itself would hide a wrong name.
+    'auto.create.topics.enable': 'false',
+    'group.initial.rebalance.delay.ms': '0',
+    'group.min.session.timeout.ms': '6000',
+    'offsets.topic.num.partitions': '4',
+    'offsets.topic.replication.factor': '1',
+    'transaction.state.log.num.partitions': '4',
+    'transaction.state.log.replication.factor': '1',
+    'transaction.state.log.min.isr': '1',
+    'share.coordinator.state.topic.num.partitions': '4',
+    'share.coordinator.state.topic.replication.factor': '1',
+    'share.coordinator.state.topic.min.isr': '1',
+    // The default, 128 MiB, is a quarter of this heap; there is little to clean.
+    'log.cleaner.dedupe.buffer.size': '8388608',
+    'num.network.threads': '2',
+    'num.io.threads': '4',
+    // After a kill the broker may register again only when the session of its last life is over (default 9 s).
+    'broker.session.timeout.ms': '4000',
+    'broker.heartbeat.interval.ms': '500',
+    ...extra,
+  }
+  return Object.entries(properties)
+    .map(([name, value]) => `${name}=${value}\n`)
+    .join('')
+}
+
+const exists = (file: string): Promise<boolean> =>
+  stat(file).then(
+    () => true,
+    () => false,
+  )
+
+/** Kafka's own release adds a binding for its log; without one the reason why a broker ended would be lost. */
+const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>local</groupId>
+  <artifactId>kafka-jars</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId>
+      <artifactId>kafka_2.13</artifactId>
+      <version>${VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId>
+      <artifactId>log4j-slf4j-impl</artifactId>
+      <version>${BINDING_VERSION}</version>
+    </dependency>
+  </dependencies>
+</project>
+`
+
+const LOG_SETTINGS = `<Configuration status="ERROR">
+  <Appenders>
+    <Console name="console" target="SYSTEM_OUT"><PatternLayout pattern="%d %p %m (%c)%n"/></Console>
+  </Appenders>
+  <Loggers>
+    <Root level="WARN"><AppenderRef ref="console"/></Root>
+    <Logger name="kafka.server.KafkaRaftServer" level="INFO"/>
+    <Logger name="org.apache.kafka.common.config" level="ERROR"/>
+  </Loggers>
+</Configuration>
+`
