@@ -6,8 +6,14 @@ const PREFIX = 'gk'
 /** String: the call's outcome. */
 export const callKey = (id: CallId): string => `${PREFIX}:{${id.toString('hex')}}`
 
-/** String, an integer: how often a call was started that may start twice. */
+/** Hash: how often a call was started that may start twice, and who asked last. */
 export const startsKey = (id: CallId): string => `${PREFIX}:{${id.toString('hex')}}:starts`
+
+/** String that never exists, in the place of an outcome, for an Observer: its records have none. */
+export const observedKey = (id: CallId, groupId: string): string => `${PREFIX}:{${id.toString('hex')}}:observed:${groupId}`
+
+/** As `startsKey`, for the starts in an Observer's group. */
+export const observedStartsKey = (id: CallId, groupId: string): string => `${observedKey(id, groupId)}:starts`
 
 /** Pub/sub channel on which one proxy replica is woken. */
 export const replyChannel = (instance: string): string => `${PREFIX}:reply:${instance}`

@@ -1,0 +1,77 @@
+/**
+ * kafkajs is imported in this folder only, so that another client can take its place (docs/adr/0002).
+ */
+import { createRequire } from 'node:module'
+import net from 'node:net'
+import { Kafka, logLevel } from 'kafkajs'
+import type { ISocketFactory, LogEntry } from 'kafkajs'
+import type { Logger } from '../telemetry/log.ts'
+
+const CONNECTION_TIMEOUT_MILLISECONDS = 3000
+const REQUEST_TIMEOUT_MILLISECONDS = 10_000
+const KEEP_ALIVE_MILLISECONDS = 60_000
+
+/** Nagle's algorithm holds small requests back for the peer's delayed acknowledgement: 0.1 ms on every call. */
+const withoutDelay: ISocketFactory = ({ host, port, onConnect }) => {
+  const socket = net.connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MILLISECONDS }, onConnect)
+  return socket
+}
+
+export interface KafkaOptions {
+  readonly brokers: readonly string[]
+  readonly clientId: string
+  readonly logger: Logger
+}
+
+export function createKafka({ brokers, clientId, logger }: KafkaOptions): Kafka {
+  stopIdleTimer()
+  return new Kafka({
+    brokers: [...brokers],
+    clientId,
+    connectionTimeout: CONNECTION_TIMEOUT_MILLISECONDS,
+    requestTimeout: REQUEST_TIMEOUT_MILLISECONDS,
+    socketFactory: withoutDelay,
+    logLevel: logLevel.WARN,
+    // kafkajs logs at ERROR what it then retries and survives (a coordinator that loads): it is no error of ours.
+    logCreator:
+      () =>
+      ({ namespace, level, log }: LogEntry) => {
+        const { message, error } = log as { message: string; error?: unknown }
+        const fields = { kafka: namespace, ...(error === undefined ? {} : { reason: String(error) }) }
+        if (level <= logLevel.ERROR) logger.warn(fields, message)
+        else logger.debug(fields, message)
+      },
+  })
+}
+
+interface RequestQueue {
+  readonly pending: readonly unknown[]
+  readonly throttledUntil: number
+  throttleCheckTimeoutId: NodeJS.Timeout | null
+  checkPendingRequests(): void
+  scheduleCheckPendingRequests(): void
+}
+
+const CHECK_INTERVAL_MILLISECONDS = 10
+let idleTimerStopped = false
+
+/**
+ * kafkajs 2.2.4 re-arms a timer with a negative delay on every connection, which fires each millisecond for ever (6 % of
+ * a core when idle, and a warning of Node's). Nothing waits then: the timer is needed only while requests are held back.
+ */
+function stopIdleTimer(): void {
+  if (idleTimerStopped) return
+  idleTimerStopped = true
+  const queue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as { readonly prototype: RequestQueue }
+  queue.prototype.scheduleCheckPendingRequests = function (this: RequestQueue) {
+    if (this.pending.length === 0 || this.throttleCheckTimeoutId !== null) return
+    const wait = this.throttledUntil - Date.now()
+    this.throttleCheckTimeoutId = setTimeout(
+      () => {
+        this.throttleCheckTimeoutId = null
+        this.checkPendingRequests()
+      },
+      wait > 0 ? wait : CHECK_INTERVAL_MILLISECONDS,
+    )
+  }
+}

@@ -1,0 +1,186 @@
+import type { Admin, Consumer, EachBatchPayload, Kafka } from 'kafkajs'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Logger } from '../telemetry/log.ts'
+import { stickyAssigner } from './assigner.ts'
+import type { Assignment } from './assigner.ts'
+import type { RawRecord } from './record.ts'
+
+/** SEMANTICS 4: the broker's minimum session, and a heartbeat that leaves it ten chances. */
+export const SESSION_MILLISECONDS = 6000
+const HEARTBEAT_MILLISECONDS = 500
+const REBALANCE_MILLISECONDS = 10_000
+/** Also how long `leave` may take: kafkajs lets a fetch end first. */
+const LONGEST_FETCH_WAIT_MILLISECONDS = 200
+const FETCH_BYTES_PER_PARTITION = 1_048_576
+const METADATA_AGE_MILLISECONDS = 30_000
+const RESTART_MILLISECONDS = 1000
+
+export interface FetchedRecord extends RawRecord {
+  readonly offset: number
+}
+
+export interface CommittedOffset {
+  readonly partition: number
+  /** The next offset to be read; -1 when nothing was ever committed. */
+  readonly offset: number
+  readonly metadata: string
+}
+
+export interface GroupJoin {
+  /** Another id than at the last join means that the group had given this member up. */
+  readonly memberId: string
+  readonly partitions: readonly number[]
+}
+
+/** What the consumer tells its owner. Neither may throw. */
+export interface ConsumerEvents {
+  joined(join: GroupJoin): void
+  /** Records in the order of their offsets. After each join reading begins again at the committed offset. */
+  fetched(partition: number, records: readonly FetchedRecord[], highWatermark: number): void
+}
+
+export interface GroupConsumerOptions {
+  readonly kafka: Kafka
+  readonly groupId: string
+  readonly topic: string
+  readonly startFrom: 'Earliest' | 'Latest'
+  readonly logger: Logger
+  readonly events: ConsumerEvents
+}
+
+/**
+ * A member of a consumer group on one topic. It reads ahead and never commits by itself. A kafkajs consumer that gave up is
+ * replaced by a new one until `leave`.
+ */
+export class GroupConsumer {
+  readonly #kafka: Kafka
+  readonly #groupId: string
+  readonly #topic: string
+  readonly #startFrom: 'Earliest' | 'Latest'
+  readonly #logger: Logger
+  readonly #events: ConsumerEvents
+  readonly #admin: Admin
+  #consumer: Consumer | undefined
+  #owned: Assignment = {}
+  #left = new AbortController()
+
+  constructor({ kafka, groupId, topic, startFrom, logger, events }: GroupConsumerOptions) {
+    this.#kafka = kafka
+    this.#groupId = groupId
+    this.#topic = topic
+    this.#startFrom = startFrom
+    this.#logger = logger
+    this.#events = events
+    this.#admin = kafka.admin()
+  }
+
+  /** Joins the group, trying until it works or `leave` is called. May be called again after `leave`. */
+  async join(): Promise<void> {
+    this.#left = new AbortController()
+    const { signal } = this.#left
+    while (!signal.aborted) {
+      try {
+        await this.#start(signal)
+        return
+      } catch (error) {
+        this.#logger.warn({ reason: (error as Error).message }, 'the consumer group cannot be joined yet; trying again')
+        await this.#consumer?.disconnect().catch(() => undefined)
+        await pause(RESTART_MILLISECONDS, undefined, { signal }).catch(() => undefined)
+      }
+    }
+  }
+
+  /** Leaves the group at once, so that the others need not wait for the session to end. */
+  async leave(): Promise<void> {
+    this.#left.abort()
+    const consumer = this.#consumer
+    this.#consumer = undefined
+    this.#owned = {}
+    await Promise.allSettled([consumer?.disconnect(), this.#admin.disconnect()])
+  }
+
+  pause(partition: number): void {
+    this.#consumer?.pause([{ topic: this.#topic, partitions: [partition] }])
+  }
+
+  resume(partition: number): void {
+    this.#consumer?.resume([{ topic: this.#topic, partitions: [partition] }])
+  }
+
+  /**
+   * Commits in the name of the group's present generation.
+   * @throws when the coordinator refused: this member may be none any more.
+   */
+  async commit(offsets: readonly CommittedOffset[]): Promise<void> {
+    if (this.#consumer === undefined) throw new Error('not a member of the group')
+    await this.#consumer.commitOffsets(
+      offsets.map(({ partition, offset, metadata }) => ({ topic: this.#topic, partition, offset: String(offset), metadata })),
+    )
+  }
+
+  /** @throws when Kafka cannot say. */
+  async committed(partitions: readonly number[]): Promise<CommittedOffset[]> {
+    await this.#admin.connect()
+    const answers = await this.#admin.fetchOffsets({ groupId: this.#groupId, topics: [this.#topic] })
+    const found = answers.find(({ topic }) => topic === this.#topic)?.partitions ?? []
+    return partitions.map((partition) => {
+      const one = found.find((candidate) => candidate.partition === partition)
+      return { partition, offset: Number(one?.offset ?? -1), metadata: one?.metadata ?? '' }
+    })
+  }
+
+  /** Where a group without offsets begins. @throws when Kafka cannot say. */
+  async start(partitions: readonly number[]): Promise<Map<number, number>> {
+    await this.#admin.connect()
+    const all = await this.#admin.fetchTopicOffsets(this.#topic)
+    return new Map(
+      all
+        .filter(({ partition }) => partitions.includes(partition))
+        .map(({ partition, low, high }) => [partition, Number(this.#startFrom === 'Earliest' ? low : high)]),
+    )
+  }
+
+  async #start(signal: AbortSignal): Promise<void> {
+    const consumer = this.#kafka.consumer({
+      groupId: this.#groupId,
+      allowAutoTopicCreation: false,
+      sessionTimeout: SESSION_MILLISECONDS,
+      heartbeatInterval: HEARTBEAT_MILLISECONDS,
+      rebalanceTimeout: REBALANCE_MILLISECONDS,
+      maxWaitTimeInMs: LONGEST_FETCH_WAIT_MILLISECONDS,
+      maxBytesPerPartition: FETCH_BYTES_PER_PARTITION,
+      metadataMaxAge: METADATA_AGE_MILLISECONDS,
+      partitionAssigners: [stickyAssigner(() => this.#owned)],
+      retry: { retries: 8, initialRetryTime: 100, maxRetryTime: 2000 },
+    })
+    this.#consumer = consumer
+    consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+      if (signal.aborted) return
+      const partitions = (payload.memberAssignment as Record<string, number[]>)[this.#topic] ?? []
+      this.#owned = { [this.#topic]: partitions }
+      this.#events.joined({ memberId: payload.memberId, partitions })
+    })
+    consumer.on(consumer.events.CRASH, ({ payload }) => {
+      this.#logger.warn({ reason: payload.error.message, restarts: payload.restart }, 'the consumer gave up')
+      // kafkajs does not start again after what it takes for permanent; whether that lasts is for us to find out.
+      if (!payload.restart && !signal.aborted && this.#consumer === consumer) void this.#replace(signal)
+    })
+    await consumer.connect()
+    await consumer.subscribe({ topics: [this.#topic], fromBeginning: this.#startFrom === 'Earliest' })
+    signal.throwIfAborted()
+    await consumer.run({ autoCommit: false, eachBatch: async (payload) => this.#batch(payload) })
+  }
+
+  async #replace(signal: AbortSignal): Promise<void> {
+    await pause(RESTART_MILLISECONDS, undefined, { signal }).catch(() => undefined)
+    if (!signal.aborted) await this.join()
+  }
+
+  #batch({ batch }: EachBatchPayload): void {
+    const records: FetchedRecord[] = []
+    for (const { offset, key, value, headers } of batch.messages) {
+      records.push({ offset: Number(offset), key, value, headers: headers ?? {} })
+    }
+    this.#events.fetched(batch.partition, records, Number(batch.highWatermark))
+  }
+}

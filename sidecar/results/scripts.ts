@@ -1,0 +1,90 @@
+/** What the data plane does in Redis in one step each. Every script may run twice with the same arguments. */
+
+/**
+ * Stores outcomes, the first wins, and tells each waiting replica which outcome stands (SEMANTICS 1 and 3).
+ *
+ * KEYS     the calls' keys
+ * ARGV     1 seconds to keep, 2 largest outcome that rides along in bytes,
+ *          then for each call: its id (16 bytes), the reply channel ('' when nobody waits), the outcome ('' only tells again)
+ * returns  how many were written
+ *
+ * A message on a reply channel is a sequence of: id (16 bytes), u32 length, that many bytes of the outcome;
+ * the length 0xffffffff means "read it".
+ *
+ * The notification is sent inside the script and not after it: so that it can never tell an outcome that was refused
+ * (memory full, read-only replica) or that lost to an earlier one.
+ */
+export const STORE_OUTCOMES = `
+local written, messages, channels = 0, {}, {}
+local ttl, ride = ARGV[1], tonumber(ARGV[2])
+for i = 1, #KEYS do
+  local id, channel, outcome = ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]
+  local won = outcome ~= '' and redis.call('SET', KEYS[i], outcome, 'EX', ttl, 'NX')
+  if won then written = written + 1 else outcome = redis.call('GET', KEYS[i]) end
+  if outcome and channel ~= '' then
+    local pieces = messages[channel]
+    if not pieces then
+      pieces = {}
+      messages[channel] = pieces
+      channels[#channels + 1] = channel
+    end
+    pieces[#pieces + 1] = id
+    if #outcome > ride then
+      pieces[#pieces + 1] = '\\255\\255\\255\\255'
+    else
+      pieces[#pieces + 1] = struct.pack('>I4', #outcome)
+      pieces[#pieces + 1] = outcome
+    end
+  end
+end
+for _, channel in ipairs(channels) do redis.call('PUBLISH', channel, table.concat(messages[channel])) end
+return written
+`
+
+/**
+ * Asks whether records that may have run before may start, and counts their starts (SEMANTICS 1, "begin").
+ *
+ * KEYS     for each record: the call's key, its starts key
+ * ARGV     1 milliseconds to keep the count, 2 a token of this asking, then for each record its attempt
+ * returns  for each record: 0 it has an outcome, else the number of this start (at least the attempt)
+ *
+ * The token makes a repeated asking (its answer was lost) count once.
+ */
+export const BEGIN = `
+local result = {}
+for i = 1, #KEYS / 2 do
+  if redis.call('EXISTS', KEYS[2 * i - 1]) == 1 then
+    result[i] = 0
+  else
+    local key = KEYS[2 * i]
+    local stored = redis.call('HMGET', key, 'starts', 'token')
+    local starts = tonumber(stored[1] or '0')
+    if stored[2] ~= ARGV[2] then
+      starts = math.max(starts + 1, tonumber(ARGV[i + 2]))
+      redis.call('HSET', key, 'starts', starts, 'token', ARGV[2])
+    end
+    redis.call('PEXPIRE', key, ARGV[1])
+    result[i] = starts
+  end
+end
+return result
+`
+
+/**
+ * Says that an instance may have work running in partitions, and who else may (SEMANTICS 5).
+ *
+ * KEYS     one sorted set for each partition
+ * ARGV     1 the instance, 2 milliseconds until the word lapses
+ * returns  for each partition the number of other instances whose word stands
+ */
+export const HOLD_PARTITIONS = `
+local time, result = redis.call('TIME'), {}
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i, key in ipairs(KEYS) do
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  redis.call('ZADD', key, now + tonumber(ARGV[2]), ARGV[1])
+  redis.call('PEXPIRE', key, 2 * tonumber(ARGV[2]))
+  result[i] = redis.call('ZCARD', key) - 1
+end
+return result
+`

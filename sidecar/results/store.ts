@@ -1,0 +1,191 @@
+import type { Redis } from 'ioredis'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { CallId } from '../call-id.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
+import { callKey, observedKey, observedStartsKey, replyChannel, startsKey, workingKey } from './keys.ts'
+import { BEGIN, HOLD_PARTITIONS, STORE_OUTCOMES } from './scripts.ts'
+
+/** An outcome up to this size rides along with its notification; a larger one is read by the replica itself. */
+const RIDE_ALONG_BYTES = 16_384
+const LARGEST_BATCH = 256
+const SHORTEST_PAUSE_MILLISECONDS = 25
+const LONGEST_PAUSE_MILLISECONDS = 1000
+
+export interface OutcomeStoreOptions {
+  readonly redis: Redis
+  /** The worker's instance: names its word on partitions and its askings. */
+  readonly instance: string
+  /** An Observer's group: its records have no outcomes here and their starts are counted apart. */
+  readonly observerGroup?: string
+  /** Seconds an outcome is kept. */
+  readonly retentionSeconds: number
+  readonly logger: Logger
+  readonly metrics: Metrics
+}
+
+interface PendingOutcome {
+  readonly id: CallId
+  readonly replyTo: string
+  readonly outcome: Buffer
+  readonly done: () => void
+}
+
+export interface Start {
+  readonly id: CallId
+  /** The number that this start has at least. */
+  readonly attempt: number
+}
+
+export interface TopicPartition {
+  readonly topic: string
+  readonly partition: number
+}
+
+const NOTHING = Buffer.alloc(0)
+
+interface Scripts {
+  storeOutcomes(...args: (string | number | Buffer)[]): Promise<number>
+  begin(...args: (string | number | Buffer)[]): Promise<number[]>
+  holdPartitions(...args: (string | number)[]): Promise<number[]>
+}
+
+/**
+ * What a worker writes and asks in Redis. Outcomes of one turn of the event loop go out as one script call; it is
+ * repeated until Redis took it, for as long as the store is open: the offset waits for it.
+ */
+export class OutcomeStore {
+  readonly #redis: Redis & Scripts
+  readonly #instance: string
+  readonly #outcomeKey: (id: CallId) => string
+  readonly #startsKey: (id: CallId) => string
+  readonly #retentionSeconds: number
+  readonly #logger: Logger
+  readonly #outcomes: Counter
+  readonly #batch: Histogram
+  readonly #failures: Counter
+  readonly #closed = new AbortController()
+  #pending: PendingOutcome[] = []
+  #flushing = false
+  #askings = 0
+
+  constructor({ redis, instance, observerGroup, retentionSeconds, logger, metrics }: OutcomeStoreOptions) {
+    redis.defineCommand('storeOutcomes', { lua: STORE_OUTCOMES })
+    redis.defineCommand('begin', { lua: BEGIN })
+    redis.defineCommand('holdPartitions', { lua: HOLD_PARTITIONS })
+    this.#redis = redis as Redis & Scripts
+    this.#instance = instance
+    this.#outcomeKey = observerGroup === undefined ? callKey : (id) => observedKey(id, observerGroup)
+    this.#startsKey = observerGroup === undefined ? startsKey : (id) => observedStartsKey(id, observerGroup)
+    this.#retentionSeconds = retentionSeconds
+    this.#logger = logger
+    this.#outcomes = metrics.counter('grpc_kafka_outcomes_total')
+    this.#batch = metrics.histogram('grpc_kafka_outcome_batch_records')
+    this.#failures = metrics.counter('grpc_kafka_redis_errors_total', { reason: 'command' })
+  }
+
+  /**
+   * Stores an outcome and wakes the replica that waits, if any. `done` is called once Redis has it (or already had
+   * another: the first wins), and never if the store is closed before.
+   */
+  store(id: CallId, replyTo: string, outcome: Buffer, done: () => void): void {
+    this.#pending.push({ id, replyTo, outcome, done })
+    this.#schedule()
+  }
+
+  /** Tells a replica again about an outcome that stands: its worker may have died before it was told. */
+  tellAgain(id: CallId, replyTo: string): void {
+    if (replyTo !== '') this.store(id, replyTo, NOTHING, () => undefined)
+  }
+
+  /** For each id whether an outcome stands. Repeated until Redis answers. @throws the reason, once closed. */
+  async haveOutcomes(ids: readonly CallId[]): Promise<boolean[]> {
+    if (ids.length === 0) return []
+    return this.#persist('exists', async () => {
+      const pipeline = this.#redis.pipeline()
+      for (const id of ids) pipeline.exists(this.#outcomeKey(id))
+      const replies = await pipeline.exec()
+      if (replies === null) throw new Error('the pipeline was discarded')
+      return replies.map(([error, count]) => {
+        if (error !== null) throw error
+        return count === 1
+      })
+    })
+  }
+
+  /**
+   * Asks whether records that may have run before may start: 0 when an outcome stands, else the number of the start.
+   * @param keepMilliseconds how long the count is kept.
+   * @throws the reason, once closed.
+   */
+  begin(starts: readonly Start[], keepMilliseconds: number): Promise<number[]> {
+    const token = `${this.#instance}/${++this.#askings}`
+    const keys = starts.flatMap(({ id }) => [this.#outcomeKey(id), this.#startsKey(id)])
+    const attempts = starts.map(({ attempt }) => attempt)
+    return this.#persist('begin', () => this.#redis.begin(keys.length, ...keys, keepMilliseconds, token, ...attempts))
+  }
+
+  /** Says that work may run here in these partitions. Returns for each how many other instances said so. Not repeated. */
+  async hold(groupId: string, partitions: readonly TopicPartition[], milliseconds: number): Promise<number[]> {
+    if (partitions.length === 0) return []
+    const keys = partitions.map(({ topic, partition }) => workingKey(groupId, topic, partition))
+    return this.#redis.holdPartitions(keys.length, ...keys, this.#instance, milliseconds)
+  }
+
+  /** Takes that word back. A failure is left to its lapse. */
+  async release(groupId: string, partitions: readonly TopicPartition[]): Promise<void> {
+    if (partitions.length === 0) return
+    const pipeline = this.#redis.pipeline()
+    for (const { topic, partition } of partitions) pipeline.zrem(workingKey(groupId, topic, partition), this.#instance)
+    await pipeline.exec().catch(() => undefined)
+  }
+
+  /** Gives up what is not stored yet: the caller stores everything first where it can. */
+  close(): void {
+    this.#closed.abort(new Error('the outcome store is closed'))
+  }
+
+  #schedule(): void {
+    if (this.#flushing) return
+    this.#flushing = true
+    setImmediate(() => void this.#flush())
+  }
+
+  /** One batch after the other: while one is on its way the next one grows, which is what keeps Redis cheap under load. */
+  async #flush(): Promise<void> {
+    try {
+      while (this.#pending.length > 0) {
+        const batch = this.#pending.splice(0, LARGEST_BATCH)
+        await this.#persist('store', () => this.#send(batch))
+        this.#outcomes.inc(batch.length)
+        this.#batch.observe(batch.length)
+        for (const { done } of batch) done()
+      }
+    } catch (error) {
+      if (!this.#closed.signal.aborted) throw error
+    } finally {
+      this.#flushing = false
+    }
+  }
+
+  #send(batch: readonly PendingOutcome[]): Promise<number> {
+    const args: (string | number | Buffer)[] = [batch.length]
+    for (const { id } of batch) args.push(callKey(id))
+    args.push(this.#retentionSeconds, RIDE_ALONG_BYTES)
+    for (const { id, replyTo, outcome } of batch) args.push(id, replyTo === '' ? '' : replyChannel(replyTo), outcome)
+    return this.#redis.storeOutcomes(...args)
+  }
+
+  async #persist<T>(what: string, work: () => Promise<T>): Promise<T> {
+    for (let milliseconds = SHORTEST_PAUSE_MILLISECONDS; ; milliseconds = Math.min(milliseconds * 2, LONGEST_PAUSE_MILLISECONDS)) {
+      this.#closed.signal.throwIfAborted()
+      try {
+        return await work()
+      } catch (error) {
+        this.#failures.inc()
+        this.#logger.warn({ what, reason: (error as Error).message }, 'Redis did not answer; asking again')
+        await pause(milliseconds, undefined, { signal: this.#closed.signal })
+      }
+    }
+  }
+}

@@ -1,0 +1,183 @@
+import type { Redis } from 'ioredis'
+import type { CallId } from '../call-id.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Counter, Metrics } from '../telemetry/metrics.ts'
+import { callKey, replyChannel } from './keys.ts'
+import { decodeOutcome } from './outcome.ts'
+import type { Outcome } from './outcome.ts'
+import { whenReady } from './redis.ts'
+
+const READ_IT = 0xffffffff
+const ENTRY_BYTES = 20
+const LARGEST_READ = 256
+/**
+ * A waiter is looked up again when it has waited this long, then after twice that, and so on: a notification can be
+ * lost on a connection that is half open, where nobody sees a disconnect.
+ */
+const FIRST_LOOK_MILLISECONDS = 1000
+const LOOK_INTERVAL_MILLISECONDS = 500
+
+interface Waiter {
+  readonly id: CallId
+  readonly onOutcome: (outcome: Outcome | undefined) => void
+  nextLook: number
+  pause: number
+}
+
+export interface OutcomeWaitersOptions {
+  /** For reading outcomes. */
+  readonly redis: Redis
+  /** A connection of its own, for the subscription. */
+  readonly subscriber: Redis
+  readonly instance: string
+  readonly logger: Logger
+  readonly metrics: Metrics
+}
+
+/**
+ * The calls of this replica that wait for their outcome, and its one reply channel. After every (re)subscription, and now
+ * and then for those that wait long, outcomes are read from Redis itself, so a lost notification loses no answer.
+ */
+export class OutcomeWaiters {
+  readonly #redis: Redis
+  readonly #subscriber: Redis
+  readonly #channel: string
+  readonly #logger: Logger
+  readonly #rereads: Counter
+  readonly #failures: Counter
+  readonly #waiters = new Map<string, Waiter>()
+  readonly #closed = new AbortController()
+  #subscribed = false
+
+  constructor({ redis, subscriber, instance, logger, metrics }: OutcomeWaitersOptions) {
+    this.#redis = redis
+    this.#subscriber = subscriber
+    this.#channel = replyChannel(instance)
+    this.#logger = logger
+    this.#rereads = metrics.counter('grpc_kafka_reply_rereads_total')
+    this.#failures = metrics.counter('grpc_kafka_redis_errors_total', { reason: 'command' })
+  }
+
+  /** Resolves when the channel is subscribed. */
+  async start(): Promise<void> {
+    this.#subscriber.on('messageBuffer', (_channel: Buffer, message: Buffer) => this.#receive(message))
+    this.#subscriber.on('close', () => {
+      this.#subscribed = false
+    })
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const subscribe = () => void this.#subscribe().then(resolve)
+    this.#subscriber.on('ready', subscribe)
+    const timer = setInterval(() => this.#lookAgain(performance.now()), LOOK_INTERVAL_MILLISECONDS)
+    timer.unref()
+    this.#closed.signal.addEventListener('abort', () => clearInterval(timer))
+    if (this.#subscriber.status === 'ready') subscribe()
+    await promise
+    await whenReady(this.#redis, this.#closed.signal)
+  }
+
+  get subscribed(): boolean {
+    return this.#subscribed
+  }
+
+  get size(): number {
+    return this.#waiters.size
+  }
+
+  /**
+   * Waits for a call's outcome. `onOutcome` is called at most once, after the id was forgotten; with `undefined` when
+   * an outcome stands that cannot be read.
+   */
+  add(id: CallId, onOutcome: (outcome: Outcome | undefined) => void): void {
+    this.#waiters.set(id.toString('latin1'), {
+      id,
+      onOutcome,
+      nextLook: performance.now() + FIRST_LOOK_MILLISECONDS,
+      pause: FIRST_LOOK_MILLISECONDS,
+    })
+  }
+
+  remove(id: CallId): void {
+    this.#waiters.delete(id.toString('latin1'))
+  }
+
+  close(): void {
+    this.#closed.abort()
+  }
+
+  async #subscribe(): Promise<void> {
+    if (this.#closed.signal.aborted) return
+    try {
+      await this.#subscriber.subscribe(this.#channel)
+    } catch (error) {
+      // A subscription that failed on a connection that lives would leave this replica deaf: a new connection tries again.
+      this.#logger.warn({ reason: (error as Error).message }, 'the reply channel cannot be subscribed; connecting again')
+      if (!this.#closed.signal.aborted && this.#subscriber.status === 'ready') this.#subscriber.disconnect(true)
+      return
+    }
+    this.#subscribed = true
+    await this.#read([...this.#waiters.values()])
+  }
+
+  #receive(message: Buffer): void {
+    const large: Waiter[] = []
+    for (let at = 0; at + ENTRY_BYTES <= message.length; ) {
+      const key = message.toString('latin1', at, at + 16)
+      const length = message.readUInt32BE(at + 16)
+      at += ENTRY_BYTES
+      const waiter = this.#waiters.get(key)
+      if (length === READ_IT) {
+        if (waiter !== undefined) large.push(waiter)
+        continue
+      }
+      if (waiter !== undefined) this.#answer(key, waiter, message.subarray(at, at + length))
+      at += length
+    }
+    if (large.length > 0) void this.#read(large)
+  }
+
+  #answer(key: string, waiter: Waiter, bytes: Buffer): void {
+    this.#waiters.delete(key)
+    let outcome: Outcome | undefined
+    try {
+      outcome = decodeOutcome(bytes)
+    } catch (error) {
+      this.#logger.error({ callId: waiter.id.toString('hex'), err: error }, 'an outcome cannot be read')
+    }
+    waiter.onOutcome(outcome)
+  }
+
+  #lookAgain(now: number): void {
+    if (this.#waiters.size === 0 || this.#redis.status !== 'ready') return
+    const due: Waiter[] = []
+    // In the order of their adding: the first that is young ends the search, but for those that were looked up before.
+    for (const waiter of this.#waiters.values()) {
+      if (waiter.nextLook <= now) {
+        waiter.pause *= 2
+        waiter.nextLook = now + waiter.pause
+        due.push(waiter)
+      } else if (waiter.pause === FIRST_LOOK_MILLISECONDS) break
+    }
+    if (due.length > 0) void this.#read(due)
+  }
+
+  async #read(waiters: readonly Waiter[]): Promise<void> {
+    for (let at = 0; at < waiters.length; at += LARGEST_READ) {
+      const part = waiters.slice(at, at + LARGEST_READ)
+      this.#rereads.inc(part.length)
+      let values: (Buffer | null)[]
+      try {
+        values = await this.#redis.mgetBuffer(part.map(({ id }) => callKey(id)))
+      } catch (error) {
+        // What was not read stays: the next look finds it.
+        this.#failures.inc()
+        this.#logger.warn({ reason: (error as Error).message }, 'outcomes cannot be read; looking again later')
+        return
+      }
+      part.forEach((waiter, index) => {
+        const bytes = values[index]
+        const key = waiter.id.toString('latin1')
+        if (bytes != null && this.#waiters.get(key) === waiter) this.#answer(key, waiter, bytes)
+      })
+    }
+  }
+}

@@ -1,0 +1,221 @@
+import { formatCallId } from '../call-id.ts'
+import type { RetryConfig } from '../config.ts'
+import { ERRORS, GrpcStatus } from '../errors.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { CallRecord, RecordPrefix } from '../kafka/record.ts'
+import { encodeOutcome } from '../results/outcome.ts'
+import type { Answer, Outcome } from '../results/outcome.ts'
+import type { OutcomeStore } from '../results/store.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
+import { backoffMilliseconds, isRetryable } from './backoff.ts'
+import type { DeadLetters } from './dead-letters.ts'
+import type { AttemptResult, HandlerClient } from './handler-client.ts'
+import type { Entry } from './partition.ts'
+
+export type RecordResult = 'answered' | 'dead_lettered' | 'expired' | 'skipped' | 'observed'
+
+/** What the runner tells the dispatcher about a record that it was given. Exactly one call ends each start. */
+export interface RunnerEvents {
+  /** The handler is free for the next call; what follows is only the outcome's way into Redis. */
+  handlerFree(entry: Entry): void
+  finished(entry: Entry, result: RecordResult): void
+  /** Try again after so many milliseconds. */
+  retry(entry: Entry, milliseconds: number): void
+  /** The handler was not there: the attempt does not count. */
+  notReached(entry: Entry, reason: string): void
+}
+
+export interface CallRunnerOptions {
+  readonly service: string
+  readonly methods: readonly string[]
+  readonly observer: boolean
+  readonly retry: RetryConfig
+  /** Longest attempt. */
+  readonly timeoutMilliseconds: number
+  readonly handler: HandlerClient
+  readonly store: OutcomeStore
+  readonly deadLetters: DeadLetters
+  /** Milliseconds since 1970 on the shared clock. */
+  readonly now: () => number
+  readonly random: () => number
+  readonly logger: Logger
+  readonly metrics: Metrics
+  readonly events: RunnerEvents
+}
+
+/** Takes one record from its start to its end: handler, retry decision, dead letter, outcome. */
+export class CallRunner {
+  readonly #options: CallRunnerOptions
+  readonly #handlerSeconds: ReadonlyMap<string, Histogram>
+  readonly #queueWait: Histogram
+  readonly #retries: Counter
+
+  constructor(options: CallRunnerOptions) {
+    this.#options = options
+    const { metrics, service } = options
+    this.#handlerSeconds = new Map(
+      options.methods.map((method) => [`${service}/${method}`, metrics.histogram('grpc_kafka_handler_seconds', { method })]),
+    )
+    this.#queueWait = metrics.histogram('grpc_kafka_queue_wait_seconds')
+    this.#retries = metrics.counter('grpc_kafka_handler_retries_total')
+  }
+
+  /** Starts an attempt of a record that is a call. */
+  start(entry: Entry): void {
+    const { observer, now, timeoutMilliseconds, handler } = this.#options
+    if (entry.decoded.kind !== 'Call') throw new Error('only calls run')
+    const { record } = entry.decoded
+    const seconds = this.#handlerSeconds.get(record.method)
+    if (seconds === undefined) {
+      this.#options.events.handlerFree(entry)
+      this.bury(entry, 'METHOD_NOT_SERVED', `method ${record.method} is not served`)
+      return
+    }
+    const clock = now()
+    const remaining = observer ? Infinity : record.deadline - clock
+    if (remaining <= 0) {
+      this.#options.events.handlerFree(entry)
+      this.expire(entry)
+      return
+    }
+    if (entry.attempt === 1) this.#queueWait.observe(Math.max(0, clock - record.enqueuedAt) / 1000)
+    else this.#retries.inc()
+    const started = performance.now()
+    handler.call(
+      {
+        path: `/${record.method}`,
+        message: record.message,
+        metadata: record.metadata,
+        extra: handlerMetadata(record, entry.attempt),
+        timeoutMilliseconds: Math.min(remaining, timeoutMilliseconds),
+      },
+      (result) => {
+        seconds.observe((performance.now() - started) / 1000)
+        this.#options.events.handlerFree(entry)
+        this.#judge(entry, record, result)
+      },
+    )
+  }
+
+  /** The deadline passed before the record could be run to its end. */
+  expire(entry: Entry): void {
+    const started = entry.mayHaveRun || entry.attempt > 1 || (entry.decoded.kind === 'Call' && entry.decoded.record.producedAgain)
+    this.#conclude(entry, prefixOf(entry), { state: 'Expired', started: started ? 'Unknown' : 'No' }, 'expired')
+  }
+
+  /** An outcome stands already: whoever waits is told again, and the offset may pass. */
+  skip(entry: Entry): void {
+    const prefix = prefixOf(entry)
+    if (prefix !== undefined) this.#options.store.tellAgain(prefix.id, prefix.replyTo)
+    this.#options.events.finished(entry, 'skipped')
+  }
+
+  /**
+   * The record goes to the failure topic, then its caller, if it is known, gets its outcome.
+   * @param last what the caller gets where an attempt had an answer.
+   */
+  bury(entry: Entry, code: ErrorCode, reason: string, last?: Answer): void {
+    const { deadLetters, observer, logger } = this.#options
+    const prefix = prefixOf(entry)
+    logger.warn(
+      { callId: prefix && formatCallId(prefix.id), partition: entry.partition.number, offset: entry.offset, attempt: entry.attempt, reason },
+      'a record goes to the failure topic',
+    )
+    deadLetters.bury(entry, reason).then(
+      () => {
+        const answer = last ?? ownAnswer(code)
+        if (observer) this.#options.events.finished(entry, 'dead_lettered')
+        else this.#conclude(entry, prefix, { state: 'DeadLettered', revision: 0, ...answer }, 'dead_lettered')
+      },
+      // Closed before Kafka took it: the record is not finished and its next owner reads it again.
+      () => undefined,
+    )
+  }
+
+  #judge(entry: Entry, record: CallRecord, result: AttemptResult): void {
+    const { events, now } = this.#options
+    switch (result.kind) {
+      case 'Answered':
+        this.#answered(entry, record, result.answer)
+        return
+      case 'NotReached':
+        events.notReached(entry, result.reason)
+        return
+      case 'Broken':
+        entry.mayHaveRun = true
+        this.#answered(entry, record, ownAnswer('HANDLER_UNREACHABLE'))
+        return
+      case 'TimedOut':
+        entry.mayHaveRun = true
+        if (!this.#options.observer && now() >= record.deadline) this.expire(entry)
+        else this.#answered(entry, record, ownAnswer('HANDLER_TIMEOUT'))
+        return
+      case 'TooLarge':
+        this.#end(entry, record, ownAnswer('RESULT_TOO_LARGE'))
+        return
+      case 'NotGrpc':
+        this.#options.logger.warn({ callId: formatCallId(record.id), reason: result.reason }, 'the handler does not speak gRPC')
+        this.#end(entry, record, ownAnswer('HANDLER_PROTOCOL'))
+        return
+    }
+  }
+
+  #answered(entry: Entry, record: CallRecord, answer: Answer): void {
+    const { retry, observer, random, now, events } = this.#options
+    if (answer.status === GrpcStatus.OK || retry.maxAttempts === 1 || !isRetryable(retry, answer.status)) {
+      this.#end(entry, record, answer)
+      return
+    }
+    if (entry.attempt >= retry.maxAttempts) {
+      this.bury(entry, 'ATTEMPTS_USED_UP', `attempts used up, last status ${answer.status}`, answer)
+      return
+    }
+    const wait = backoffMilliseconds(retry, entry.attempt, random())
+    // An attempt that would begin after the deadline helps nobody: the caller gets what there is.
+    if (!observer && now() + wait >= record.deadline) this.#end(entry, record, answer)
+    else events.retry(entry, wait)
+  }
+
+  #end(entry: Entry, record: CallRecord, answer: Answer): void {
+    if (this.#options.observer) this.#options.events.finished(entry, 'observed')
+    else this.#conclude(entry, record, { state: 'Answered', ...answer }, 'answered')
+  }
+
+  #conclude(entry: Entry, prefix: RecordPrefix | undefined, outcome: Outcome, result: RecordResult): void {
+    const { store, events, observer } = this.#options
+    if (prefix === undefined || observer) {
+      events.finished(entry, result)
+      return
+    }
+    store.store(prefix.id, prefix.replyTo, encodeOutcome(outcome), () => events.finished(entry, result))
+  }
+}
+
+function prefixOf(entry: Entry): RecordPrefix | undefined {
+  switch (entry.decoded.kind) {
+    case 'Call':
+      return entry.decoded.record
+    case 'Newer':
+    case 'Unreadable':
+      return entry.decoded.prefix
+  }
+}
+
+const ownAnswer = (code: ErrorCode): Answer => ({
+  status: GrpcStatus[ERRORS[code].status],
+  details: ERRORS[code].message,
+  initialMetadata: [],
+  trailingMetadata: [],
+  message: null,
+})
+
+function handlerMetadata(record: CallRecord, attempt: number): Record<string, string> {
+  const extra: Record<string, string> = {
+    'grpc-kafka-call-id': formatCallId(record.id),
+    'grpc-kafka-attempt': String(attempt),
+  }
+  if (record.traceparent !== undefined) extra['traceparent'] = record.traceparent
+  if (record.tracestate !== undefined) extra['tracestate'] = record.tracestate
+  return extra
+}

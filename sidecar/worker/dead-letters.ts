@@ -1,0 +1,85 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { ProduceError } from '../kafka/producer.ts'
+import type { RawOutgoingRecord, RecordProducer } from '../kafka/producer.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Entry } from './partition.ts'
+
+const SHORTEST_PAUSE_MILLISECONDS = 100
+const LONGEST_PAUSE_MILLISECONDS = 5000
+/** What is kept of a record that the failure topic refuses for its size. */
+const TRUNCATED_BYTES = 1024
+
+export interface DeadLettersOptions {
+  readonly producer: RecordProducer
+  readonly topic: string
+  readonly groupId: string
+  readonly now: () => number
+  readonly logger: Logger
+}
+
+/**
+ * The service's failure topic `<topic>.dead`: a record goes there as it was read, with headers that say whence and why.
+ * It is tried until Kafka took it: the offset waits, within the window, and nothing is dropped.
+ *
+ * headers added: `dead-reason`, `dead-topic`, `dead-partition`, `dead-offset`, `dead-group`, `dead-at` (milliseconds since 1970),
+ * `dead-attempts`, and `dead-truncated` where only the beginning of the value was kept
+ */
+export class DeadLetters {
+  readonly #producer: RecordProducer
+  readonly #topic: string
+  readonly #groupId: string
+  readonly #now: () => number
+  readonly #logger: Logger
+  readonly #closed = new AbortController()
+
+  constructor({ producer, topic, groupId, now, logger }: DeadLettersOptions) {
+    this.#producer = producer
+    this.#topic = topic
+    this.#groupId = groupId
+    this.#now = now
+    this.#logger = logger
+  }
+
+  /** Gives up what is not written yet; its records are read again by the next owner. */
+  close(): void {
+    this.#closed.abort(new Error('the failure topic is closed'))
+  }
+
+  /** Resolves when the record stands on the failure topic. @throws the reason, once closed. */
+  async bury(entry: Entry, reason: string): Promise<void> {
+    const about = {
+      'dead-reason': reason,
+      'dead-topic': this.#topic,
+      'dead-partition': String(entry.partition.number),
+      'dead-offset': String(entry.offset),
+      'dead-group': this.#groupId,
+      'dead-at': String(this.#now()),
+      'dead-attempts': String(entry.attempt),
+    }
+    const { key, value, headers } = entry.raw
+    const whole = { key, value, headers: { ...(headers as RawOutgoingRecord['headers']), ...about } }
+    const truncated = {
+      key: key?.subarray(0, TRUNCATED_BYTES) ?? null,
+      value: value?.subarray(0, TRUNCATED_BYTES) ?? null,
+      headers: { ...about, 'dead-truncated': String(value?.length ?? 0) },
+    }
+    let record: RawOutgoingRecord = whole
+    for (let wait = SHORTEST_PAUSE_MILLISECONDS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MILLISECONDS)) {
+      this.#closed.signal.throwIfAborted()
+      try {
+        await this.#producer.produce(`${this.#topic}.dead`, [record])
+        return
+      } catch (error) {
+        if (error instanceof ProduceError && error.code === 'TOO_LARGE' && record === whole) {
+          record = truncated
+          continue
+        }
+        this.#logger.error(
+          { partition: entry.partition.number, offset: entry.offset, reason: (error as Error).message },
+          `the failure topic ${this.#topic}.dead does not take a record; its offset waits`,
+        )
+        await pause(wait, undefined, { signal: this.#closed.signal })
+      }
+    }
+  }
+}

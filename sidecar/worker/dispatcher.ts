@@ -1,0 +1,494 @@
+import type { FetchedRecord } from '../kafka/consumer.ts'
+import { VERSION } from '../kafka/record.ts'
+import type { OutcomeStore, TopicPartition } from '../results/store.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Counter, Gauge, Metrics } from '../telemetry/metrics.ts'
+import type { CallRunner, RecordResult, RunnerEvents } from './call-runner.ts'
+import { Fifo, Partition, WINDOW_RECORDS } from './partition.ts'
+import type { Committed, Entry } from './partition.ts'
+
+/** SEMANTICS 5: the word that work may run here is renewed each second and lives for three. */
+const HOLD_INTERVAL_MILLISECONDS = 1000
+const HOLD_MILLISECONDS = 3000
+/** Starting stops this long before the word lapses: the renewal may be on its way. */
+const HOLD_MARGIN_MILLISECONDS = 500
+/** While another's word stands in a partition: how often it is looked whether it still does. */
+const OTHERS_INTERVAL_MILLISECONDS = 150
+const TICK_MILLISECONDS = 50
+/** Records read and not started, per partition, at which reading pauses and goes on. */
+const PAUSE_AT_RECORDS = 4 * WINDOW_RECORDS
+const RESUME_AT_RECORDS = 2 * WINDOW_RECORDS
+const PAUSE_AT_BYTES = 64 * 1024 * 1024
+
+export interface DispatcherOptions {
+  readonly topic: string
+  readonly groupId: string
+  readonly observer: boolean
+  readonly concurrency: number
+  readonly maxAttempts: number
+  /** How long the count of a call's starts is kept. */
+  readonly startsRetentionMilliseconds: number
+  readonly store: OutcomeStore
+  /** Milliseconds since 1970 on the shared clock. */
+  readonly now: () => number
+  readonly pause: (partition: number) => void
+  readonly resume: (partition: number) => void
+  readonly onHandlerLost: (reason: string) => void
+  readonly logger: Logger
+  readonly metrics: Metrics
+}
+
+/**
+ * Decides which record starts when. Gates, in order: the partition is ours and its committed offset known; our word stands in
+ * Redis; the record is inside the window; a record that may have run before was asked about; the handler is healthy; a
+ * place is free; a record that came back without an answer runs alone.
+ */
+export class Dispatcher implements RunnerEvents {
+  readonly #options: DispatcherOptions
+  readonly #partitions = new Map<number, Partition>()
+  /** Lost partitions in which handlers still run here. */
+  readonly #ending = new Map<number, Partition>()
+  readonly #cleared = new Fifo<Entry>()
+  readonly #alone = new Fifo<Entry>()
+  readonly #parked = new Map<Entry, NodeJS.Timeout>()
+  readonly #results: Readonly<Record<RecordResult | 'newer', Counter>>
+  readonly #runningGauge: Gauge
+  #runner: CallRunner | undefined
+  #running = 0
+  #unfinished = 0
+  #loneRuns = false
+  #healthy = false
+  #accepting = true
+  #rotation: Partition[] = []
+  #turn = 0
+  #asking: Entry[] = []
+  #tick: NodeJS.Timeout | undefined
+  #lastHold = -Infinity
+  #holding = false
+  #lastLook = -Infinity
+  #idle: (() => void) | undefined
+  #bufferedBytes = 0
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options
+    const { metrics } = options
+    const result = (name: RecordResult | 'newer') => metrics.counter('grpc_kafka_records_total', { result: name })
+    this.#results = {
+      answered: result('answered'),
+      dead_lettered: result('dead_lettered'),
+      expired: result('expired'),
+      skipped: result('skipped'),
+      observed: result('observed'),
+      newer: result('newer'),
+    }
+    this.#runningGauge = metrics.gauge('grpc_kafka_running_calls')
+    metrics.gaugeFrom('grpc_kafka_buffered_records', {}, () =>
+      [...this.#partitions.values()].reduce((sum, { queue, suspects }) => sum + queue.length + suspects.length, 0),
+    )
+  }
+
+  start(runner: CallRunner): void {
+    this.#runner = runner
+    this.#tick = setInterval(() => this.#onTick(), TICK_MILLISECONDS)
+  }
+
+  close(): void {
+    clearInterval(this.#tick)
+    for (const timer of this.#parked.values()) clearTimeout(timer)
+    this.#parked.clear()
+  }
+
+  /** Partitions that this worker owns, by number. */
+  get partitions(): ReadonlyMap<number, Partition> {
+    return this.#partitions
+  }
+
+  get running(): number {
+    return this.#running
+  }
+
+  setHealthy(healthy: boolean): void {
+    this.#healthy = healthy
+    if (healthy) this.#pump()
+  }
+
+  /** The group has shared its partitions out. `keep` says that the group never gave this member up. */
+  assign(numbers: readonly number[], keep: boolean): void {
+    for (const [number, partition] of this.#partitions) {
+      if (!keep || !numbers.includes(number)) this.#lose(partition)
+    }
+    for (const number of numbers) {
+      if (this.#partitions.has(number)) continue
+      const before = this.#ending.get(number)
+      this.#ending.delete(number)
+      this.#partitions.set(number, new Partition(number, before?.running() ?? []))
+      this.#options.metrics.gaugeFrom('grpc_kafka_consumer_lag', { partition: String(number) }, () => this.#lag(number))
+    }
+    this.#rotation = [...this.#partitions.values()]
+    this.#lastHold = -Infinity
+    void this.#hold()
+  }
+
+  /** What is committed is known. @param takenOver whether an earlier owner may have started records beyond it. */
+  open(number: number, committed: Committed, takenOver: boolean): void {
+    const partition = this.#partitions.get(number)
+    if (partition === undefined) return
+    partition.open(committed, takenOver)
+    this.#recount()
+    this.#sorted(partition)
+  }
+
+  committed(number: number, committed: Committed): void {
+    this.#partitions.get(number)?.committedUpTo(committed)
+    this.#pump()
+  }
+
+  deliver(number: number, records: readonly FetchedRecord[], highWatermark: number): void {
+    const partition = this.#partitions.get(number)
+    if (partition === undefined || !this.#accepting) return
+    const before = partition.queue.length
+    partition.deliver(records, highWatermark)
+    if (partition.queue.length > before) this.#recount()
+    this.#sorted(partition)
+  }
+
+  /** Nothing starts any more; what has not started is handed back. Resolves when nothing runs. */
+  async quiesce(signal: AbortSignal): Promise<void> {
+    this.#accepting = false
+    for (const partition of this.#partitions.values()) partition.handBack()
+    for (const timer of this.#parked.values()) clearTimeout(timer)
+    this.#parked.clear()
+    this.#cleared.clear()
+    this.#alone.clear()
+    this.#asking = []
+    if (this.#unfinished === 0) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#idle = resolve
+    signal.addEventListener('abort', () => resolve())
+    await promise
+  }
+
+  /** All partitions are given up; a later `assign` begins anew. */
+  async reset(): Promise<void> {
+    for (const partition of this.#partitions.values()) this.#lose(partition)
+    this.#rotation = []
+    this.#accepting = true
+    await this.#options.store.release(this.#options.groupId, this.#names([...this.#ending.keys()]))
+  }
+
+  // The runner's words.
+
+  handlerFree(): void {
+    this.#running -= 1
+    this.#loneRuns = false
+    this.#runningGauge.set(this.#running)
+    this.#pump()
+  }
+
+  finished(entry: Entry, result: RecordResult | 'newer'): void {
+    entry.state = 'Finished'
+    this.#results[result].inc()
+    this.#unfinished -= 1
+    if (this.#unfinished === 0) this.#idle?.()
+    this.#endIfLost(entry.partition)
+  }
+
+  retry(entry: Entry, milliseconds: number): void {
+    this.#unfinished -= 1
+    entry.attempt += 1
+    this.#park(entry, milliseconds, () => this.#ask([entry]))
+    if (this.#unfinished === 0) this.#idle?.()
+    this.#endIfLost(entry.partition)
+  }
+
+  notReached(entry: Entry, reason: string): void {
+    this.#unfinished -= 1
+    this.#options.onHandlerLost(reason)
+    entry.state = 'Queued'
+    if (!entry.partition.lost && this.#accepting) this.#cleared.push(entry)
+    if (this.#unfinished === 0) this.#idle?.()
+    this.#endIfLost(entry.partition)
+  }
+
+  // The ways of a record to its start.
+
+  #sorted(partition: Partition): void {
+    for (const entry of partition.unusual.splice(0)) this.#takeOut(entry)
+    if (partition.suspects.length > 0) void this.#clear(partition)
+    this.#pressure(partition)
+    this.#pump()
+  }
+
+  /** What is no call of this version takes its own way as soon as it is read. */
+  #takeOut(entry: Entry): void {
+    const { decoded } = entry
+    const runner = this.#runner
+    if (runner === undefined) return
+    entry.state = 'Running'
+    this.#unfinished += 1
+    if (decoded.kind === 'Unreadable') {
+      if (this.#options.observer) this.finished(entry, 'skipped')
+      else runner.bury(entry, 'UNREADABLE_RECORD', `unreadable: ${decoded.reason}`)
+    } else if (decoded.kind === 'Newer') {
+      this.#results.newer.inc()
+      if (this.#options.observer) this.finished(entry, 'skipped')
+      else if (decoded.version > VERSION + 1) runner.bury(entry, 'UNREADABLE_RECORD', `written by version ${decoded.version}`)
+      else {
+        // A reader of that version may come within the call's time; else nobody has run it.
+        this.#unfinished -= 1
+        this.#park(entry, decoded.prefix.deadline - this.#options.now(), () => {
+          entry.state = 'Running'
+          this.#unfinished += 1
+          runner.expire(entry)
+        })
+      }
+    }
+  }
+
+  #park(entry: Entry, milliseconds: number, then: () => void): void {
+    if (entry.partition.lost || !this.#accepting) return
+    entry.state = 'Parked'
+    const timer = setTimeout(
+      () => {
+        this.#parked.delete(entry)
+        if (!entry.partition.lost && this.#accepting) then()
+      },
+      Math.min(Math.max(1, milliseconds), 2_147_483_647),
+    )
+    this.#parked.set(entry, timer)
+  }
+
+  /** Asks about the suspects of a partition: those with an outcome are done, the others wait until nobody else runs there. */
+  async #clear(partition: Partition): Promise<void> {
+    const suspects = partition.suspects.splice(0)
+    if (suspects.length === 0) return
+    let waiting = suspects
+    if (!this.#options.observer) {
+      const done = await this.#options.store.haveOutcomes(suspects.map(callIdOf)).catch(() => undefined)
+      if (done === undefined || partition.lost || !this.#accepting) return
+      waiting = []
+      suspects.forEach((entry, index) => {
+        if (done[index] === true) this.#skip(entry)
+        else waiting.push(entry)
+      })
+    }
+    if (partition.others > 0 || performance.now() >= partition.heldUntil) partition.suspects.push(...waiting)
+    else this.#ask(waiting)
+  }
+
+  #skip(entry: Entry): void {
+    entry.state = 'Running'
+    this.#unfinished += 1
+    this.#runner?.skip(entry)
+  }
+
+  /** Records that may have run: asked about together, once for each turn of the event loop. */
+  #ask(entries: readonly Entry[]): void {
+    for (const entry of entries) entry.state = 'Asking'
+    if (this.#asking.length === 0 && entries.length > 0) setImmediate(() => void this.#begin())
+    this.#asking.push(...entries)
+  }
+
+  async #begin(): Promise<void> {
+    const { store, maxAttempts, startsRetentionMilliseconds } = this.#options
+    const entries = this.#asking.filter(({ partition }) => !partition.lost)
+    this.#asking = []
+    if (entries.length === 0) return
+    // A record of an earlier owner's window may have had its first start there. With one attempt allowed that is not held
+    // against it: at least one run comes first (SEMANTICS 13, promise 1).
+    const asked = entries.map((entry) => ({
+      id: callIdOf(entry),
+      attempt: entry.mayHaveRun && maxAttempts > 1 && entry.attempt === 1 ? 2 : entry.attempt,
+    }))
+    const starts = await store.begin(asked, startsRetentionMilliseconds).catch(() => undefined)
+    if (starts === undefined || !this.#accepting) return
+    entries.forEach((entry, index) => {
+      const start = starts[index] ?? 0
+      if (entry.partition.lost) return
+      if (start === 0) this.#skip(entry)
+      else if (start > maxAttempts) {
+        entry.state = 'Running'
+        this.#unfinished += 1
+        this.#runner?.bury(entry, 'ATTEMPTS_USED_UP', `started ${start - 1} times without an answer`)
+      } else {
+        entry.state = 'Queued'
+        entry.attempt = start
+        // More starts than were known here: it was started elsewhere, and whoever started it never came back.
+        if (start > (asked[index]?.attempt ?? 0)) this.#alone.push(entry)
+        else this.#cleared.push(entry)
+      }
+    })
+    this.#pump()
+  }
+
+  /** Starts what may start. */
+  #pump(): void {
+    if (!this.#accepting || !this.#healthy || this.#runner === undefined) return
+    const now = performance.now()
+    while (this.#running < this.#options.concurrency && !this.#loneRuns) {
+      const lone = this.#running === 0 || this.#alone.length === 0 ? takeFrom(this.#alone, now) : undefined
+      if (lone !== undefined) {
+        this.#loneRuns = true
+        this.#run(lone)
+        return
+      }
+      // One that has to run alone waits until what runs is done, and nothing new goes before it.
+      if (this.#running > 0 && this.#alone.length > 0) return
+      const entry = this.#next(now)
+      if (entry === undefined) return
+      this.#run(entry)
+    }
+  }
+
+  #run(entry: Entry): void {
+    entry.state = 'Running'
+    this.#running += 1
+    this.#unfinished += 1
+    this.#runningGauge.set(this.#running)
+    this.#runner?.start(entry)
+  }
+
+  #next(now: number): Entry | undefined {
+    const cleared = takeFrom(this.#cleared, now)
+    if (cleared !== undefined) return cleared
+    for (let count = this.#rotation.length; count > 0; count--) {
+      const partition = this.#rotation[this.#turn++ % this.#rotation.length]
+      for (;;) {
+        const entry = partition?.takeStartable(now)
+        if (entry === undefined || partition === undefined) break
+        this.#bufferedBytes -= entry.raw.value?.length ?? 0
+        this.#pressure(partition)
+        if (entry.state !== 'Queued') continue
+        if (entry.decoded.kind === 'Call' && entry.decoded.record.attempt === 1 && !entry.decoded.record.producedAgain) return entry
+        this.#ask([entry])
+      }
+    }
+    return undefined
+  }
+
+  /** Reading stops while too much is read and not started. */
+  #pressure(partition: Partition): void {
+    const length = partition.queue.length
+    if (!partition.paused && (length >= PAUSE_AT_RECORDS || (this.#bufferedBytes >= PAUSE_AT_BYTES && length > 0))) {
+      partition.paused = true
+      this.#options.pause(partition.number)
+    } else if (partition.paused && (length <= RESUME_AT_RECORDS && (this.#bufferedBytes < PAUSE_AT_BYTES || length === 0))) {
+      partition.paused = false
+      this.#options.resume(partition.number)
+    }
+  }
+
+  // Partitions that come and go.
+
+  #lose(partition: Partition): void {
+    partition.lose()
+    if (partition.paused) this.#options.resume(partition.number)
+    this.#partitions.delete(partition.number)
+    for (const [entry, timer] of this.#parked) {
+      if (entry.partition !== partition) continue
+      clearTimeout(timer)
+      this.#parked.delete(entry)
+    }
+    this.#ending.set(partition.number, partition)
+    this.#endIfLost(partition)
+    this.#recount()
+  }
+
+  /** The word is taken back as soon as nothing runs there: the new owner waits for it. */
+  #endIfLost(partition: Partition): void {
+    if (!partition.lost || this.#ending.get(partition.number) !== partition || partition.running().length > 0) return
+    this.#ending.delete(partition.number)
+    void this.#options.store.release(this.#options.groupId, this.#names([partition.number]))
+  }
+
+  #recount(): void {
+    this.#bufferedBytes = 0
+    for (const { queue } of this.#partitions.values()) for (const entry of queue) this.#bufferedBytes += entry.raw.value?.length ?? 0
+  }
+
+  #names(numbers: readonly number[]): TopicPartition[] {
+    return numbers.map((partition) => ({ topic: this.#options.topic, partition }))
+  }
+
+  #onTick(): void {
+    const now = performance.now()
+    const othersStand = this.#rotation.some(({ others, suspects }) => others > 0 && suspects.length > 0)
+    const interval = othersStand ? OTHERS_INTERVAL_MILLISECONDS : HOLD_INTERVAL_MILLISECONDS
+    if (now - this.#lastHold >= interval) void this.#hold()
+    if (now - this.#lastLook >= OTHERS_INTERVAL_MILLISECONDS) {
+      this.#lastLook = now
+      for (const partition of this.#rotation) if (partition.committed !== undefined) void this.#clear(partition)
+    }
+    this.#expireQueued()
+    this.#pump()
+  }
+
+  /** A call that can no longer be run in time gets its outcome now, also while the handler is away. */
+  #expireQueued(): void {
+    if (this.#options.observer || !this.#accepting || this.#runner === undefined) return
+    const clock = this.#options.now()
+    const now = performance.now()
+    for (const partition of this.#rotation) {
+      for (;;) {
+        const entry = partition.queue.peek()
+        if (entry === undefined || entry.decoded.kind !== 'Call' || entry.decoded.record.deadline > clock) break
+        if (!partition.mayStart(entry, now)) break
+        partition.queue.shift()
+        this.#bufferedBytes -= entry.raw.value?.length ?? 0
+        if (entry.state !== 'Queued') continue
+        entry.state = 'Running'
+        this.#unfinished += 1
+        this.#runner.expire(entry)
+      }
+      this.#pressure(partition)
+    }
+  }
+
+  async #hold(): Promise<void> {
+    if (this.#holding) return
+    const held = [...this.#partitions.values(), ...this.#ending.values()]
+    if (held.length === 0) return
+    this.#holding = true
+    const sent = performance.now()
+    this.#lastHold = sent
+    try {
+      const others = await this.#options.store.hold(this.#options.groupId, this.#names(held.map(({ number }) => number)), HOLD_MILLISECONDS)
+      held.forEach((partition, index) => {
+        partition.others = others[index] ?? 0
+        // Lapsed with others about: this worker may have been away so long that the group gave its partitions to them.
+        const lapsed = partition.heldUntil !== 0 && sent > partition.heldUntil && partition.others > 0
+        if (!lapsed) partition.heldUntil = sent + HOLD_MILLISECONDS - HOLD_MARGIN_MILLISECONDS
+      })
+    } catch (error) {
+      this.#options.logger.warn({ reason: (error as Error).message }, 'the word on the partitions cannot be renewed')
+    } finally {
+      this.#holding = false
+    }
+    // Partitions that came while this was on its way.
+    if ([...this.#partitions.values()].some(({ heldUntil }) => heldUntil === 0)) this.#lastHold = -Infinity
+    for (const partition of this.#rotation) if (partition.committed !== undefined) void this.#clear(partition)
+    this.#pump()
+  }
+
+  #lag(number: number): number {
+    const partition = this.#partitions.get(number)
+    const watermark = partition?.watermark()
+    return partition === undefined || watermark === undefined ? 0 : Math.max(0, partition.highWatermark - watermark)
+  }
+}
+
+/** The first that may start now; those of lost partitions are dropped, the others keep their order. */
+function takeFrom(entries: Fifo<Entry>, now: number): Entry | undefined {
+  for (let count = entries.length; count > 0; count--) {
+    const entry = entries.shift()
+    if (entry === undefined || entry.partition.lost) continue
+    if (entry.partition.mayStart(entry, now)) return entry
+    entries.push(entry)
+  }
+  return undefined
+}
+
+function callIdOf(entry: Entry): Buffer {
+  if (entry.decoded.kind !== 'Call') throw new Error('only calls are asked about')
+  return entry.decoded.record.id
+}

@@ -1,0 +1,230 @@
+import type { FetchedRecord } from '../kafka/consumer.ts'
+import { decodeRecord } from '../kafka/record.ts'
+import type { Decoded } from '../kafka/record.ts'
+
+/**
+ * How far past the committed offset records are started: what a new owner has to look up (SEMANTICS 5). Large enough that
+ * commits ten times a second never hold a partition back at thousands of calls a second.
+ */
+export const WINDOW_RECORDS = 1024
+
+/**
+ * Where a record is on its way through the worker.
+ * - `Queued`: may start when its turn comes.
+ * - `Asking`: may have run before; Redis is asked first.
+ * - `Parked`: waits for its next attempt.
+ * - `Running`: the handler, or the way of its outcome into Redis.
+ * - `Finished`: nothing is left to be done; the offset may pass it.
+ */
+export type EntryState = 'Queued' | 'Asking' | 'Parked' | 'Running' | 'Finished'
+
+export interface Entry {
+  readonly offset: number
+  readonly raw: FetchedRecord
+  readonly decoded: Decoded
+  /** The partition as this worker holds it now; changes when it was lost and came back. */
+  partition: Partition
+  state: EntryState
+  /** Number of the present or next start. */
+  attempt: number
+  /** A copy may have run, or may run elsewhere. */
+  mayHaveRun: boolean
+}
+
+export interface Committed {
+  readonly offset: number
+  /** Records at or beyond `offset + window` were never started by the one who committed this. */
+  readonly window: number
+}
+
+/**
+ * The records of one partition between the committed offset and the last one read: completions come in any order, the
+ * watermark moves in order (ack tracking, as uForwarder calls it).
+ */
+export class Partition {
+  readonly number: number
+  readonly #entries: Entry[] = []
+  /** Entries of an earlier time here whose handlers still run. */
+  readonly #carried: Map<number, Entry>
+  #head = 0
+  #next = -1
+  #committed: Committed | undefined
+  /** First offset that no earlier owner can have started. */
+  #windowEnd = 0
+  #lost = false
+  /** Records that may start, in order. */
+  readonly queue = new Fifo<Entry>()
+  /** Records of an earlier owner's window that Redis has to be asked about. */
+  readonly suspects: Entry[] = []
+  /** Records that are no call of this version: each kind has its own way. */
+  readonly unusual: Entry[] = []
+  /** Until then (monotonic milliseconds) our word that work may run here stands in Redis. */
+  heldUntil = 0
+  /** Other instances that may have work running here. */
+  others = 0
+  paused = false
+  highWatermark = 0
+
+  constructor(number: number, carried: readonly Entry[] = []) {
+    this.number = number
+    this.#carried = new Map(carried.map((entry) => [entry.offset, entry]))
+    for (const entry of carried) entry.partition = this
+  }
+
+  get committed(): Committed | undefined {
+    return this.#committed
+  }
+
+  get lost(): boolean {
+    return this.#lost
+  }
+
+  /** Entries whose handlers run, here or carried over. */
+  running(): Entry[] {
+    const running = [...this.#carried.values()].filter(({ state }) => state === 'Running')
+    for (let index = this.#head; index < this.#entries.length; index++) {
+      const entry = this.#entries[index]
+      if (entry?.state === 'Running') running.push(entry)
+    }
+    return running
+  }
+
+  /**
+   * What is committed is known: records may start. At the first time, those of the window that the committed offset
+   * tells of are suspects.
+   * @param takenOver false when nobody can have started a record that is not committed.
+   */
+  open(committed: Committed, takenOver: boolean): void {
+    if (this.#committed === undefined) {
+      this.#windowEnd = takenOver ? committed.offset + committed.window : committed.offset
+      this.#committed = committed
+      this.#forgetBelow(committed.offset)
+      for (let index = this.#head; index < this.#entries.length; index++) this.#sort(this.#entries[index] as Entry)
+    } else if (committed.offset > this.#committed.offset) this.#committed = committed
+  }
+
+  committedUpTo(committed: Committed): void {
+    if (this.#committed === undefined || committed.offset >= this.#committed.offset) this.#committed = committed
+  }
+
+  /** Takes records in. Those known already (a rebalance reads again from the committed offset) are passed over. */
+  deliver(records: readonly FetchedRecord[], highWatermark: number): void {
+    this.highWatermark = highWatermark
+    for (const raw of records) {
+      if (raw.offset < this.#next || (this.#committed !== undefined && raw.offset < this.#committed.offset)) continue
+      this.#next = raw.offset + 1
+      const known = this.#carried.get(raw.offset)
+      if (known !== undefined) {
+        this.#carried.delete(raw.offset)
+        this.#entries.push(known)
+        continue
+      }
+      const decoded = decodeRecord(raw)
+      const entry: Entry = {
+        offset: raw.offset,
+        raw,
+        decoded,
+        partition: this,
+        state: 'Queued',
+        attempt: decoded.kind === 'Call' ? decoded.record.attempt : 1,
+        mayHaveRun: false,
+      }
+      this.#entries.push(entry)
+      if (this.#committed !== undefined) this.#sort(entry)
+    }
+  }
+
+  #sort(entry: Entry): void {
+    if (entry.state !== 'Queued') return
+    if (entry.decoded.kind !== 'Call') this.unusual.push(entry)
+    else if (entry.offset < this.#windowEnd) {
+      entry.state = 'Asking'
+      entry.mayHaveRun = true
+      this.suspects.push(entry)
+    } else this.queue.push(entry)
+  }
+
+  /** The next record that may start, taken out of the queue. */
+  takeStartable(now: number): Entry | undefined {
+    const entry = this.queue.peek()
+    if (entry === undefined || !this.mayStart(entry, now)) return undefined
+    return this.queue.shift()
+  }
+
+  mayStart(entry: Entry, now: number): boolean {
+    const committed = this.#committed
+    return !this.#lost && committed !== undefined && now < this.heldUntil && entry.offset < committed.offset + committed.window
+  }
+
+  /** Everything below this offset is finished. Undefined until the committed offset is known. */
+  watermark(): number | undefined {
+    if (this.#committed === undefined) return undefined
+    while (this.#head < this.#entries.length && this.#entries[this.#head]?.state === 'Finished') this.#head += 1
+    if (this.#head > 1024 && this.#head * 2 > this.#entries.length) {
+      this.#entries.splice(0, this.#head)
+      this.#head = 0
+    }
+    const first = this.#entries[this.#head]
+    const watermark = first?.offset ?? Math.max(this.#next, this.#committed.offset)
+    return Math.max(watermark, this.#committed.offset)
+  }
+
+  /** Another member owns it now, or nobody: what has not started is handed back. */
+  lose(): void {
+    this.#lost = true
+    this.handBack()
+  }
+
+  /** What has not started is forgotten here: whoever owns the partition next reads it again. */
+  handBack(): void {
+    this.queue.clear()
+    this.suspects.length = 0
+    this.unusual.length = 0
+  }
+
+  #forgetBelow(offset: number): void {
+    while (this.#head < this.#entries.length && (this.#entries[this.#head] as Entry).offset < offset) {
+      const entry = this.#entries[this.#head] as Entry
+      if (entry.state !== 'Running') entry.state = 'Finished'
+      this.#head += 1
+    }
+  }
+}
+
+/** First in, first out, without moving what stands behind. */
+export class Fifo<T> {
+  #items: T[] = []
+  #head = 0
+
+  get length(): number {
+    return this.#items.length - this.#head
+  }
+
+  push(item: T): void {
+    this.#items.push(item)
+  }
+
+  peek(): T | undefined {
+    return this.#items[this.#head]
+  }
+
+  *[Symbol.iterator](): IterableIterator<T> {
+    for (let index = this.#head; index < this.#items.length; index++) yield this.#items[index] as T
+  }
+
+  shift(): T | undefined {
+    const item = this.#items[this.#head]
+    if (item === undefined) return undefined
+    this.#head += 1
+    if (this.#head > 512 && this.#head * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#head)
+      this.#head = 0
+    }
+    return item
+  }
+
+  clear(): void {
+    this.#items = []
+    this.#head = 0
+  }
+}

@@ -1,0 +1,353 @@
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { SidecarConfig, WorkerConfig } from '../config.ts'
+import { createKafka } from '../kafka/client.ts'
+import { GroupConsumer, SESSION_MILLISECONDS } from '../kafka/consumer.ts'
+import type { CommittedOffset, GroupJoin } from '../kafka/consumer.ts'
+import { RecordProducer } from '../kafka/producer.ts'
+import { connectRedis, whenReady } from '../results/redis.ts'
+import { SharedClock } from '../results/shared-clock.ts'
+import { OutcomeStore } from '../results/store.ts'
+import type { RunningSidecar } from '../role.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Counter, Metrics } from '../telemetry/metrics.ts'
+import { CallRunner } from './call-runner.ts'
+import { DeadLetters } from './dead-letters.ts'
+import { Dispatcher } from './dispatcher.ts'
+import { HandlerClient } from './handler-client.ts'
+import { HandlerHealth } from './handler-health.ts'
+import { WINDOW_RECORDS } from './partition.ts'
+
+const COMMIT_INTERVAL_MILLISECONDS = 100
+const RETRY_MILLISECONDS = 250
+/** What is kept free at the end of the grace period for storing, committing and leaving (SEMANTICS 8). */
+const LEAVING_MILLISECONDS = 5000
+
+export interface WorkerDependencies {
+  readonly config: WorkerConfig
+  /** Reads the configuration file again. @throws ConfigError */
+  readonly reload: () => SidecarConfig
+  readonly logger: Logger
+  readonly metrics: Metrics
+  /** Milliseconds since 1970 on this machine. */
+  readonly localNow: () => number
+  /** From 0 to 1. */
+  readonly random: () => number
+}
+
+/** Starts a worker. Resolves at once: what it needs is connected in the background, and `ready` tells. */
+export function startWorker(dependencies: WorkerDependencies): Promise<RunningSidecar> {
+  const worker = new Worker(dependencies)
+  worker.start()
+  return Promise.resolve(worker)
+}
+
+type Stage = 'Connecting' | 'Running' | 'Quiescing' | 'Quiesced' | 'Closed'
+
+class Worker implements RunningSidecar {
+  readonly #config: WorkerConfig
+  readonly #reload: () => SidecarConfig
+  readonly #logger: Logger
+  readonly #clock: SharedClock
+  readonly #store: OutcomeStore
+  readonly #producer: RecordProducer
+  readonly #consumer: GroupConsumer
+  readonly #deadLetters: DeadLetters
+  readonly #handler: HandlerClient
+  readonly #health: HandlerHealth
+  readonly #dispatcher: Dispatcher
+  readonly #disconnectRedis: () => void
+  readonly #redisReady: (signal: AbortSignal) => Promise<void>
+  readonly #closed = new AbortController()
+  readonly #rebalances: Counter
+  readonly #commits: Counter
+  readonly #commitErrors: Counter
+  #stage: Stage = 'Connecting'
+  #memberId = ''
+  #joins = 0
+  #committing: Promise<void> | undefined
+  #commitTimer: NodeJS.Timeout | undefined
+  #quiescing: Promise<void> | undefined
+  #handlerWentAway = false
+
+  constructor({ config, reload, logger, metrics, localNow, random }: WorkerDependencies) {
+    const { service, worker } = config
+    const observer = worker.role === 'Observer'
+    this.#config = config
+    this.#reload = reload
+    this.#logger = logger
+    const redis = connectRedis({ url: config.redis.url, name: config.instance, logger, metrics })
+    this.#disconnectRedis = () => redis.disconnect()
+    this.#redisReady = (signal) => whenReady(redis, signal)
+    this.#clock = new SharedClock({ redis, localNow, metrics, logger })
+    const now = () => this.#clock.now()
+    this.#store = new OutcomeStore({
+      redis,
+      instance: config.instance,
+      ...(observer ? { observerGroup: worker.groupId } : {}),
+      retentionSeconds: service.resultRetentionSeconds,
+      logger,
+      metrics,
+    })
+    const kafka = createKafka({ brokers: config.kafka.brokers, clientId: `grpc-kafka-${config.instance}`, logger })
+    this.#producer = new RecordProducer(kafka, logger)
+    this.#consumer = new GroupConsumer({
+      kafka,
+      groupId: worker.groupId,
+      topic: service.topic,
+      startFrom: worker.startFrom,
+      logger,
+      events: {
+        joined: (join) => this.#onJoined(join),
+        fetched: (partition, records, highWatermark) => this.#dispatcher.deliver(partition, records, highWatermark),
+      },
+    })
+    this.#deadLetters = new DeadLetters({ producer: this.#producer, topic: service.topic, groupId: worker.groupId, now, logger })
+    this.#handler = new HandlerClient(worker.handler, service.maxMessageBytes)
+    this.#health = new HandlerHealth(this.#handler, logger, metrics.gauge('grpc_kafka_handler_healthy'), (healthy) => this.#onHealth(healthy))
+    this.#dispatcher = new Dispatcher({
+      topic: service.topic,
+      groupId: worker.groupId,
+      observer,
+      concurrency: worker.concurrency,
+      maxAttempts: worker.retry.maxAttempts,
+      startsRetentionMilliseconds: longestDeadlineMilliseconds(config) + service.resultRetentionSeconds * 1000,
+      store: this.#store,
+      now,
+      pause: (partition) => this.#consumer.pause(partition),
+      resume: (partition) => this.#consumer.resume(partition),
+      onHandlerLost: (reason) => this.#health.suspect(reason),
+      logger,
+      metrics,
+    })
+    const runner = new CallRunner({
+      service: service.name,
+      methods: worker.methods.map(({ name }) => name),
+      observer,
+      retry: worker.retry,
+      timeoutMilliseconds: worker.timeoutMilliseconds,
+      handler: this.#handler,
+      store: this.#store,
+      deadLetters: this.#deadLetters,
+      now,
+      random,
+      logger,
+      metrics,
+      events: this.#dispatcher,
+    })
+    this.#dispatcher.start(runner)
+    this.#rebalances = metrics.counter('grpc_kafka_rebalances_total')
+    this.#commits = metrics.counter('grpc_kafka_commits_total')
+    this.#commitErrors = metrics.counter('grpc_kafka_commit_errors_total')
+  }
+
+  start(): void {
+    this.#connect().catch((error: unknown) => {
+      if (!this.#closed.signal.aborted) this.#logger.error({ err: error }, 'the worker cannot start')
+    })
+  }
+
+  ready(): { readonly ready: boolean; readonly reason: string } {
+    if (this.#stage !== 'Running') return { ready: false, reason: `the worker is ${this.#stage.toLowerCase()}` }
+    if (this.#joins === 0) return { ready: false, reason: 'the worker has not joined its group yet' }
+    if (!this.#health.healthy) return { ready: false, reason: 'the handler is not healthy' }
+    return { ready: true, reason: 'ok' }
+  }
+
+  /** Applies a changed `worker.handler`; any other change needs a restart and is refused as a whole. */
+  reload(): void {
+    let next: SidecarConfig
+    try {
+      next = this.#reload()
+    } catch (error) {
+      this.#logger.error({ reason: (error as Error).message }, 'the changed configuration is not applied')
+      return
+    }
+    if (next.role !== 'worker') {
+      this.#logger.error('the changed configuration is not applied: role cannot change while the worker runs')
+      return
+    }
+    const { handler } = next.worker
+    const withoutHandler = (config: WorkerConfig) => JSON.stringify({ ...config, worker: { ...config.worker, handler: undefined } })
+    if (withoutHandler(next) !== withoutHandler(this.#config)) {
+      this.#logger.error('the changed configuration is not applied: only worker.handler may change while the worker runs')
+      return
+    }
+    this.#logger.info({ handler }, 'the handler moved')
+    this.#handler.moveTo(handler)
+    this.#health.checkNow()
+  }
+
+  quiesce(): Promise<void> {
+    this.#quiescing ??= this.#quiesce()
+    return this.#quiescing
+  }
+
+  async drain(): Promise<void> {
+    await this.quiesce()
+    this.#stage = 'Closed'
+    this.#closed.abort(new Error('the worker is closed'))
+    this.#deadLetters.close()
+    this.#store.close()
+    this.#clock.close()
+    this.#health.close()
+    this.#dispatcher.close()
+    this.#handler.close()
+    await this.#producer.disconnect()
+    this.#disconnectRedis()
+    const marker = this.#config.worker.uncleanEndMarker
+    if (marker !== undefined) rmSync(marker, { force: true })
+  }
+
+  async #connect(): Promise<void> {
+    const { signal } = this.#closed
+    const { service, worker } = this.#config
+    const unclean = worker.uncleanEndMarker !== undefined && existsSync(worker.uncleanEndMarker)
+    if (worker.uncleanEndMarker !== undefined) writeFileSync(worker.uncleanEndMarker, `${process.pid}\n`)
+    this.#health.start()
+    const connected = Promise.all([
+      this.#redisReady(signal).then(() => this.#clock.start()),
+      this.#producer.connect([service.topic, `${service.topic}.dead`], signal),
+    ])
+    if (unclean) {
+      this.#logger.info({ milliseconds: SESSION_MILLISECONDS }, 'the last end was unclean: waiting one session before joining')
+      await pause(SESSION_MILLISECONDS, undefined, { signal })
+    }
+    await connected
+    await this.#join()
+  }
+
+  async #join(): Promise<void> {
+    // A drain may have begun while this was connecting.
+    if (this.#stage !== 'Connecting') return
+    this.#stage = 'Running'
+    this.#scheduleCommit()
+    await this.#consumer.join()
+  }
+
+  #onHealth(healthy: boolean): void {
+    this.#dispatcher.setHealthy(healthy)
+    if (!healthy) this.#handlerWentAway = true
+    // Only the handler was restarted: no SIGTERM follows a quiesce, and the work goes on.
+    else if (this.#stage === 'Quiesced' && this.#handlerWentAway) {
+      this.#quiescing = undefined
+      this.#stage = 'Connecting'
+      this.#join().catch((error: unknown) => this.#logger.error({ err: error }, 'the worker cannot join again'))
+    }
+  }
+
+  async #quiesce(): Promise<void> {
+    const wasRunning = this.#stage === 'Running'
+    this.#stage = 'Quiescing'
+    this.#handlerWentAway = false
+    this.#logger.info('handing back what has not started, waiting for what runs')
+    if (wasRunning) {
+      const milliseconds = this.#config.worker.graceSeconds * 1000 - LEAVING_MILLISECONDS
+      const limit = new AbortController()
+      const timer = setTimeout(() => limit.abort(), milliseconds)
+      await this.#dispatcher.quiesce(limit.signal)
+      clearTimeout(timer)
+      clearTimeout(this.#commitTimer)
+      await this.#committing
+      await this.#commit()
+      await this.#consumer.leave()
+      await this.#dispatcher.reset()
+      this.#joins = 0
+      this.#memberId = ''
+    }
+    this.#stage = 'Quiesced'
+    this.#logger.info('left the group')
+  }
+
+  #onJoined({ memberId, partitions }: GroupJoin): void {
+    this.#rebalances.inc()
+    const keep = memberId === this.#memberId
+    this.#memberId = memberId
+    const join = ++this.#joins
+    this.#logger.info({ memberId, partitions, join }, 'joined the group')
+    this.#dispatcher.assign(partitions, keep)
+    void this.#open(join, partitions)
+  }
+
+  /** Nothing is started or committed in a partition until its committed offset was read in this membership. */
+  async #open(join: number, partitions: readonly number[]): Promise<void> {
+    while (this.#joins === join && this.#stage === 'Running' && partitions.length > 0) {
+      try {
+        const known = await this.#consumer.committed(partitions)
+        const fresh = known.filter(({ offset }) => offset < 0)
+        const beginnings = fresh.length === 0 ? new Map<number, number>() : await this.#consumer.start(partitions)
+        if (this.#joins !== join) return
+        const initial = fresh.map(({ partition }) => ({ partition, offset: beginnings.get(partition) ?? 0, metadata: windowMetadata() }))
+        // A window that nobody can read in Kafka must not be used: a new owner would not know what may have started.
+        if (initial.length > 0) await this.#consumer.commit(initial)
+        if (this.#joins !== join) return
+        for (const { partition, offset } of initial) this.#dispatcher.open(partition, { offset, window: WINDOW_RECORDS }, false)
+        for (const { partition, offset, metadata } of known) {
+          if (offset >= 0) this.#dispatcher.open(partition, { offset, window: readWindow(metadata) }, true)
+        }
+        return
+      } catch (error) {
+        this.#logger.warn({ reason: (error as Error).message }, 'the committed offsets cannot be read yet; trying again')
+        await pause(RETRY_MILLISECONDS, undefined, { signal: this.#closed.signal }).catch(() => undefined)
+      }
+    }
+  }
+
+  #scheduleCommit(): void {
+    this.#commitTimer = setTimeout(() => {
+      this.#committing = this.#commit().finally(() => {
+        this.#committing = undefined
+        if (this.#stage === 'Running') this.#scheduleCommit()
+      })
+    }, COMMIT_INTERVAL_MILLISECONDS)
+  }
+
+  async #commit(): Promise<void> {
+    const join = this.#joins
+    const offsets: CommittedOffset[] = []
+    for (const { number, committed, lost, watermark } of this.#owned()) {
+      if (committed === undefined || lost || watermark === undefined) continue
+      if (watermark > committed.offset || committed.window !== WINDOW_RECORDS) {
+        offsets.push({ partition: number, offset: watermark, metadata: windowMetadata() })
+      }
+    }
+    if (offsets.length === 0) return
+    try {
+      await this.#consumer.commit(offsets)
+      this.#commits.inc()
+    } catch (error) {
+      this.#commitErrors.inc()
+      this.#logger.debug({ reason: (error as Error).message }, 'a commit was refused; the next one carries it')
+      return
+    }
+    if (this.#joins !== join) return
+    for (const { partition, offset } of offsets) this.#dispatcher.committed(partition, { offset, window: WINDOW_RECORDS })
+  }
+
+  #owned() {
+    return [...this.#dispatcher.partitions.values()].map((partition) => ({
+      number: partition.number,
+      committed: partition.committed,
+      lost: partition.lost,
+      watermark: partition.watermark(),
+    }))
+  }
+}
+
+/** W travels in the commit's metadata: a new owner looks up exactly the window that its predecessor may have used. */
+const windowMetadata = (): string => JSON.stringify({ window: WINDOW_RECORDS })
+
+/** Offsets set by somebody else's tool carry no window: ours is assumed. */
+function readWindow(metadata: string): number {
+  try {
+    const { window } = JSON.parse(metadata) as { window?: unknown }
+    if (typeof window === 'number' && Number.isInteger(window) && window > 0 && window <= 1_000_000) return window
+  } catch {
+    // Not ours.
+  }
+  return WINDOW_RECORDS
+}
+
+function longestDeadlineMilliseconds({ worker }: WorkerConfig): number {
+  return Math.max(...worker.methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds))
+}
