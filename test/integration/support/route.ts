@@ -1,0 +1,387 @@
+/**
+ * A route on the real Kafka and Redis that KAFKA_BROKERS and REDIS_URL name: topics of its own, handlers, workers and
+ * proxies as processes of their own, all gone when the test is.
+ */
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { TestContext } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Metadata } from '@grpc/grpc-js'
+import type { Client, ServiceError } from '@grpc/grpc-js'
+import { Kafka, logLevel } from 'kafkajs'
+import type { Admin } from 'kafkajs'
+import type { SidecarConfigInput } from '../../../sidecar/config.ts'
+import { METHOD, SERVICE_NAME, rawClient } from './service.ts'
+import type { Instruction } from './service.ts'
+
+const ROOT = new URL('../../..', import.meta.url).pathname
+
+type ProxyInput = Extract<SidecarConfigInput, { role: 'proxy' }>
+type WorkerInput = Extract<SidecarConfigInput, { role: 'worker' }>
+
+export interface RouteOptions {
+  readonly proxies?: number
+  readonly workers?: number
+  readonly partitions?: number
+  readonly method?: Partial<ProxyInput['proxy']['methods'][number]>
+  readonly service?: Partial<ProxyInput['service']>
+  readonly proxy?: Partial<ProxyInput['proxy']>
+  readonly worker?: Partial<WorkerInput['worker']>
+  /** Topic settings, as for `kafka-topics --config`. */
+  readonly topicConfig?: Readonly<Record<string, string>>
+  /** Given instead of the environment's. */
+  readonly brokers?: readonly string[]
+  readonly redisUrl?: string
+  /** Added to the environment of the n-th worker or proxy. */
+  readonly workerEnv?: (index: number) => Readonly<Record<string, string>>
+  readonly proxyEnv?: (index: number) => Readonly<Record<string, string>>
+}
+
+export interface LedgerEntry {
+  readonly event: 'began' | 'ended'
+  readonly pid: number
+  readonly at: number
+  readonly id?: string
+  readonly callId: string
+  readonly attempt: number
+  readonly remaining: number
+  readonly bytes: number
+  readonly metadata: Readonly<Record<string, readonly string[]>>
+}
+
+export interface Answer {
+  readonly code: number
+  readonly details: string
+  readonly reply?: Buffer
+  readonly initial: Metadata
+  readonly trailing: Metadata
+  readonly milliseconds: number
+}
+
+export function brokersOfEnvironment(): string[] {
+  const brokers = process.env['KAFKA_BROKERS']
+  if (brokers === undefined) throw new Error('KAFKA_BROKERS is not set: run npm run test:integration')
+  return brokers.split(',')
+}
+
+export function redisOfEnvironment(): string {
+  const url = process.env['REDIS_URL']
+  if (url === undefined) throw new Error('REDIS_URL is not set: run npm run test:integration')
+  return url
+}
+
+/** Resolves when the condition holds; it is asked again and again until the time is over. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>, milliseconds = 20_000): Promise<void> {
+  const end = performance.now() + milliseconds
+  for (;;) {
+    if (await condition()) return
+    if (performance.now() > end) throw new Error(`not within ${milliseconds} ms: ${what}`)
+    await pause(20)
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** A child process whose lines are kept. */
+export class Process {
+  readonly child: ChildProcess
+  readonly lines: string[] = []
+  readonly exited: Promise<number | null>
+
+  constructor(script: string, args: readonly string[], env: Readonly<Record<string, string>>) {
+    this.child = spawn(process.execPath, ['--disable-warning=TimeoutNegativeWarning', ...nodeArguments(env), join(ROOT, script), ...args], {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.lines.push(line))
+    }
+    this.exited = new Promise((resolve) => this.child.on('exit', (code) => resolve(code)))
+  }
+
+  get running(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.child.kill(signal)
+  }
+
+  /** Resolves with the exit code; kills a process that does not end in time. */
+  async end(milliseconds = 40_000): Promise<number | null> {
+    this.kill('SIGTERM')
+    const timer = setTimeout(() => this.kill('SIGKILL'), milliseconds)
+    const code = await this.exited
+    clearTimeout(timer)
+    return code
+  }
+}
+
+const nodeArguments = (env: Readonly<Record<string, string>>): string[] =>
+  env['TEST_IMPORT'] === undefined ? [] : ['--import', join(ROOT, env['TEST_IMPORT'])]
+
+export interface Sidecar {
+  readonly process: Process
+  readonly adminPort: number
+  readonly configFile: string
+  readonly config: SidecarConfigInput
+}
+
+export interface Proxy extends Sidecar {
+  readonly port: number
+  readonly client: Client
+}
+
+export interface Worker extends Sidecar {
+  handler: Process
+  handlerPort: number
+}
+
+export class Route {
+  readonly topic: string
+  readonly groupId: string
+  readonly directory: string
+  readonly ledgerFile: string
+  readonly brokers: readonly string[]
+  readonly redisUrl: string
+  readonly proxies: Proxy[] = []
+  readonly workers: Worker[] = []
+  readonly admin: Admin
+  readonly #options: RouteOptions
+  readonly #processes: Process[] = []
+  #named = 0
+
+  constructor(options: RouteOptions) {
+    this.#options = options
+    this.topic = `t-${randomUUID().slice(0, 13)}`
+    this.groupId = `g-${this.topic}`
+    this.directory = mkdtempSync(join(tmpdir(), 'grpc-kafka-test-'))
+    this.ledgerFile = join(this.directory, 'ledger')
+    writeFileSync(this.ledgerFile, '')
+    this.brokers = options.brokers ?? brokersOfEnvironment()
+    this.redisUrl = options.redisUrl ?? redisOfEnvironment()
+    this.admin = new Kafka({ brokers: [...this.brokers], logLevel: logLevel.NOTHING }).admin()
+  }
+
+  async createTopics(): Promise<void> {
+    await this.admin.connect()
+    const configEntries = Object.entries({ 'max.message.bytes': '4400000', ...this.#options.topicConfig }).map(([name, value]) => ({ name, value }))
+    await this.admin.createTopics({
+      waitForLeaders: true,
+      topics: [
+        { topic: this.topic, numPartitions: this.#options.partitions ?? 3, configEntries },
+        { topic: `${this.topic}.dead`, numPartitions: 1, configEntries: [{ name: 'max.message.bytes', value: '4600000' }] },
+      ],
+    })
+  }
+
+  async close(): Promise<void> {
+    for (const { client } of this.proxies) client.close()
+    for (const process of this.#processes) process.kill('SIGKILL')
+    await Promise.all(this.#processes.map(({ exited }) => exited))
+    await this.admin.deleteTopics({ topics: [this.topic, `${this.topic}.dead`] }).catch(() => undefined)
+    await this.admin.disconnect().catch(() => undefined)
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+
+  spawn(script: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Process {
+    const process = new Process(script, args, env)
+    this.#processes.push(process)
+    return process
+  }
+
+  async startHandler(port = 0): Promise<{ readonly handler: Process; readonly handlerPort: number }> {
+    const handler = this.spawn('test/integration/support/handler.ts', [], { LEDGER_FILE: this.ledgerFile, PORT: String(port) })
+    await until('the handler listens', () => handler.lines.some((line) => line.startsWith('listening')) || !handler.running)
+    const line = handler.lines.find((one) => one.startsWith('listening'))
+    if (line === undefined) throw new Error(`the handler does not start:\n${handler.lines.join('\n')}`)
+    return { handler, handlerPort: Number(line.split(' ')[1]) }
+  }
+
+  /** Starts a worker with a handler of its own; resolves when it is ready, unless told otherwise. */
+  async startWorker(extra: Partial<WorkerInput['worker']> = {}, { whenReady = true } = {}): Promise<Worker> {
+    const index = this.workers.length
+    const { handler, handlerPort } = await this.startHandler()
+    const adminPort = await freePort()
+    const config: WorkerInput = {
+      ...this.#common('worker', adminPort),
+      role: 'worker',
+      worker: {
+        groupId: this.groupId,
+        handler: { port: handlerPort },
+        methods: [{ name: 'Do', ...this.#options.method }],
+        graceSeconds: 30,
+        ...this.#options.worker,
+        ...extra,
+      },
+    }
+    const worker: Worker = { ...this.#start(config, this.#options.workerEnv?.(index) ?? {}), handler, handlerPort }
+    this.workers.push(worker)
+    if (whenReady) await this.ready(worker)
+    return worker
+  }
+
+  async startProxy(extra: Partial<ProxyInput['proxy']> = {}, { whenReady = true } = {}): Promise<Proxy> {
+    const index = this.proxies.length
+    const adminPort = await freePort()
+    const port = await freePort()
+    const config: ProxyInput = {
+      ...this.#common('proxy', adminPort),
+      role: 'proxy',
+      proxy: { host: '127.0.0.1', port, methods: [{ name: 'Do', ...this.#options.method }], ...this.#options.proxy, ...extra },
+    }
+    const proxy: Proxy = { ...this.#start(config, this.#options.proxyEnv?.(index) ?? {}), port, client: rawClient(port) }
+    this.proxies.push(proxy)
+    if (whenReady) await this.ready(proxy)
+    return proxy
+  }
+
+  #common(kind: string, adminPort: number) {
+    return {
+      instance: `${kind}-${this.topic}-${this.#named++}`,
+      service: { name: SERVICE_NAME, topic: this.topic, ...this.#options.service },
+      kafka: { brokers: [...this.brokers] },
+      redis: { url: this.redisUrl },
+      admin: { host: '127.0.0.1', port: adminPort },
+      log: { level: 'debug' as const },
+    }
+  }
+
+  #start(config: SidecarConfigInput, env: Readonly<Record<string, string>>): Sidecar {
+    const configFile = join(this.directory, `${config.instance}.json`)
+    writeFileSync(configFile, JSON.stringify(config, null, 2))
+    return { process: this.spawn('sidecar/main.ts', ['--config', configFile], env), adminPort: config.admin.port, configFile, config }
+  }
+
+  async ready(sidecar: Sidecar): Promise<void> {
+    await until(
+      `${sidecar.config.instance} is ready`,
+      async () => {
+        if (!sidecar.process.running) throw new Error(`${sidecar.config.instance} ended:\n${sidecar.process.lines.slice(-20).join('\n')}`)
+        return (await this.status(sidecar, '/readyz')) === 200
+      },
+      30_000,
+    ).catch((error: unknown) => {
+      throw new Error(`${(error as Error).message}\n${sidecar.process.lines.slice(-20).join('\n')}`)
+    })
+  }
+
+  async status(sidecar: Sidecar, path: string): Promise<number> {
+    return fetch(`http://127.0.0.1:${sidecar.adminPort}${path}`).then(
+      ({ status }) => status,
+      () => 0,
+    )
+  }
+
+  /** The sum of a metric over the series whose labels contain the text. */
+  async metric(sidecar: Sidecar, name: string, labels = ''): Promise<number> {
+    const text = await (await fetch(`http://127.0.0.1:${sidecar.adminPort}/metrics`)).text()
+    return text
+      .split('\n')
+      .filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
+      .filter((line) => line.includes(labels))
+      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
+  }
+
+  /** Calls the method; never rejects: every status is an answer. */
+  call(
+    instruction: Instruction | Buffer,
+    { deadline = 20_000, metadata = new Metadata(), proxy = 0, method = METHOD, signal }: CallOptions = {},
+  ): Promise<Answer> {
+    const target = this.proxies[proxy]
+    if (target === undefined) throw new Error(`there is no proxy ${proxy}`)
+    const request = Buffer.isBuffer(instruction) ? instruction : Buffer.from(JSON.stringify(instruction))
+    const started = performance.now()
+    return new Promise((resolve) => {
+      let initial = new Metadata()
+      let trailing = new Metadata()
+      const call = target.client.makeUnaryRequest(
+        method,
+        (bytes: Buffer) => bytes,
+        (bytes: Buffer) => bytes,
+        request,
+        metadata,
+        { deadline: deadline === Infinity ? Infinity : Date.now() + deadline },
+        (error: ServiceError | null, reply?: Buffer) => {
+          // The status event comes with or right after the callback: its metadata is wanted too.
+          setImmediate(() =>
+            resolve({
+              code: error?.code ?? 0,
+              details: error?.details ?? '',
+              ...(reply === undefined ? {} : { reply }),
+              initial,
+              trailing: error?.metadata ?? trailing,
+              milliseconds: performance.now() - started,
+            }),
+          )
+        },
+      )
+      call.on('metadata', (value: Metadata) => (initial = value))
+      call.on('status', (status: { metadata: Metadata }) => (trailing = status.metadata))
+      signal?.addEventListener('abort', () => call.cancel())
+    })
+  }
+
+  ledger(): LedgerEntry[] {
+    if (!existsSync(this.ledgerFile)) return []
+    return readFileSync(this.ledgerFile, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as LedgerEntry)
+  }
+
+  /** How often each call began, by the test's own names. */
+  runs(): Map<string, number> {
+    const counts = new Map<string, number>()
+    for (const { event, id } of this.ledger()) if (event === 'began' && id !== undefined) counts.set(id, (counts.get(id) ?? 0) + 1)
+    return counts
+  }
+
+  /** Records that the topic holds, over all partitions. */
+  async records(topic = this.topic): Promise<number> {
+    const offsets = await this.admin.fetchTopicOffsets(topic)
+    return offsets.reduce((sum, { high, low }) => sum + Number(high) - Number(low), 0)
+  }
+
+  async lag(): Promise<number> {
+    const [ends, [committed]] = await Promise.all([
+      this.admin.fetchTopicOffsets(this.topic),
+      this.admin.fetchOffsets({ groupId: this.groupId, topics: [this.topic] }),
+    ])
+    return ends.reduce((sum, { partition, high }) => {
+      const offset = Number(committed?.partitions.find((one) => one.partition === partition)?.offset ?? -1)
+      return sum + Number(high) - Math.max(0, offset)
+    }, 0)
+  }
+}
+
+export interface CallOptions {
+  readonly deadline?: number
+  readonly metadata?: Metadata
+  readonly proxy?: number
+  readonly method?: string
+  readonly signal?: AbortSignal
+}
+
+/** Starts topics, workers and proxies, and ends them with the test. */
+export async function startRoute(t: TestContext, options: RouteOptions = {}): Promise<Route> {
+  const route = new Route(options)
+  t.after(() => route.close())
+  await route.createTopics()
+  const workers = Array.from({ length: options.workers ?? 1 }, () => route.startWorker())
+  const proxies = Array.from({ length: options.proxies ?? 1 }, () => route.startProxy())
+  await Promise.all([...workers, ...proxies])
+  return route
+}

@@ -1,0 +1,43 @@
+import { Client, credentials } from '@grpc/grpc-js'
+import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js'
+
+/** What the test handler does with a request; see handler.ts. */
+export interface Instruction {
+  /** The test's own name for the call. */
+  readonly id?: string
+  readonly sleep?: number
+  readonly status?: number
+  readonly details?: string
+  /** Fail only so many times, then answer. */
+  readonly failures?: number
+  readonly reply?: string
+  readonly replyBytes?: number
+  readonly initial?: Readonly<Record<string, string>>
+  /** Values of `-bin` names are hexadecimal. */
+  readonly trailing?: Readonly<Record<string, string>>
+  /** The handler's process kills itself. */
+  readonly crash?: boolean
+}
+
+export const SERVICE_NAME = 'test.Work'
+export const METHOD = '/test.Work/Do'
+const identity = (bytes: Buffer): Buffer => bytes
+
+export const SERVICE: ServiceDefinition<UntypedServiceImplementation> = {
+  Do: {
+    path: METHOD,
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: identity,
+    requestDeserialize: identity,
+    responseSerialize: identity,
+    responseDeserialize: identity,
+  },
+}
+
+export const rawClient = (port: number): Client =>
+  new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
+    'grpc.max_receive_message_length': -1,
+    'grpc.max_send_message_length': -1,
+    'grpc.use_local_subchannel_pool': 1,
+  })
