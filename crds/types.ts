@@ -122,7 +122,7 @@ export interface ConsumerGroup {
     }
     /** Calls that one handler runs at the same time. 1 to 10000. Default 64. */
     readonly concurrency: number
-    /** The longest one attempt may take. The call's own deadline may be nearer. 1 to 3600000. Default 30000. */
+    /** The longest one attempt may take. The call's own deadline may be nearer. 1 to 3585000. Default 30000. */
     readonly timeoutMilliseconds: number
     /** The pod template of the handler, as in a Deployment. The sidecar is added to it. */
     readonly template: {
@@ -132,7 +132,7 @@ export interface ConsumerGroup {
       }
       /** The pod. */
       readonly spec: {
-        /** Raised to the timeout and 15 s where it is shorter. 0 to 86400. */
+        /** Raised to the timeout and 15 s where it is shorter. 0 to 3600. */
         readonly terminationGracePeriodSeconds?: number
         /** The handler is the container named `handler`, else the first. */
         readonly containers: readonly {

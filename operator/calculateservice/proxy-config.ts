@@ -1,0 +1,38 @@
+import type { CalculateService } from '../../crds/types.ts'
+import type { SidecarConfigInput } from '../../sidecar/config.ts'
+import type { Placement } from '../placement.ts'
+import { commonConfig, methodConfigs } from '../sidecar-config.ts'
+
+type ProxyConfigInput = Extract<SidecarConfigInput, { readonly role: 'proxy' }>
+
+/** What the environment decides about one proxy. */
+export interface ProxyPlacement extends Placement {
+  /** Where clients call it. `host` defaults to every address. */
+  readonly listen: { readonly host?: string; readonly port: number }
+  /** A FileDescriptorSet; given, the proxy serves reflection. */
+  readonly descriptorSetFile?: string
+}
+
+/** Ten minutes: whoever stops a proxy does not wait longer, whatever its methods allow. */
+const LONGEST_DRAIN_MILLISECONDS = 600_000
+
+/** The configuration of one proxy of a service. */
+export function proxyConfig(service: CalculateService, placement: ProxyPlacement): ProxyConfigInput {
+  const { rateLimit, proxy, methods } = service.spec
+  return {
+    role: 'proxy',
+    ...commonConfig(service, placement),
+    proxy: {
+      ...placement.listen,
+      methods: methodConfigs(service),
+      ...(rateLimit === undefined ? {} : { rateLimit: { ...rateLimit } }),
+      maxInFlight: proxy.maxInFlight,
+      ...(placement.descriptorSetFile === undefined ? {} : { descriptorSetFile: placement.descriptorSetFile }),
+      // A call in flight is over by its deadline: with this long, none is cut off.
+      drainMilliseconds: Math.min(
+        Math.max(...methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds)),
+        LONGEST_DRAIN_MILLISECONDS,
+      ),
+    },
+  }
+}

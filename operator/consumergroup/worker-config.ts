@@ -1,0 +1,56 @@
+import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/types.ts'
+import type { SidecarConfigInput } from '../../sidecar/config.ts'
+import type { Placement } from '../placement.ts'
+import { commonConfig, methodConfigs } from '../sidecar-config.ts'
+
+type WorkerConfigInput = Extract<SidecarConfigInput, { readonly role: 'worker' }>
+
+/** What the environment decides about one worker. */
+export interface WorkerPlacement extends Placement {
+  /** Where its handler listens. `host` defaults to the loopback address. */
+  readonly handler: { readonly host?: string; readonly port: number }
+  /** A file that outlives the process and tells an unclean end; in a place of its own for each worker. */
+  readonly uncleanEndMarker?: string
+}
+
+/** What a worker needs beyond its handler's longest attempt to store, commit and leave its group. */
+const GRACE_BEYOND_TIMEOUT_SECONDS = 15
+
+/** The configuration of one worker of a group. Without a policy each call is tried once. */
+export function workerConfig(
+  group: ConsumerGroup,
+  service: CalculateService,
+  policy: RetryPolicy | undefined,
+  placement: WorkerPlacement,
+): WorkerConfigInput {
+  const { spec } = group
+  return {
+    role: 'worker',
+    ...commonConfig(service, placement),
+    worker: {
+      groupId: spec.groupId,
+      role: spec.role,
+      startFrom: spec.startFrom,
+      handler: { ...placement.handler },
+      concurrency: spec.concurrency,
+      timeoutMilliseconds: spec.timeoutMilliseconds,
+      methods: methodConfigs(service),
+      ...(policy === undefined ? {} : { retry: retryConfig(policy) }),
+      graceSeconds: graceSeconds(group),
+      ...(placement.uncleanEndMarker === undefined ? {} : { uncleanEndMarker: placement.uncleanEndMarker }),
+    },
+  }
+}
+
+/** How long a worker's pod may take to end, in seconds: what its template says, or longer where that is too short. */
+const graceSeconds = ({ spec }: ConsumerGroup): number =>
+  Math.max(
+    spec.template.spec.terminationGracePeriodSeconds ?? 0,
+    Math.ceil(spec.timeoutMilliseconds / 1000) + GRACE_BEYOND_TIMEOUT_SECONDS,
+  )
+
+const retryConfig = ({ spec }: RetryPolicy) => ({
+  maxAttempts: spec.maxAttempts,
+  backoff: { ...spec.backoff },
+  retryableCodes: [...spec.retryableCodes],
+})

@@ -1,0 +1,17 @@
+import type { SidecarConfigInput } from '../sidecar/config.ts'
+
+/**
+ * What the environment decides about one sidecar, not its resource: in a cluster the operator, on one machine local
+ * mode.
+ */
+export interface Placement {
+  /** Unique among the replicas of the service; 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-". */
+  readonly instance: string
+  /** The Kafka brokers that are really used, each `host:port`. */
+  readonly kafkaBrokers: readonly string[]
+  /** The Redis that is really used: a URL without a password, or where to read one that has it. */
+  readonly redisUrl: SidecarConfigInput['redis']['url']
+  /** Where /healthz, /readyz and /metrics are served. `host` defaults to every address. */
+  readonly admin: { readonly host?: string; readonly port: number }
+  readonly logLevel?: 'debug' | 'info' | 'warn' | 'error'
+}
