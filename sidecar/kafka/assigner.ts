@@ -1,5 +1,5 @@
 import { AssignerProtocol } from 'kafkajs'
-import type { PartitionAssigner } from 'kafkajs'
+import type { Assigner, Cluster, PartitionAssigner } from 'kafkajs'
 
 /** Partitions by topic. */
 export type Assignment = Readonly<Record<string, readonly number[]>>
@@ -62,9 +62,19 @@ export function assignSticky(members: readonly Member[], partitions: readonly (r
 
 const key = ([topic, partition]: readonly [string, number]): string => `${partition}/${topic}`
 
-/** kafkajs' form of the assigner. `owned` says what this member has at the time of each join. */
-export function stickyAssigner(owned: () => Assignment): PartitionAssigner {
-  return ({ cluster }) => ({
+/**
+ * kafkajs' form of the assigner. `owned` says what this member has at the time of each join; `onCluster` is given the
+ * consumer's own connections, which kafkajs hands to nobody else.
+ */
+export function stickyAssigner(owned: () => Assignment, onCluster: (cluster: Cluster) => void): PartitionAssigner {
+  return ({ cluster }) => {
+    onCluster(cluster)
+    return assigner(cluster, owned)
+  }
+}
+
+function assigner(cluster: Cluster, owned: () => Assignment): Assigner {
+  return {
     name: NAME,
     version: VERSION,
     protocol: ({ topics }) => ({
@@ -88,7 +98,7 @@ export function stickyAssigner(owned: () => Assignment): PartitionAssigner {
         memberAssignment: AssignerProtocol.MemberAssignment.encode({ version: VERSION, assignment, userData: Buffer.alloc(0) }),
       }))
     },
-  })
+  }
 }
 
 /** Another member's word is input from outside: what is not an assignment counts as nothing owned. */

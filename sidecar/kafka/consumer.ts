@@ -1,4 +1,4 @@
-import type { Admin, Consumer, EachBatchPayload, Kafka } from 'kafkajs'
+import type { Admin, Broker, Cluster, Consumer, EachBatchPayload, Kafka } from 'kafkajs'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from '../telemetry/log.ts'
 import { stickyAssigner } from './assigner.ts'
@@ -61,7 +61,11 @@ export class GroupConsumer {
   readonly #events: ConsumerEvents
   readonly #admin: Admin
   #consumer: Consumer | undefined
+  #cluster: Cluster | undefined
+  #coordinator: Broker | undefined
   #owned: Assignment = {}
+  #memberId = ''
+  #generation: number | undefined
   #left = new AbortController()
 
   constructor({ kafka, groupId, topic, startFrom, logger, events }: GroupConsumerOptions) {
@@ -96,6 +100,7 @@ export class GroupConsumer {
     const consumer = this.#consumer
     this.#consumer = undefined
     this.#owned = {}
+    this.#generation = undefined
     await Promise.allSettled([consumer?.disconnect(), this.#admin.disconnect()])
   }
 
@@ -108,14 +113,33 @@ export class GroupConsumer {
   }
 
   /**
-   * Commits in the name of the group's present generation.
-   * @throws when the coordinator refused: this member may be none any more.
+   * Commits once, in the name of the membership that stands now. kafkajs' own commit tries again after a rebalance under
+   * the new generation and could so set back what the partition's next owner has committed; here the coordinator
+   * refuses a commit whose membership has passed.
+   * @throws when it was refused or the generation is not known yet; a later commit carries the same.
    */
   async commit(offsets: readonly CommittedOffset[]): Promise<void> {
-    if (this.#consumer === undefined) throw new Error('not a member of the group')
-    await this.#consumer.commitOffsets(
-      offsets.map(({ partition, offset, metadata }) => ({ topic: this.#topic, partition, offset: String(offset), metadata })),
-    )
+    const generation = this.#generation
+    const memberId = this.#memberId
+    if (generation === undefined || this.#cluster === undefined) throw new Error('the generation of the group is not known yet')
+    try {
+      this.#coordinator ??= await this.#cluster.findGroupCoordinator({ groupId: this.#groupId })
+      await this.#coordinator.offsetCommit({
+        groupId: this.#groupId,
+        groupGenerationId: generation,
+        memberId,
+        topics: [
+          {
+            topic: this.#topic,
+            partitions: offsets.map(({ partition, offset, metadata }) => ({ partition, offset: String(offset), metadata })),
+          },
+        ],
+      })
+    } catch (error) {
+      // It may have moved to another broker.
+      this.#coordinator = undefined
+      throw error
+    }
   }
 
   /** @throws when Kafka cannot say. */
@@ -150,7 +174,15 @@ export class GroupConsumer {
       maxWaitTimeInMs: LONGEST_FETCH_WAIT_MILLISECONDS,
       maxBytesPerPartition: FETCH_BYTES_PER_PARTITION,
       metadataMaxAge: METADATA_AGE_MILLISECONDS,
-      partitionAssigners: [stickyAssigner(() => this.#owned)],
+      partitionAssigners: [
+        stickyAssigner(
+          () => this.#owned,
+          (cluster) => {
+            this.#cluster = cluster
+            this.#coordinator = undefined
+          },
+        ),
+      ],
       retry: { retries: 8, initialRetryTime: 100, maxRetryTime: 2000 },
     })
     this.#consumer = consumer
@@ -158,7 +190,16 @@ export class GroupConsumer {
       if (signal.aborted) return
       const partitions = (payload.memberAssignment as Record<string, number[]>)[this.#topic] ?? []
       this.#owned = { [this.#topic]: partitions }
+      this.#memberId = payload.memberId
+      this.#generation = undefined
       this.#events.joined({ memberId: payload.memberId, partitions })
+    })
+    // The join does not tell its generation; the first heartbeat after it does.
+    consumer.on(consumer.events.HEARTBEAT, ({ payload }) => {
+      if (!signal.aborted && payload.memberId === this.#memberId) this.#generation = payload.groupGenerationId
+    })
+    consumer.on(consumer.events.REBALANCING, () => {
+      this.#generation = undefined
     })
     consumer.on(consumer.events.CRASH, ({ payload }) => {
       this.#logger.warn({ reason: payload.error.message, restarts: payload.restart }, 'the consumer gave up')

@@ -19,7 +19,7 @@ import { HandlerHealth } from './handler-health.ts'
 import { WINDOW_RECORDS } from './partition.ts'
 
 const COMMIT_INTERVAL_MILLISECONDS = 100
-const RETRY_MILLISECONDS = 250
+const RETRY_MILLISECONDS = 100
 /** What is kept free at the end of the grace period for storing, committing and leaving (SEMANTICS 8). */
 const LEAVING_MILLISECONDS = 5000
 
@@ -287,7 +287,7 @@ class Worker implements RunningSidecar {
         }
         return
       } catch (error) {
-        this.#logger.warn({ reason: (error as Error).message }, 'the committed offsets cannot be read yet; trying again')
+        this.#logger.debug({ reason: (error as Error).message }, 'the partitions cannot be opened yet; trying again')
         await pause(RETRY_MILLISECONDS, undefined, { signal: this.#closed.signal }).catch(() => undefined)
       }
     }
