@@ -26,6 +26,9 @@ const HEADERS_BYTES = 65_536
 /** Kafka's is a 32-bit integer, and the failure topic's is larger by the headers. */
 const LARGEST_MESSAGE_BYTES = 2 ** 31 - 1 - HEADERS_BYTES
 
+/** The broker writes a topic anew in the compression that it asks for; what workers cannot read would never run. */
+const READABLE_COMPRESSION: readonly string[] = ['producer', 'uncompressed', 'gzip']
+
 /** A dead letter is for people to look into, who may be away: 30 days. */
 const DEAD_RETENTION_MILLISECONDS = 30 * 86_400_000
 
@@ -73,6 +76,12 @@ export function desiredTopics(service: CalculateService, brokers = Infinity): re
   const policy = topic.config['cleanup.policy']
   if (policy !== undefined && policy !== 'delete') {
     problems.push('spec.topic.config["cleanup.policy"]: must be delete: compaction drops calls of the same key')
+  }
+  const compression = topic.config['compression.type']
+  if (compression !== undefined && !READABLE_COMPRESSION.includes(compression)) {
+    problems.push(
+      `spec.topic.config["compression.type"]: must be ${READABLE_COMPRESSION.join(', ')}: workers read no other`,
+    )
   }
   if (problems.length > 0) throw new TopicSettingsError(problems)
 

@@ -1,0 +1,88 @@
+/**
+ * Whole resources in, everything that runs for them out: `test/golden/<case>/in.yaml` beside the expected files.
+ * `UPDATE_GOLDEN=1` writes the expected files anew; read the difference before committing it.
+ */
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { parseAllDocuments } from 'yaml'
+import type { CalculateService, ConsumerGroup, Resource, RetryPolicy } from '../../../crds/types.ts'
+import { validateResource } from '../../../crds/validate.ts'
+import { proxyConfig } from '../../../operator/calculateservice/proxy-config.ts'
+import { workerConfig } from '../../../operator/consumergroup/worker-config.ts'
+import { desiredTopics } from '../../../operator/kafka/topics.ts'
+import { parseConfig } from '../../../sidecar/config.ts'
+
+const GOLDEN = fileURLToPath(new URL('../../golden/', import.meta.url))
+const update = process.env['UPDATE_GOLDEN'] === '1'
+
+const placement = {
+  kafkaBrokers: ['127.0.0.1:19092'],
+  redisUrl: { env: 'REDIS_URL' },
+  admin: { host: '127.0.0.1', port: 19090 },
+  logLevel: 'warn',
+} as const
+
+function render(folder: string): ReadonlyMap<string, unknown> {
+  const resources = parseAllDocuments(readFileSync(`${folder}/in.yaml`, 'utf8')).map((document): Resource => {
+    const result = validateResource(document.toJS())
+    assert.ok(result.ok, result.ok ? '' : result.problems.join('\n'))
+    return result.resource
+  })
+  const files = new Map<string, unknown>()
+  for (const service of resources.filter((one): one is CalculateService => one.kind === 'CalculateService')) {
+    const { name } = service.metadata
+    files.set(`out-${name}-topics.json`, desiredTopics(service))
+    files.set(
+      `out-${name}-proxy.json`,
+      proxyConfig(service, {
+        ...placement,
+        instance: `${name}-proxy-0`,
+        listen: { port: service.spec.proxy.port },
+        descriptorSetFile: '/run/descriptors.binpb',
+      }),
+    )
+    for (const group of resources.filter((one): one is ConsumerGroup => one.kind === 'ConsumerGroup')) {
+      if (group.spec.calculateServiceRef.name !== name) continue
+      const policy = resources.find(
+        (one): one is RetryPolicy =>
+          one.kind === 'RetryPolicy' && one.metadata.name === group.spec.retryPolicyRef?.name,
+      )
+      files.set(
+        `out-${group.metadata.name}-worker.json`,
+        workerConfig(group, service, policy, {
+          ...placement,
+          instance: `${group.metadata.name}-worker-0`,
+          handler: { port: group.spec.handler.port },
+          uncleanEndMarker: '/run/unclean-end',
+        }),
+      )
+    }
+  }
+  return files
+}
+
+for (const name of readdirSync(GOLDEN)) {
+  test(`golden: ${name}`, () => {
+    const folder = `${GOLDEN}${name}`
+    const files = render(folder)
+    const present = readdirSync(folder).filter((file) => file !== 'in.yaml')
+    for (const [file, content] of files) {
+      const text = `${JSON.stringify(content, null, 2)}\n`
+      if (update) writeFileSync(`${folder}/${file}`, text)
+      else {
+        assert.ok(present.includes(file), `${name}/${file} is missing; UPDATE_GOLDEN=1 writes it`)
+        assert.deepEqual(JSON.parse(text), JSON.parse(readFileSync(`${folder}/${file}`, 'utf8')), `${name}/${file}`)
+      }
+      if (!file.endsWith('-topics.json')) {
+        // What is rendered must be what a sidecar takes.
+        parseConfig(content, { REDIS_URL: 'redis://:secret@127.0.0.1:16379' })
+      }
+    }
+    for (const file of present.filter((one) => !files.has(one))) {
+      if (update) rmSync(`${folder}/${file}`)
+      else assert.fail(`${name}/${file} is expected of nothing`)
+    }
+  })
+}
