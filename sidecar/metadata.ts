@@ -5,3 +5,15 @@
 export type MetadataPairs = readonly (readonly [name: string, value: Buffer])[]
 
 export const NO_METADATA: MetadataPairs = []
+
+const NAME = /^[a-z0-9._-]{1,128}$/
+const PRINTABLE = /^[\x20-\x7e]*$/
+
+/** Whether text is printable ASCII, which is all that a header may hold. */
+export const isPrintable = (text: string): boolean => PRINTABLE.test(text)
+
+/** gRPC's own rule for metadata (PROTOCOL-HTTP2.md, "Custom-Metadata"); `grpc-` names are the protocol's own. */
+export function isMetadata(name: string, value: Buffer): boolean {
+  if (!NAME.test(name) || (name.startsWith('grpc-') && name !== 'grpc-status-details-bin')) return false
+  return name.endsWith('-bin') || PRINTABLE.test(value.toString('latin1'))
+}

@@ -21,6 +21,7 @@
  *                                  u16  length of the caller's identity, then its bytes (0: anonymous)
  */
 import type { CallId } from '../call-id.ts'
+import { isMetadata, isPrintable } from '../metadata.ts'
 import type { MetadataPairs } from '../metadata.ts'
 
 export const HEADER = 'grpc-kafka'
@@ -188,7 +189,7 @@ export function decodeRecord(raw: RawRecord): Decoded {
       }
     } else if (name === 'traceparent' || name === 'tracestate') {
       const text = String(values[0])
-      if (PRINTABLE.test(text)) trace[name] = text
+      if (isPrintable(text)) trace[name] = text
     }
   }
   return {
@@ -209,12 +210,3 @@ export function decodeRecord(raw: RawRecord): Decoded {
 }
 
 const REPLY_CHANNEL = /^[a-zA-Z0-9._-]{1,128}$/
-const METADATA_NAME = /^[a-z0-9._-]{1,128}$/
-// eslint-disable-next-line no-control-regex
-const PRINTABLE = /^[\x20-\x7e]*$/
-
-/** gRPC's own rule for metadata (PROTOCOL-HTTP2.md, "Custom-Metadata"). */
-function isMetadata(name: string, value: Buffer): boolean {
-  if (!METADATA_NAME.test(name) || name.startsWith('grpc-')) return false
-  return name.endsWith('-bin') || PRINTABLE.test(value.toString('latin1'))
-}

@@ -1,6 +1,6 @@
 /** gRPC metadata between grpc-js and the form in which it travels. */
 import { Metadata } from '@grpc/grpc-js'
-import { NO_METADATA } from '../metadata.ts'
+import { NO_METADATA, isMetadata } from '../metadata.ts'
 import type { MetadataPairs } from '../metadata.ts'
 
 export const MAX_METADATA_BYTES = 32_768
@@ -23,9 +23,9 @@ export function declaredMetadata(metadata: Metadata, names: readonly string[]): 
   return pairs.length === 0 ? NO_METADATA : pairs
 }
 
-/** An answer's metadata as grpc-js sends it. */
+/** An answer's metadata as grpc-js sends it. What no header may hold is left out: it must not cost the caller the answer. */
 export function toGrpcMetadata(pairs: MetadataPairs): Metadata {
   const metadata = new Metadata()
-  for (const [name, value] of pairs) metadata.add(name, name.endsWith('-bin') ? value : value.toString('latin1'))
+  for (const [name, value] of pairs) if (isMetadata(name, value)) metadata.add(name, name.endsWith('-bin') ? value : value.toString('latin1'))
   return metadata
 }

@@ -2,6 +2,7 @@ import http2 from 'node:http2'
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
 import { gunzip } from 'node:zlib'
 import { GrpcStatus } from '../errors.ts'
+import { isMetadata } from '../metadata.ts'
 import type { MetadataPairs } from '../metadata.ts'
 import type { Answer } from '../results/outcome.ts'
 
@@ -279,7 +280,7 @@ function pairs(headers: IncomingHttpHeaders): MetadataPairs {
       else for (const part of one.split(',')) found.push([name, Buffer.from(part.trim(), 'base64')])
     }
   }
-  return found
+  return found.filter(([name, value]) => isMetadata(name, value))
 }
 
 /** Percent-decoding that never fails (PROTOCOL-HTTP2.md, "Status-Message"). */
