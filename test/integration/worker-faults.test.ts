@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Load, assertAllAnswered, assertEachRanOnce, ended } from './support/load.ts'
+import { startRoute, until } from './support/route.ts'
+
+/** One session (6 s) until the group gives the dead member up, the rest for the rebalance and the takeover. */
+const RECOVERY_MILLISECONDS = 12_000
+
+test('a call whose worker is killed in the middle of its handler is answered by the next worker', async (t) => {
+  const route = await startRoute(t, { workers: 2, method: { timeoutMilliseconds: 20_000 }, worker: { retry: { maxAttempts: 3 } } })
+  const answer = route.call({ id: 'victim', sleep: 1500, reply: 'late but right' })
+  await until('the handler runs the call', () => route.ledger().length === 1)
+  const [entry] = route.ledger()
+  const victim = route.workers.find(({ handler }) => handler.child.pid === entry?.pid)
+  assert.ok(victim)
+  const killedAt = performance.now()
+  victim.process.kill('SIGKILL')
+  victim.handler.kill('SIGKILL')
+  const { code, details, reply } = await answer
+  const recovery = Math.round(performance.now() - killedAt)
+  t.diagnostic(`answered ${recovery} ms after the kill`)
+  assert.deepEqual({ code, details, reply: reply?.toString() }, { code: 0, details: '', reply: 'late but right' })
+  assert.ok(recovery <= RECOVERY_MILLISECONDS, `${recovery} ms`)
+  assert.deepEqual(
+    route.ledger().filter(({ event }) => event === 'began').map(({ pid, attempt }) => [pid === entry?.pid, attempt]),
+    [
+      [true, 1],
+      [false, 2],
+    ],
+  )
+})
+
+test('calls under load are all answered when a worker is killed', async (t) => {
+  const route = await startRoute(t, { workers: 2, method: { timeoutMilliseconds: 20_000 }, worker: { retry: { maxAttempts: 3 } } })
+  const load = new Load(route, { perSecond: 200, instruction: { sleep: 20 } })
+  await until('the load runs', () => load.answered > 200)
+  route.workers[0]?.process.kill('SIGKILL')
+  const sent = load.sent
+  await until('calls of after the recovery are answered', () => load.answered > sent + 400, RECOVERY_MILLISECONDS + 5000)
+  const answers = await load.stop()
+  assertAllAnswered(answers)
+  const repeated = [...route.runs().values()].filter((runs) => runs > 1).length
+  t.diagnostic(`${answers.length} calls, ${repeated} of them ran again, slowest ${Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))} ms`)
+  assert.equal(route.runs().size, answers.length)
+  await until('every offset is committed', async () => (await route.lag()) === 0)
+})
+
+test('ordinary rebalances run each call once: workers come and go under load', async (t) => {
+  const route = await startRoute(t, { workers: 1, partitions: 6, method: { timeoutMilliseconds: 20_000 }, worker: { retry: { maxAttempts: 3 } } })
+  const load = new Load(route, { perSecond: 250, instruction: { sleep: 60 } })
+  const moreAnswers = (count: number) => {
+    const goal = load.answered + count
+    return until(`${count} more answers`, () => load.answered >= goal)
+  }
+  await moreAnswers(250)
+  for (const leaver of [0, 1]) {
+    await route.startWorker()
+    await moreAnswers(250)
+    const worker = route.workers[leaver]
+    assert.ok(worker)
+    worker.process.kill('SIGTERM')
+    assert.equal(await ended(worker.process, 15_000), 0)
+    await moreAnswers(250)
+  }
+  const answers = await load.stop()
+  assertAllAnswered(answers)
+  assertEachRanOnce(route, answers)
+  t.diagnostic(`${answers.length} calls, slowest ${Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))} ms`)
+  await until('every offset is committed', async () => (await route.lag()) === 0)
+})
