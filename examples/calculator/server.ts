@@ -30,7 +30,8 @@ const SYMBOLS: Readonly<Record<string, string>> = { '+': 'add', '-': 'subtract',
 
 const calculate: handleUnaryCall<CalculateRequest, CalculateReply> = (call, answer) => {
   const { name, method, num1, num2 } = call.request
-  if (ledger) appendFileSync(ledger, `${JSON.stringify({ time: new Date().toISOString(), address, ...call.request })}\n`)
+  if (ledger)
+    appendFileSync(ledger, `${JSON.stringify({ time: new Date().toISOString(), address, ...call.request })}\n`)
   const operation = SYMBOLS[method] ?? method
   const operate = Object.hasOwn(OPERATIONS, operation) ? OPERATIONS[operation] : undefined
   if (!operate) {
@@ -45,7 +46,11 @@ const calculate: handleUnaryCall<CalculateRequest, CalculateReply> = (call, answ
     return
   }
   const result = operate(num1, num2)
-  answer(null, { message: `${name}: ${num1} ${operation} ${num2} is ${result} (${address})`, successFlag: true, result })
+  answer(null, {
+    message: `${name}: ${num1} ${operation} ${num2} is ${result} (${address})`,
+    successFlag: true,
+    result,
+  })
 }
 
 const server = new Server()

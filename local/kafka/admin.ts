@@ -1,12 +1,5 @@
 import kafkajs, { type Admin } from 'kafkajs'
-
-/** A topic as it should be. `config` holds Kafka's own settings, e.g. `max.message.bytes`. */
-export type TopicPlan = {
-  readonly name: string
-  readonly partitions: number
-  readonly replicationFactor: number
-  readonly config: Readonly<Record<string, string>>
-}
+import type { DesiredTopic } from '../../operator/kafka/topics.ts'
 
 /** A topic exists in a form that cannot be made into the wanted one. `code` is `TOPIC_CONFLICT`. */
 export class TopicError extends Error {
@@ -69,13 +62,18 @@ export async function untilKafkaAnswers(brokers: readonly string[], signal: Abor
 /**
  * Creates the topics that are missing and lets those grow that have too few partitions.
  *
- * @returns one line for each thing done or adapted, e.g. that a replication factor was lowered to the number of brokers
+ * @param plan  the topics as they should be where there are that many brokers
+ * @returns one line for each thing done
  * @throws TopicError for a topic with more partitions than asked for: records of a key would move
  */
-export function ensureTopics(brokers: readonly string[], topics: readonly TopicPlan[]): Promise<readonly string[]> {
+export function ensureTopics(
+  brokers: readonly string[],
+  plan: (brokerCount: number) => readonly DesiredTopic[],
+): Promise<readonly string[]> {
   return withAdmin(brokers, 8, async (admin) => {
     const done: string[] = []
     const [present, cluster] = await Promise.all([admin.listTopics(), admin.describeCluster()])
+    const topics = plan(cluster.brokers.length)
     const missing = topics.filter((topic) => !present.includes(topic.name))
     const existing = topics.filter((topic) => present.includes(topic.name))
     if (missing.length > 0) {
@@ -84,16 +82,12 @@ export function ensureTopics(brokers: readonly string[], topics: readonly TopicP
         topics: missing.map((topic) => ({
           topic: topic.name,
           numPartitions: topic.partitions,
-          replicationFactor: Math.min(topic.replicationFactor, cluster.brokers.length),
+          replicationFactor: topic.replicationFactor,
           configEntries: Object.entries(topic.config).map(([name, value]) => ({ name, value })),
         })),
       })
-      for (const topic of missing) {
-        const lowered =
-          topic.replicationFactor > cluster.brokers.length
-            ? ` (replication factor ${topic.replicationFactor} lowered to ${cluster.brokers.length}: there are no more brokers)`
-            : ''
-        done.push(`topic ${topic.name}: created with ${topic.partitions} partition(s)${lowered}`)
+      for (const { name, partitions, replicationFactor } of missing) {
+        done.push(`topic ${name}: created, partitions ${partitions}, copies of each ${replicationFactor}`)
       }
     }
     if (existing.length > 0) {

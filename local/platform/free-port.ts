@@ -10,6 +10,9 @@ export class PortInUseError extends Error {
   }
 }
 
+/** What this process was given already may not be listened on yet. */
+const given = new Set<number>()
+
 /**
  * A free TCP port for a server that must be able to come back on it. It lies below the ports that the system gives to
  * outgoing connections: a client that tries again and again while the server is away could otherwise be given the
@@ -22,7 +25,10 @@ export async function freePort(random: () => number = Math.random): Promise<numb
   const start = Math.min(15_000, Math.floor(end / 2))
   for (let attempt = 0; attempt < 100; attempt += 1) {
     const port = start + Math.floor(random() * (end - start))
-    if (await isFree(port)) return port
+    if (!given.has(port) && (await isFree(port))) {
+      given.add(port)
+      return port
+    }
   }
   throw new PortInUseError(`no free port was found between ${start} and ${end - 1}`)
 }

@@ -1,0 +1,104 @@
+export type CallStreamOptions = {
+  readonly callsPerSecond: number
+  /** Makes one call; rejects when it was not answered as it should be. `number` counts from 0. */
+  readonly call: (number: number) => Promise<void>
+  readonly describe: (error: unknown) => string
+}
+
+/** The calls that were in flight when it was opened, and those that began while it was open. */
+export type CallWindow = {
+  readonly inFlight: number
+  /** Waits for those that were in flight at the opening, and tells of all that have settled since. */
+  close(): Promise<{ readonly settled: number; readonly answered: number; readonly longestWait: number }>
+}
+
+type Tally = { settled: number; answered: number; longestWait: number }
+
+/**
+ * Makes calls at a steady rate, whether or not those before were answered: as callers who know nothing of each other.
+ */
+export class CallStream {
+  readonly #options: CallStreamOptions
+  readonly #inFlight = new Set<Promise<void>>()
+  readonly #windows = new Set<Tally>()
+  readonly #total: Tally = { settled: 0, answered: 0, longestWait: 0 }
+  readonly #failures: string[] = []
+  #started = 0
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: CallStreamOptions) {
+    this.#options = options
+  }
+
+  get started(): number {
+    return this.#started
+  }
+
+  get answered(): number {
+    return this.#total.answered
+  }
+
+  /** In milliseconds, of any call that has settled. */
+  get longestWait(): number {
+    return this.#total.longestWait
+  }
+
+  /** One line for each call that was not answered. */
+  get failures(): readonly string[] {
+    return this.#failures
+  }
+
+  start(): void {
+    const begun = performance.now()
+    // A late timer makes up for the calls that it missed.
+    this.#timer = setInterval(() => {
+      const due = ((performance.now() - begun) / 1000) * this.#options.callsPerSecond
+      while (this.#started < due) this.#call()
+    }, 10)
+  }
+
+  /** Makes no more calls and waits for those in flight. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    await Promise.all(this.#inFlight)
+  }
+
+  open(): CallWindow {
+    const tally: Tally = { settled: 0, answered: 0, longestWait: 0 }
+    const before = [...this.#inFlight]
+    this.#windows.add(tally)
+    return {
+      inFlight: before.length,
+      close: async () => {
+        await Promise.all(before)
+        this.#windows.delete(tally)
+        return tally
+      },
+    }
+  }
+
+  #call(): void {
+    const number = this.#started
+    this.#started += 1
+    const begun = performance.now()
+    const settle = (answered: boolean): void => {
+      const wait = performance.now() - begun
+      for (const tally of [this.#total, ...this.#windows]) {
+        tally.settled += 1
+        if (answered) tally.answered += 1
+        tally.longestWait = Math.max(tally.longestWait, wait)
+      }
+    }
+    const done = this.#options
+      .call(number)
+      .then(
+        () => settle(true),
+        (error: unknown) => {
+          settle(false)
+          this.#failures.push(`call ${number}: ${this.#options.describe(error)}`)
+        },
+      )
+      .finally(() => this.#inFlight.delete(done))
+    this.#inFlight.add(done)
+  }
+}
