@@ -2,7 +2,8 @@
  * A handler that does what the request says: a plain grpc-js server with raw bytes. Its ledger has a line when a call
  * begins and one when it ends, so that a test sees how often a call ran, also when the process was killed in between.
  *
- * The request is JSON: { id, sleep?, status?, details?, reply?, replyBytes?, failures?, kill?, trailing?, initial?, crash? }
+ * The request is JSON: { id, sleep?, status?, details?, reply?, replyBytes?, echo?, failures?, trailing?, initial?, crash? }
+ * (service.ts); what stands behind a zero byte is ballast
  */
 import { appendFileSync } from 'node:fs'
 import { Metadata, Server, ServerCredentials } from '@grpc/grpc-js'
@@ -10,7 +11,7 @@ import type { ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js'
 import { HealthImplementation } from 'grpc-health-check'
 import { setTimeout as pause } from 'node:timers/promises'
 import { SERVICE } from './service.ts'
-import type { Instruction } from './service.ts'
+import type { Instruction, MetadataInstruction } from './service.ts'
 
 const ledger = process.env['LEDGER_FILE'] ?? ''
 const write = (entry: object) => appendFileSync(ledger, `${JSON.stringify({ pid: process.pid, at: Date.now(), ...entry })}\n`)
@@ -41,13 +42,19 @@ async function run(call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Bu
     done({ code: instruction.status, details: instruction.details ?? '', metadata: trailing })
     return
   }
-  const reply = instruction.replyBytes === undefined ? Buffer.from(instruction.reply ?? 'done') : Buffer.alloc(instruction.replyBytes, 'x')
-  done(null, reply, trailing)
+  done(null, replyTo(instruction, call.request), trailing)
 }
 
-function toMetadata(values: Readonly<Record<string, string>>): Metadata {
+function replyTo({ echo, replyBytes, reply }: Instruction, request: Buffer): Buffer {
+  if (echo === true) return request
+  return replyBytes === undefined ? Buffer.from(reply ?? 'done') : Buffer.alloc(replyBytes, 'x')
+}
+
+function toMetadata(values: MetadataInstruction): Metadata {
   const metadata = new Metadata()
-  for (const [name, value] of Object.entries(values)) metadata.add(name, name.endsWith('-bin') ? Buffer.from(value, 'hex') : value)
+  for (const [name, value] of Object.entries(values)) {
+    for (const one of [value].flat()) metadata.add(name, name.endsWith('-bin') ? Buffer.from(one, 'hex') : one)
+  }
   return metadata
 }
 

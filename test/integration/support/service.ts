@@ -12,12 +12,16 @@ export interface Instruction {
   readonly failures?: number
   readonly reply?: string
   readonly replyBytes?: number
-  readonly initial?: Readonly<Record<string, string>>
-  /** Values of `-bin` names are hexadecimal. */
-  readonly trailing?: Readonly<Record<string, string>>
+  /** The reply is the request. */
+  readonly echo?: boolean
+  readonly initial?: MetadataInstruction
+  readonly trailing?: MetadataInstruction
   /** The handler's process kills itself. */
   readonly crash?: boolean
 }
+
+/** Values by name; those of `-bin` names are hexadecimal. */
+export type MetadataInstruction = Readonly<Record<string, string | readonly string[]>>
 
 export const SERVICE_NAME = 'test.Work'
 export const METHOD = '/test.Work/Do'
