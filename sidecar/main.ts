@@ -88,7 +88,12 @@ async function run(path: string, config: SidecarConfig, logger: Logger): Promise
   })
 }
 
-function startRole(path: string, config: SidecarConfig, logger: Logger, metrics: Metrics): Promise<RunningSidecar> {
+async function startRole(
+  path: string,
+  config: SidecarConfig,
+  logger: Logger,
+  metrics: Metrics,
+): Promise<RunningSidecar> {
   const localNow = Date.now
   const monotonicNow = () => performance.now()
   if (config.role === 'proxy') return startProxy({ config, logger, metrics, localNow, monotonicNow })

@@ -14,6 +14,7 @@ export type Verdict =
   | { readonly kind: 'Waiting' }
   | { readonly kind: 'Refused'; readonly code: ErrorCode; readonly retryAfterMilliseconds: number }
 
+const TOKEN = 1000
 const GRANTED: Verdict = { kind: 'Granted' }
 const WAITING: Verdict = { kind: 'Waiting' }
 
@@ -31,8 +32,8 @@ export class RateLimiter<Waiter> {
   readonly #now: () => number
   readonly #grant: (waiter: Waiter) => void
   readonly #waiting = new Set<Waiter>()
-  readonly #perMillisecond: number
-  #tokens: number
+  /** In thousandths of a token: what comes in each millisecond is then a whole number, and whole numbers add up exactly. */
+  #credit: number
   #filledAt: number
   #timer: NodeJS.Timeout | undefined = undefined
 
@@ -40,8 +41,7 @@ export class RateLimiter<Waiter> {
     this.#limit = limit
     this.#now = now
     this.#grant = grant
-    this.#perMillisecond = limit.requestsPerSecond / 1000
-    this.#tokens = limit.burst
+    this.#credit = limit.burst * TOKEN
     this.#filledAt = now()
   }
 
@@ -52,8 +52,8 @@ export class RateLimiter<Waiter> {
   /** @param patience milliseconds that the waiter could wait; one that would wait longer is refused at once. */
   take(waiter: Waiter, patience: number): Verdict {
     this.#fill()
-    if (this.#waiting.size === 0 && this.#tokens >= 1) {
-      this.#tokens--
+    if (this.#waiting.size === 0 && this.#credit >= TOKEN) {
+      this.#credit -= TOKEN
       return GRANTED
     }
     const wait = this.#untilTokens(this.#waiting.size + 1)
@@ -74,12 +74,15 @@ export class RateLimiter<Waiter> {
 
   #fill(): void {
     const now = this.#now()
-    this.#tokens = Math.min(this.#limit.burst, this.#tokens + (now - this.#filledAt) * this.#perMillisecond)
+    this.#credit = Math.min(
+      this.#limit.burst * TOKEN,
+      this.#credit + (now - this.#filledAt) * this.#limit.requestsPerSecond,
+    )
     this.#filledAt = now
   }
 
   #untilTokens(count: number): number {
-    return (count - this.#tokens) / this.#perMillisecond
+    return (count * TOKEN - this.#credit) / this.#limit.requestsPerSecond
   }
 
   #schedule(): void {
@@ -96,8 +99,8 @@ export class RateLimiter<Waiter> {
     this.#timer = undefined
     this.#fill()
     for (const waiter of this.#waiting) {
-      if (this.#tokens < 1) break
-      this.#tokens--
+      if (this.#credit < TOKEN) break
+      this.#credit -= TOKEN
       this.#waiting.delete(waiter)
       this.#grant(waiter)
     }

@@ -26,6 +26,7 @@ export function declaredMetadata(metadata: Metadata, names: readonly string[]): 
 /** An answer's metadata as grpc-js sends it. What no header may hold is left out: it must not cost the caller the answer. */
 export function toGrpcMetadata(pairs: MetadataPairs): Metadata {
   const metadata = new Metadata()
-  for (const [name, value] of pairs) if (isMetadata(name, value)) metadata.add(name, name.endsWith('-bin') ? value : value.toString('latin1'))
+  for (const [name, value] of pairs)
+    if (isMetadata(name, value)) metadata.add(name, name.endsWith('-bin') ? value : value.toString('latin1'))
   return metadata
 }

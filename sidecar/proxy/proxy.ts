@@ -98,7 +98,7 @@ export async function startProxy({
     await close()
     throw error
   }
-  logger.info({ host: config.proxy.host, port, service: config.service.name }, 'listening; not ready yet')
+  logger.info({ host: config.proxy.host, port }, 'listening; not ready yet')
 
   const prepared = Promise.all([
     learn('Kafka', producer.connect([config.service.topic], stopping.signal)),

@@ -1,0 +1,189 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite, test } from 'node:test'
+import type { TestContext } from 'node:test'
+import { ConfigError, loadConfig, parseConfig } from '../../../sidecar/config.ts'
+
+const common = {
+  instance: 'p-1',
+  service: { name: 'calc.Calculator', topic: 'calc' },
+  kafka: { brokers: ['kafka:9092'] },
+  redis: { url: 'redis://redis:6379' },
+  admin: { port: 9090 },
+}
+const proxy = { ...common, role: 'proxy', proxy: { port: 8080, methods: [{ name: 'Calculate' }] } }
+const worker = {
+  ...common,
+  role: 'worker',
+  worker: { groupId: 'g', handler: { port: 50051 }, methods: [{ name: 'Calculate' }] },
+}
+
+function problems(value: unknown, environment: Record<string, string> = {}): readonly string[] {
+  try {
+    parseConfig(value, environment)
+  } catch (error) {
+    assert.ok(error instanceof ConfigError)
+    assert.equal(error.code, 'CONFIG_INVALID')
+    for (const problem of error.problems) assert.ok(error.message.includes(problem))
+    return error.problems
+  }
+  return []
+}
+
+const paths = (value: unknown): string[] => problems(value).map((line) => line.slice(0, line.indexOf(': ')))
+
+function directory(t: TestContext): string {
+  const made = mkdtempSync(join(tmpdir(), 'config-'))
+  t.after(() => rmSync(made, { recursive: true }))
+  return made
+}
+
+suite('parseConfig', () => {
+  test('fills the defaults of a proxy', () => {
+    const config = parseConfig(proxy, {})
+    assert.equal(config.role, 'proxy')
+    assert.deepEqual(config.proxy, {
+      host: '0.0.0.0',
+      port: 8080,
+      methods: [{ name: 'Calculate', timeoutMilliseconds: 3000, metadata: [] }],
+      maxInFlight: 4096,
+      maxInFlightBytes: 268_435_456,
+      drainMilliseconds: 25_000,
+    })
+    assert.deepEqual(config.service, { ...common.service, maxMessageBytes: 4_194_304, resultRetentionSeconds: 600 })
+    assert.deepEqual(config.redis, { url: 'redis://redis:6379' })
+    assert.deepEqual(config.log, { level: 'info' })
+  })
+
+  test('fills the defaults of a worker', () => {
+    const config = parseConfig(worker, {})
+    assert.equal(config.role, 'worker')
+    assert.equal(config.worker.role, 'Responder')
+    assert.equal(config.worker.concurrency, 64)
+    assert.deepEqual(config.worker.handler, { host: '127.0.0.1', port: 50051 })
+    assert.deepEqual(config.worker.retry, {
+      maxAttempts: 1,
+      backoff: { initialMilliseconds: 100, factorPercent: 200, maxMilliseconds: 10_000, jitterPercent: 20 },
+      retryableCodes: ['UNAVAILABLE'],
+    })
+  })
+
+  test('names every wrong value at once, each with its path', () => {
+    assert.deepEqual(
+      paths({
+        ...proxy,
+        instance: 'a b',
+        kafka: { brokers: [] },
+        admin: { port: 70_000 },
+        colour: 'red',
+        proxy: {
+          port: 'eighty',
+          methods: [{ name: 'Calculate', timeoutMilliseconds: 0, metadata: ['authorization'] }, { name: '9' }],
+          rateLimit: { requestsPerSecond: 0, burst: 1 },
+        },
+      }).sort(),
+      [
+        'admin.port',
+        'colour',
+        'instance',
+        'kafka.brokers',
+        'proxy.methods[0].metadata[0]',
+        'proxy.methods[0].timeoutMilliseconds',
+        'proxy.methods[1].name',
+        'proxy.port',
+        'proxy.rateLimit.requestsPerSecond',
+      ],
+    )
+  })
+
+  for (const [what, value, path] of [
+    ['nothing', undefined, '(root)'],
+    ['an array', [], '(root)'],
+    ['an unknown role', { ...proxy, role: 'broker' }, 'role'],
+    [
+      'a method named twice',
+      { ...proxy, proxy: { ...proxy.proxy, methods: [{ name: 'A' }, { name: 'A' }] } },
+      'proxy.methods',
+    ],
+    ['a missing section', { ...common, role: 'worker' }, 'worker'],
+    ['a topic name that Kafka refuses', { ...proxy, service: { ...common.service, topic: 'a/b' } }, 'service.topic'],
+    [
+      'a Responder that would skip calls',
+      { ...worker, worker: { ...worker.worker, startFrom: 'Latest' } },
+      'worker.startFrom',
+    ],
+  ] as const) {
+    test(`refuses ${what}`, () => assert.deepEqual(paths(value), [path]))
+  }
+
+  for (const name of [
+    'authorization',
+    'cookie',
+    'set-cookie',
+    'proxy-authorization',
+    'grpc-timeout',
+    'te',
+    'Upper',
+    'user-agent',
+  ]) {
+    test(`does not let the metadata ${name} travel`, () => {
+      assert.deepEqual(paths({ ...proxy, proxy: { ...proxy.proxy, methods: [{ name: 'A', metadata: [name] }] } }), [
+        'proxy.methods[0].metadata[0]',
+      ])
+    })
+  }
+
+  test('an Observer may start at the end', () => {
+    assert.deepEqual(problems({ ...worker, worker: { ...worker.worker, role: 'Observer', startFrom: 'Latest' } }), [])
+  })
+})
+
+suite('secrets', () => {
+  test('a password in the file itself is refused and not repeated', () => {
+    const [problem, ...others] = problems({ ...proxy, redis: { url: 'redis://:hunter2@redis:6379' } })
+    assert.deepEqual(others, [])
+    assert.match(problem ?? '', /^redis\.url: /)
+    assert.doesNotMatch(problem ?? '', /hunter2/)
+  })
+
+  test('comes from the environment', () => {
+    const config = parseConfig({ ...proxy, redis: { url: { env: 'REDIS' } } }, { REDIS: 'redis://:hunter2@redis:6379' })
+    assert.equal(config.redis.url, 'redis://:hunter2@redis:6379')
+  })
+
+  test('a variable that is not set is named', () => {
+    assert.deepEqual(problems({ ...proxy, redis: { url: { env: 'REDIS' } } }), [
+      'redis.url.env: the variable REDIS is not set',
+    ])
+    assert.deepEqual(problems({ ...proxy, redis: { url: { env: 'REDIS' } } }, { REDIS: '' }).length, 1)
+  })
+
+  test('comes from a file, without its last newline', (t) => {
+    const file = join(directory(t), 'redis')
+    writeFileSync(file, 'redis://:hunter2@redis:6379\n')
+    assert.equal(parseConfig({ ...proxy, redis: { url: { file } } }, {}).redis.url, 'redis://:hunter2@redis:6379')
+    assert.deepEqual(problems({ ...proxy, redis: { url: { file: `${file}.not` } } }), [
+      `redis.url.file: ${file}.not cannot be read (ENOENT)`,
+    ])
+  })
+})
+
+suite('loadConfig', () => {
+  test('reads a file', (t) => {
+    const file = join(directory(t), 'config.json')
+    writeFileSync(file, JSON.stringify(worker))
+    assert.equal(loadConfig(file, {}).role, 'worker')
+  })
+
+  test('a file that is away or no JSON is a ConfigError that quotes nothing of it', (t) => {
+    const file = join(directory(t), 'config.json')
+    assert.throws(() => loadConfig(file, {}), {
+      code: 'CONFIG_INVALID',
+      problems: [`(file): ${file} cannot be read (ENOENT)`],
+    })
+    writeFileSync(file, '{"redis": {"url": "redis://:hunter2@redis" ')
+    assert.throws(() => loadConfig(file, {}), { code: 'CONFIG_INVALID', problems: [`(file): ${file} is not JSON`] })
+  })
+})
