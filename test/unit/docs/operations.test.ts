@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { ERRORS } from '../../../sidecar/errors.ts'
+import { METRICS } from '../../../sidecar/telemetry/metrics.ts'
+
+const page = readFileSync(new URL('../../../docs/operations.md', import.meta.url), 'utf8')
+
+/** The rows of a section's table: the first cell without its quotes, then the others. */
+function rows(section: string): string[][] {
+  const text = page.split(`\n## ${section}\n`)[1]?.split('\n## ')[0] ?? ''
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('| `'))
+    .map((line) => line.split('|').slice(1, -1).map((cell) => cell.trim().replaceAll('`', '')))
+}
+
+test('docs/operations.md names every metric of the table, and no other', () => {
+  assert.deepEqual(rows('Metrics').map(([name]) => name).sort(), Object.keys(METRICS).sort())
+})
+
+test('docs/operations.md names every error of the table with its status, and no other', () => {
+  const documented = rows('Statuses that the sidecar itself gives').map(([code, status]) => [code, status])
+  const expected = Object.entries(ERRORS).map(([code, { status }]) => [code, status])
+  assert.deepEqual(documented.sort(), expected.sort())
+})
