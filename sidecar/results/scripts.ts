@@ -71,6 +71,27 @@ return result
 `
 
 /**
+ * Takes starts back that BEGIN counted and that were never made: their partition went to another worker first.
+ *
+ * KEYS     the starts keys
+ * ARGV     for each key the token of the asking that counted
+ * returns  how many were taken back
+ *
+ * The token goes with it, so a repeated taking back takes back once, and a later asking's count stays.
+ */
+export const TAKE_BACK = `
+local taken = 0
+for i, key in ipairs(KEYS) do
+  if redis.call('HGET', key, 'token') == ARGV[i] then
+    redis.call('HINCRBY', key, 'starts', -1)
+    redis.call('HDEL', key, 'token')
+    taken = taken + 1
+  end
+end
+return taken
+`
+
+/**
  * Says that an instance may have work running in partitions, and who else may (SEMANTICS 5).
  *
  * KEYS     one sorted set for each partition

@@ -4,7 +4,7 @@ import type { CallId } from '../call-id.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
 import { callKey, observedKey, observedStartsKey, replyChannel, startsKey, workingKey } from './keys.ts'
-import { BEGIN, HOLD_PARTITIONS, STORE_OUTCOMES } from './scripts.ts'
+import { BEGIN, HOLD_PARTITIONS, STORE_OUTCOMES, TAKE_BACK } from './scripts.ts'
 
 /** An outcome up to this size rides along with its notification; a larger one is read by the replica itself. */
 const RIDE_ALONG_BYTES = 16_384
@@ -47,6 +47,7 @@ const NOTHING = Buffer.alloc(0)
 interface Scripts {
   storeOutcomes(...args: (string | number | Buffer)[]): Promise<number>
   begin(...args: (string | number | Buffer)[]): Promise<number[]>
+  takeBack(...args: (string | number)[]): Promise<number>
   holdPartitions(...args: (string | number)[]): Promise<number[]>
 }
 
@@ -72,6 +73,7 @@ export class OutcomeStore {
   constructor({ redis, instance, observerGroup, retentionSeconds, logger, metrics }: OutcomeStoreOptions) {
     redis.defineCommand('storeOutcomes', { lua: STORE_OUTCOMES })
     redis.defineCommand('begin', { lua: BEGIN })
+    redis.defineCommand('takeBack', { lua: TAKE_BACK })
     redis.defineCommand('holdPartitions', { lua: HOLD_PARTITIONS })
     this.#redis = redis as Redis & Scripts
     this.#instance = instance
@@ -116,13 +118,22 @@ export class OutcomeStore {
   /**
    * Asks whether records that may have run before may start: 0 when an outcome stands, else the number of the start.
    * @param keepMilliseconds how long the count is kept.
+   * @returns the starts in their order, and the token by which they can be taken back.
    * @throws the reason, once closed.
    */
-  begin(starts: readonly Start[], keepMilliseconds: number): Promise<number[]> {
+  async begin(starts: readonly Start[], keepMilliseconds: number): Promise<{ readonly token: string; readonly starts: readonly number[] }> {
     const token = `${this.#instance}/${++this.#askings}`
     const keys = starts.flatMap(({ id }) => [this.#outcomeKey(id), this.#startsKey(id)])
     const attempts = starts.map(({ attempt }) => attempt)
-    return this.#persist('begin', () => this.#redis.begin(keys.length, ...keys, keepMilliseconds, token, ...attempts))
+    const answer = await this.#persist('begin', () => this.#redis.begin(keys.length, ...keys, keepMilliseconds, token, ...attempts))
+    return { token, starts: answer }
+  }
+
+  /** Takes starts back that were counted and not made. A failure leaves them counted. */
+  async takeBack(starts: readonly { readonly id: CallId; readonly token: string }[]): Promise<void> {
+    if (starts.length === 0) return
+    const keys = starts.map(({ id }) => this.#startsKey(id))
+    await this.#redis.takeBack(keys.length, ...keys, ...starts.map(({ token }) => token)).catch(() => undefined)
   }
 
   /** Says that work may run here in these partitions. Returns for each how many other instances said so. Not repeated. */

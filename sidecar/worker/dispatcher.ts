@@ -40,14 +40,17 @@ export interface DispatcherOptions {
 
 /**
  * Decides which record starts when. Gates, in order: the partition is ours and its committed offset known; our word stands in
- * Redis; the record is inside the window; a record that may have run before was asked about; the handler is healthy; a
- * place is free; a record that came back without an answer runs alone.
+ * Redis; the record is inside the window; the handler is healthy; a place is free; a record that may have run before is
+ * asked about, in that place, because the asking counts a start; one that came back without an answer runs alone.
  */
 export class Dispatcher implements RunnerEvents {
   readonly #options: DispatcherOptions
   readonly #partitions = new Map<number, Partition>()
   /** Lost partitions in which handlers still run here. */
   readonly #ending = new Map<number, Partition>()
+  /** May have run before: each is asked about when a place is free for it. */
+  readonly #doubtful = new Fifo<Entry>()
+  /** Asked about, and kept from their start in between. */
   readonly #cleared = new Fifo<Entry>()
   readonly #alone = new Fifo<Entry>()
   readonly #parked = new Map<Entry, NodeJS.Timeout>()
@@ -62,6 +65,9 @@ export class Dispatcher implements RunnerEvents {
   #rotation: Partition[] = []
   #turn = 0
   #asking: Entry[] = []
+  /** Places kept for records that are asked about. */
+  #places = 0
+  #begun: Promise<void> = Promise.resolve()
   #tick: NodeJS.Timeout | undefined
   #lastHold = -Infinity
   #holding = false
@@ -158,14 +164,14 @@ export class Dispatcher implements RunnerEvents {
     for (const partition of this.#partitions.values()) partition.handBack()
     for (const timer of this.#parked.values()) clearTimeout(timer)
     this.#parked.clear()
-    this.#cleared.clear()
-    this.#alone.clear()
-    this.#asking = []
-    if (this.#unfinished === 0) return
-    const { promise, resolve } = Promise.withResolvers<void>()
-    this.#idle = resolve
-    signal.addEventListener('abort', () => resolve())
-    await promise
+    const handedBack = this.#takeBack([...this.#cleared, ...this.#alone])
+    for (const entries of [this.#doubtful, this.#cleared, this.#alone]) entries.clear()
+    const idle = Promise.withResolvers<void>()
+    this.#idle = idle.resolve
+    if (this.#unfinished === 0) idle.resolve()
+    const { promise: late, resolve: giveUp } = Promise.withResolvers<void>()
+    signal.addEventListener('abort', () => giveUp())
+    await Promise.race([Promise.all([idle.promise, handedBack, this.#begun]), late])
   }
 
   /** All partitions are given up; a later `assign` begins anew. */
@@ -196,7 +202,11 @@ export class Dispatcher implements RunnerEvents {
   retry(entry: Entry, milliseconds: number): void {
     this.#unfinished -= 1
     entry.attempt += 1
-    this.#park(entry, milliseconds, () => this.#ask([entry]))
+    entry.counted = undefined
+    this.#park(entry, milliseconds, () => {
+      this.#doubt([entry])
+      this.#pump()
+    })
     if (this.#unfinished === 0) this.#idle?.()
     this.#endIfLost(entry.partition)
   }
@@ -273,7 +283,10 @@ export class Dispatcher implements RunnerEvents {
       })
     }
     if (partition.others > 0 || performance.now() >= partition.heldUntil) partition.suspects.push(...waiting)
-    else this.#ask(waiting)
+    else {
+      this.#doubt(waiting)
+      this.#pump()
+    }
   }
 
   #skip(entry: Entry): void {
@@ -282,16 +295,29 @@ export class Dispatcher implements RunnerEvents {
     this.#runner?.skip(entry)
   }
 
-  /** Records that may have run: asked about together, once for each turn of the event loop. */
-  #ask(entries: readonly Entry[]): void {
-    for (const entry of entries) entry.state = 'Asking'
-    if (this.#asking.length === 0 && entries.length > 0) setImmediate(() => void this.#begin())
-    this.#asking.push(...entries)
+  #doubt(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      entry.state = 'Queued'
+      this.#doubtful.push(entry)
+    }
+  }
+
+  /** Records that may have run and would start now: asked about together, once for each turn of the event loop. */
+  #ask(entry: Entry): void {
+    entry.state = 'Asking'
+    this.#places += 1
+    if (this.#asking.length === 0) {
+      setImmediate(() => {
+        this.#begun = this.#begin()
+      })
+    }
+    this.#asking.push(entry)
   }
 
   async #begin(): Promise<void> {
     const { store, maxAttempts, startsRetentionMilliseconds } = this.#options
-    const entries = this.#asking.filter(({ partition }) => !partition.lost)
+    const entries = this.#asking.filter(({ partition }) => !partition.lost && this.#accepting)
+    this.#places -= this.#asking.length - entries.length
     this.#asking = []
     if (entries.length === 0) return
     // A record of an earlier owner's window may have had its first start there. With one attempt allowed that is not held
@@ -300,12 +326,15 @@ export class Dispatcher implements RunnerEvents {
       id: callIdOf(entry),
       attempt: entry.mayHaveRun && maxAttempts > 1 && entry.attempt === 1 ? 2 : entry.attempt,
     }))
-    const starts = await store.begin(asked, startsRetentionMilliseconds).catch(() => undefined)
-    if (starts === undefined || !this.#accepting) return
+    const begun = await store.begin(asked, startsRetentionMilliseconds).catch(() => undefined)
+    this.#places -= entries.length
+    if (begun === undefined) return
+    const handedBack: Entry[] = []
     entries.forEach((entry, index) => {
-      const start = starts[index] ?? 0
-      if (entry.partition.lost) return
-      if (start === 0) this.#skip(entry)
+      const start = begun.starts[index] ?? 0
+      if (start > 0) entry.counted = begun.token
+      if (entry.partition.lost || !this.#accepting) handedBack.push(entry)
+      else if (start === 0) this.#skip(entry)
       else if (start > maxAttempts) {
         entry.state = 'Running'
         this.#unfinished += 1
@@ -319,13 +348,25 @@ export class Dispatcher implements RunnerEvents {
       }
     })
     this.#pump()
+    await this.#takeBack(handedBack)
+  }
+
+  /** Starts that were counted and will not be made here are not held against the record where it goes. */
+  #takeBack(entries: readonly Entry[]): Promise<void> {
+    return this.#options.store.takeBack(
+      entries.flatMap((entry) => {
+        const token = entry.counted
+        entry.counted = undefined
+        return token === undefined ? [] : [{ id: callIdOf(entry), token }]
+      }),
+    )
   }
 
   /** Starts what may start. */
   #pump(): void {
     if (!this.#accepting || !this.#healthy || this.#runner === undefined) return
     const now = performance.now()
-    while (this.#running < this.#options.concurrency && !this.#loneRuns) {
+    while (this.#running + this.#places < this.#options.concurrency && !this.#loneRuns) {
       const lone = this.#running === 0 || this.#alone.length === 0 ? takeFrom(this.#alone, now) : undefined
       if (lone !== undefined) {
         this.#loneRuns = true
@@ -336,7 +377,8 @@ export class Dispatcher implements RunnerEvents {
       if (this.#running > 0 && this.#alone.length > 0) return
       const entry = this.#next(now)
       if (entry === undefined) return
-      this.#run(entry)
+      if (isDoubtful(entry)) this.#ask(entry)
+      else this.#run(entry)
     }
   }
 
@@ -349,8 +391,8 @@ export class Dispatcher implements RunnerEvents {
   }
 
   #next(now: number): Entry | undefined {
-    const cleared = takeFrom(this.#cleared, now)
-    if (cleared !== undefined) return cleared
+    const before = takeFrom(this.#cleared, now) ?? takeFrom(this.#doubtful, now)
+    if (before !== undefined) return before
     for (let count = this.#rotation.length; count > 0; count--) {
       const partition = this.#rotation[this.#turn++ % this.#rotation.length]
       for (;;) {
@@ -358,9 +400,7 @@ export class Dispatcher implements RunnerEvents {
         if (entry === undefined || partition === undefined) break
         this.#bufferedBytes -= entry.raw.value?.length ?? 0
         this.#pressure(partition)
-        if (entry.state !== 'Queued') continue
-        if (entry.decoded.kind === 'Call' && entry.decoded.record.attempt === 1 && !entry.decoded.record.producedAgain) return entry
-        this.#ask([entry])
+        if (entry.state === 'Queued') return entry
       }
     }
     return undefined
@@ -384,6 +424,7 @@ export class Dispatcher implements RunnerEvents {
     partition.lose()
     if (partition.paused) this.#options.resume(partition.number)
     this.#partitions.delete(partition.number)
+    void this.#takeBack([...this.#cleared, ...this.#alone].filter((entry) => entry.partition === partition))
     for (const [entry, timer] of this.#parked) {
       if (entry.partition !== partition) continue
       clearTimeout(timer)
@@ -442,6 +483,19 @@ export class Dispatcher implements RunnerEvents {
       }
       this.#pressure(partition)
     }
+    for (const entries of [this.#cleared, this.#doubtful, this.#alone]) {
+      for (let count = entries.length; count > 0; count--) {
+        const entry = entries.shift()
+        if (entry === undefined || entry.partition.lost) continue
+        if (entry.decoded.kind !== 'Call' || entry.decoded.record.deadline > clock || !entry.partition.mayStart(entry, now)) {
+          entries.push(entry)
+          continue
+        }
+        entry.state = 'Running'
+        this.#unfinished += 1
+        this.#runner.expire(entry)
+      }
+    }
   }
 
   async #hold(): Promise<void> {
@@ -486,6 +540,11 @@ function takeFrom(entries: Fifo<Entry>, now: number): Entry | undefined {
     entries.push(entry)
   }
   return undefined
+}
+
+/** Whether a start of the record has to be asked for: another may have been made, here or elsewhere. */
+function isDoubtful({ counted, mayHaveRun, attempt, decoded }: Entry): boolean {
+  return counted === undefined && (mayHaveRun || attempt > 1 || (decoded.kind === 'Call' && decoded.record.producedAgain))
 }
 
 function callIdOf(entry: Entry): Buffer {

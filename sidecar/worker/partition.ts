@@ -29,6 +29,8 @@ export interface Entry {
   attempt: number
   /** A copy may have run, or may run elsewhere. */
   mayHaveRun: boolean
+  /** The asking that counted the next start, while that start was not made. */
+  counted: string | undefined
 }
 
 export interface Committed {
@@ -128,6 +130,7 @@ export class Partition {
         state: 'Queued',
         attempt: decoded.kind === 'Call' ? decoded.record.attempt : 1,
         mayHaveRun: false,
+        counted: undefined,
       }
       this.#entries.push(entry)
       if (this.#committed !== undefined) this.#sort(entry)

@@ -68,3 +68,30 @@ test('ordinary rebalances run each call once: workers come and go under load', a
   t.diagnostic(`${answers.length} calls, slowest ${Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))} ms`)
   await until('every offset is committed', async () => (await route.lag()) === 0)
 })
+
+test('rebalances in a row count no start of a call that still waits for its turn', async (t) => {
+  // One attempt: a start that was counted and not made would send the call to the failure topic.
+  const route = await startRoute(t, {
+    workers: 1,
+    partitions: 2,
+    method: { timeoutMilliseconds: 40_000 },
+    worker: { retry: { maxAttempts: 1 }, concurrency: 2 },
+  })
+  const answers = Array.from({ length: 240 }, async (_, number) => {
+    const id = `queued-${number}`
+    return { id, ...(await route.call({ id, reply: id, sleep: 100 }, { deadline: 40_000 })) }
+  })
+  for (let leaver = 0; leaver < 3; leaver++) {
+    await route.startWorker()
+    const begun = route.ledger().length
+    await until('the handlers go on', () => route.ledger().length > begun + 20)
+    const worker = route.workers[leaver]
+    assert.ok(worker)
+    worker.process.kill('SIGTERM')
+    assert.equal(await ended(worker.process, 15_000), 0)
+  }
+  const all = await Promise.all(answers)
+  assertAllAnswered(all)
+  assertEachRanOnce(route, all)
+  assert.equal(await route.records(`${route.topic}.dead`), 0)
+})
