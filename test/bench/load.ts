@@ -1,0 +1,138 @@
+/**
+ * The load generator: a bare grpc-js client with one channel (one HTTP/2 connection) to each target. It checks every
+ * reply.
+ */
+import { randomBytes } from 'node:crypto'
+import { createHistogram } from 'node:perf_hooks'
+import type { RecordableHistogram } from 'node:perf_hooks'
+import { Client, credentials } from '@grpc/grpc-js'
+import { PATH, isReplyTo } from './echo.ts'
+import { serve } from './program.ts'
+
+interface Common {
+  /** Loads with the same key are one measurement: their latencies are put together. */
+  readonly key: string
+  readonly port: number
+  /** Of each request, and of its reply. */
+  readonly bytes: number
+  /** How long calls are begun; those begun are waited for. */
+  readonly milliseconds: number
+}
+/** So many callers, each with its next call when the last one is answered. */
+export interface ClosedLoop extends Common {
+  readonly kind: 'Closed'
+  readonly concurrency: number
+}
+/**
+ * Calls begin at random times (a Poisson process), whatever becomes of those before. A latency counts from the time at
+ * which the call was to begin, so that a generator held up counts what its callers would have waited (no coordinated
+ * omission).
+ */
+export interface OpenLoop extends Common {
+  readonly kind: 'Open'
+  readonly callsPerSecond: number
+}
+export type Load = ClosedLoop | OpenLoop
+
+export interface LoadResult {
+  readonly calls: number
+  readonly seconds: number
+  /** Of all loads with this key so far, milliseconds. */
+  readonly p50: number
+  readonly p99: number
+  readonly max: number
+}
+
+const CALL_MILLISECONDS = 30_000
+const raw = (bytes: Buffer): Buffer => bytes
+const clients = new Map<number, Client>()
+const histograms = new Map<string, RecordableHistogram>()
+let numbered = 0n
+
+serve(async (load: Load): Promise<LoadResult> => {
+  const histogram = histograms.get(load.key) ?? createHistogram({ figures: 3 })
+  histograms.set(load.key, histogram)
+  const run = new Run(load, histogram)
+  const began = performance.now()
+  await (load.kind === 'Closed' ? closedLoop(load, run) : openLoop(load, run))
+  const at = (percentile: number): number => histogram.percentile(percentile) / 1e6
+  return {
+    calls: run.calls,
+    seconds: (performance.now() - began) / 1000,
+    p50: at(50),
+    p99: at(99),
+    max: histogram.max / 1e6,
+  }
+})
+
+class Run {
+  readonly #client: Client
+  readonly #template: Buffer
+  readonly #histogram: RecordableHistogram
+  calls = 0
+
+  constructor({ port, bytes }: Load, histogram: RecordableHistogram) {
+    let client = clients.get(port)
+    if (client === undefined) {
+      client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 })
+      clients.set(port, client)
+    }
+    this.#client = client
+    this.#template = randomBytes(bytes)
+    this.#histogram = histogram
+  }
+
+  /** @param from what the latency counts from, monotonic milliseconds. */
+  call(from: number, done: (error: Error | undefined) => void): void {
+    const request = Buffer.from(this.#template)
+    request.writeBigUInt64BE(numbered++)
+    const deadline = Date.now() + CALL_MILLISECONDS
+    this.#client.makeUnaryRequest<Buffer, Buffer>(PATH, raw, raw, request, { deadline }, (error, reply) => {
+      this.#histogram.record(Math.max(1, Math.round((performance.now() - from) * 1e6)))
+      this.calls++
+      if (error !== null) done(error)
+      else if (reply === undefined || !isReplyTo(request, reply)) done(new Error('a reply belongs to another request'))
+      else done(undefined)
+    })
+  }
+}
+
+function closedLoop({ concurrency, milliseconds }: ClosedLoop, run: Run): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = performance.now() + milliseconds
+    let callers = concurrency
+    const next = (error: Error | undefined): void => {
+      if (error !== undefined) {
+        reject(error)
+        return
+      }
+      const now = performance.now()
+      if (now < end) run.call(now, next)
+      else if (--callers === 0) resolve()
+    }
+    for (let caller = 0; caller < concurrency; caller++) run.call(performance.now(), next)
+  })
+}
+
+function openLoop({ callsPerSecond, milliseconds }: OpenLoop, run: Run): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const pause = (): number => (-Math.log(1 - Math.random()) * 1000) / callsPerSecond
+    let intended = performance.now()
+    const end = intended + milliseconds
+    let outstanding = 0
+    const done = (error: Error | undefined): void => {
+      outstanding--
+      if (error !== undefined) reject(error)
+      else if (outstanding === 0 && intended >= end) resolve()
+    }
+    const tick = (): void => {
+      const now = performance.now()
+      for (; intended <= now && intended < end; intended += pause()) {
+        outstanding++
+        run.call(intended, done)
+      }
+      if (intended < end) setTimeout(tick, intended - now)
+    }
+    tick()
+  })
+}
