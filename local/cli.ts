@@ -8,7 +8,6 @@ const USAGE = `usage:\n${LOCAL_USAGE}\n${START_USAGE}`
 const COMMANDS = { start, local }
 
 const [name = '', ...args] = process.argv.slice(2)
-process.exitCode = await main()
 
 async function main(): Promise<number> {
   if (['help', '--help', '-h'].includes(name) || args.includes('--help') || args.includes('-h')) {
@@ -43,3 +42,5 @@ function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   return 'code' in error || error instanceof AggregateError ? error.message : (error.stack ?? error.message)
 }
+
+process.exitCode = await main()

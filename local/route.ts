@@ -11,7 +11,8 @@ import type { CalculateService } from '../crds/types.ts'
 import { describeExit, startChild, tail, type Child } from './child.ts'
 import type { Infrastructure } from './infrastructure.ts'
 import { ensureTopics } from './kafka/admin.ts'
-import { freePort, isFree, PortInUseError } from './platform/free-port.ts'
+import { freePort } from './platform/free-port.ts'
+import type { ProxyPort } from './ports.ts'
 import type { Report } from './report.ts'
 import type { GroupRoute, Route } from './resources/resolve.ts'
 import { REDIS_URL_VARIABLE, sidecarFiles, startSidecar, untilReady, writeConfig } from './sidecar-process.ts'
@@ -61,8 +62,8 @@ export type RouteOptions = {
   readonly infrastructure: Infrastructure
   /** For configuration, markers and logs. */
   readonly directory: string
-  /** Takes the place of `spec.proxy.port`; with several proxies it is the first one's. */
-  readonly proxyPort?: number
+  /** Every proxy that is to run, with the port that clients call. */
+  readonly proxyPorts: readonly ProxyPort[]
   /** A FileDescriptorSet for the proxies' reflection. */
   readonly descriptorSetFile?: string
   /** Added to every handler's environment. */
@@ -95,7 +96,7 @@ type Run = RouteOptions & {
  * Starts everything and waits until all of it is ready.
  *
  * @param signal  gives the start up; its reason is thrown and nothing is left running
- * @throws RouteError, PortInUseError, StartError, TopicError
+ * @throws RouteError, StartError, TopicError
  */
 export async function runRoutes(options: RouteOptions, signal: AbortSignal): Promise<RunningRoutes> {
   const { routes, infrastructure, report } = options
@@ -109,14 +110,6 @@ export async function runRoutes(options: RouteOptions, signal: AbortSignal): Pro
     },
     starting: AbortSignal.any([signal, failure.signal]),
   }
-  const proxyPlan = routes.flatMap(({ service }) =>
-    Array.from({ length: service.spec.proxy.replicas }, (_, index) => ({
-      service,
-      index,
-      port: (options.proxyPort ?? service.spec.proxy.port) + index,
-    })),
-  )
-  await checkPorts(proxyPlan, routes)
   for (const { service } of routes) {
     const done = await ensureTopics(infrastructure.brokers, (count) => desiredTopics(service, count))
     for (const line of done) report(line)
@@ -140,7 +133,7 @@ export async function runRoutes(options: RouteOptions, signal: AbortSignal): Pro
       ...workerPlan.map(async ({ service, group, index }) => {
         workers.push(await startWorker(run, service, group, index))
       }),
-      ...proxyPlan.map(async ({ service, index, port }) => {
+      ...options.proxyPorts.map(async ({ service, index, port }) => {
         proxies.push(await startProxy(run, service, index, port))
       }),
     ])
@@ -162,37 +155,6 @@ const LONGEST_WORKER_STOP_MILLISECONDS = 60_000
 
 const proxyGrace = (service: CalculateService): number =>
   Math.max(...service.spec.methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds)) + SIDECAR_GRACE_MILLISECONDS
-
-async function checkPorts(
-  proxies: readonly { readonly service: CalculateService; readonly index: number; readonly port: number }[],
-  routes: readonly Route[],
-): Promise<void> {
-  const owners = new Map<number, string>()
-  const claim = async (port: number, owner: string, remedy: string): Promise<void> => {
-    const other = owners.get(port)
-    owners.set(port, owner)
-    if (port > 65_535) throw new PortInUseError(`${owner}: there is no port ${port}`)
-    if (other !== undefined) throw new PortInUseError(`port ${port} is wanted by ${other} and by ${owner}: ${remedy}`)
-    if (!(await isFree(port))) {
-      throw new PortInUseError(`port ${port} of ${owner} is in use by another program: stop that one, or ${remedy}`)
-    }
-  }
-  for (const { service, index, port } of proxies) {
-    await claim(
-      port,
-      `proxy ${index} of CalculateService ${service.metadata.name}`,
-      'change spec.proxy.port or give --port',
-    )
-  }
-  for (const { group, handler } of routes.flatMap(({ groups }) => groups)) {
-    if (handler.ownPort || group.spec.replicas === 0) continue
-    await claim(
-      group.spec.handler.port,
-      `the handler of ConsumerGroup ${group.metadata.name}`,
-      'change spec.handler.port',
-    )
-  }
-}
 
 async function startProxy(run: Run, service: CalculateService, index: number, port: number): Promise<RunningProxy> {
   const name = `${service.metadata.name}-proxy-${index}`

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { descriptorSet } from './descriptor-set.ts'
 import { startInfrastructure, type Infrastructure } from './infrastructure.ts'
 import type { Report } from './report.ts'
+import { assignPorts } from './ports.ts'
 import { loadResources } from './resources/load.ts'
 import { resolveRoutes, type Route } from './resources/resolve.ts'
 import { runRoutes, type RunningRoutes } from './route.ts'
@@ -14,6 +15,7 @@ export type SessionOptions = {
   readonly paths: readonly string[]
   /** Besides those that lie in the folders. */
   readonly protoFiles?: readonly string[]
+  /** Takes the place of the first proxy's `spec.proxy.port`. */
   readonly proxyPort?: number
   /** Changes the routes before they run, e.g. the number of workers. */
   readonly adapt?: (routes: readonly Route[]) => readonly Route[]
@@ -43,9 +45,12 @@ export async function withSession<T>(
 ): Promise<T> {
   const { report } = options
   const loaded = await loadResources(options.paths)
-  const { routes, warnings } = resolveRoutes(loaded)
+  const { routes: written, warnings } = resolveRoutes(loaded)
+  const routes = options.adapt?.(written) ?? written
+  const { proxyPorts, notes } = await assignPorts(routes, options.proxyPort)
   for (const title of loaded.ignored) report(`left to the cluster: ${title}`)
   for (const line of warnings) report(`warning: ${line}`)
+  for (const line of notes) report(line)
   const protoFiles = [...new Set([...loaded.protoFiles, ...(options.protoFiles ?? [])])]
   const descriptors = protoFiles.length > 0 ? descriptorSet(protoFiles) : undefined
 
@@ -63,10 +68,10 @@ export async function withSession<T>(
     try {
       const running = await runRoutes(
         {
-          routes: options.adapt?.(routes) ?? routes,
+          routes,
           infrastructure,
           directory,
-          ...(options.proxyPort === undefined ? {} : { proxyPort: options.proxyPort }),
+          proxyPorts,
           ...(descriptors ? { descriptorSetFile } : {}),
           handlerEnvironment: options.handlerEnvironment?.(directory) ?? {},
           handlerLine: options.handlerLine,

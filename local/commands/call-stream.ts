@@ -7,12 +7,18 @@ export type CallStreamOptions = {
 
 /** The calls that were in flight when it was opened, and those that began while it was open. */
 export type CallWindow = {
-  readonly inFlight: number
   /** Waits for those that were in flight at the opening, and tells of all that have settled since. */
-  close(): Promise<{ readonly settled: number; readonly answered: number; readonly longestWait: number }>
+  close(): Promise<Readonly<Tally>>
 }
 
-type Tally = { settled: number; answered: number; longestWait: number }
+type Tally = {
+  settled: number
+  answered: number
+  /** Milliseconds. */
+  longestWait: number
+  /** Calls in flight at the same time. */
+  mostInFlight: number
+}
 
 /**
  * Makes calls at a steady rate, whether or not those before were answered: as callers who know nothing of each other.
@@ -21,7 +27,7 @@ export class CallStream {
   readonly #options: CallStreamOptions
   readonly #inFlight = new Set<Promise<void>>()
   readonly #windows = new Set<Tally>()
-  readonly #total: Tally = { settled: 0, answered: 0, longestWait: 0 }
+  readonly #total: Tally = { settled: 0, answered: 0, longestWait: 0, mostInFlight: 0 }
   readonly #failures: string[] = []
   #started = 0
   #timer: NodeJS.Timeout | undefined
@@ -64,11 +70,10 @@ export class CallStream {
   }
 
   open(): CallWindow {
-    const tally: Tally = { settled: 0, answered: 0, longestWait: 0 }
     const before = [...this.#inFlight]
+    const tally: Tally = { settled: 0, answered: 0, longestWait: 0, mostInFlight: before.length }
     this.#windows.add(tally)
     return {
-      inFlight: before.length,
       close: async () => {
         await Promise.all(before)
         this.#windows.delete(tally)
@@ -100,5 +105,6 @@ export class CallStream {
       )
       .finally(() => this.#inFlight.delete(done))
     this.#inFlight.add(done)
+    for (const tally of this.#windows) tally.mostInFlight = Math.max(tally.mostInFlight, this.#inFlight.size)
   }
 }

@@ -88,11 +88,11 @@ async function breakThings(session: Session, rounds: number | undefined, signal:
         const window = stream.open()
         const next = pause(FAULT_INTERVAL_MILLISECONDS, signal)
         const done = await fault.run(session, round)
-        console.log(`${new Date().toISOString().slice(11, 19)}  ${done}: ${window.inFlight} calls in flight`)
+        console.log(`${new Date().toISOString().slice(11, 19)}  ${done}`)
         await next
-        const { settled, answered, longestWait } = await window.close()
+        const { settled, answered, longestWait, mostInFlight } = await window.close()
         console.log(
-          `          ${answered} of ${settled} calls answered, those in flight among them; longest wait ${seconds(longestWait)}`,
+          `          up to ${mostInFlight} calls in flight; ${answered} of ${settled} answered, longest wait ${seconds(longestWait)}`,
         )
       }
     }
