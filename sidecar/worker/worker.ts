@@ -151,6 +151,10 @@ class Worker implements RunningSidecar {
     if (this.#stage !== 'Running') return { ready: false, reason: `the worker is ${this.#stage.toLowerCase()}` }
     if (this.#joins === 0) return { ready: false, reason: 'the worker has not joined its group yet' }
     if (!this.#health.healthy) return { ready: false, reason: 'the handler is not healthy' }
+    // Else the first call would wait for it: a group without offsets writes its first ones before it starts anything.
+    if ([...this.#dispatcher.partitions.values()].some(({ committed }) => committed === undefined)) {
+      return { ready: false, reason: 'the committed offsets are not known yet' }
+    }
     return { ready: true, reason: 'ok' }
   }
 
