@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { ErrorCode } from '../errors.ts'
 import { ProduceError } from '../kafka/producer.ts'
 import type { ProduceFailure, RecordProducer } from '../kafka/producer.ts'
@@ -117,7 +116,7 @@ export class Enqueuer {
         await this.#send(left.slice(middle))
         return
       }
-      await delay(pause, undefined, { signal: this.#closed.signal }).catch(() => undefined)
+      await this.#pause(pause)
       pause = Math.min(2 * pause, LONGEST_PAUSE_MILLISECONDS)
       left = left.filter((call) => !call.ended)
       if (left.length === 0) return
@@ -126,6 +125,20 @@ export class Enqueuer {
         return
       }
     }
+  }
+
+  /** Ends early when this closes. */
+  #pause(milliseconds: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, milliseconds)
+    const { signal } = this.#closed
+    const onClose = (): void => resolve()
+    signal.addEventListener('abort', onClose)
+    if (signal.aborted) resolve()
+    return promise.finally(() => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', onClose)
+    })
   }
 
   /** @returns why it failed; undefined: it is on Kafka. */

@@ -1,0 +1,249 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import type { TestContext } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { ErrorCode } from '../../../../sidecar/errors.ts'
+import { ProduceError } from '../../../../sidecar/kafka/producer.ts'
+import { decodeRecord, encodeRecord } from '../../../../sidecar/kafka/record.ts'
+import type { OutgoingRecord } from '../../../../sidecar/kafka/record.ts'
+import { Enqueuer } from '../../../../sidecar/proxy/enqueuer.ts'
+import type { Enqueued } from '../../../../sidecar/proxy/enqueuer.ts'
+import { createLogger } from '../../../../sidecar/telemetry/log.ts'
+import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
+
+class Waiting implements Enqueued {
+  record: OutgoingRecord
+  readonly recordBytes: number
+  ended = false
+  maybeOnKafka = false
+  failure: ErrorCode | undefined = undefined
+
+  constructor(name: string, recordBytes = 10) {
+    this.recordBytes = recordBytes
+    this.record = encodeRecord({
+      id: Buffer.alloc(16, 1),
+      deadline: 1,
+      replyTo: 'p',
+      method: 's/m',
+      attempt: 1,
+      producedAgain: false,
+      enqueuedAt: 1,
+      firstFailureAt: 0,
+      caller: '',
+      metadata: [],
+      message: Buffer.from(name),
+    })
+  }
+
+  fail(code: ErrorCode): void {
+    this.failure = code
+    this.ended = true
+  }
+}
+
+/** A broker that answers each request when the test says so. */
+class Broker {
+  readonly requests: {
+    readonly records: readonly OutgoingRecord[]
+    readonly names: string[]
+    take(): void
+    refuse(error: unknown): void
+  }[] = []
+
+  async produce(_topic: string, records: readonly OutgoingRecord[]): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    this.requests.push({ records, names: records.map(({ value }) => value.toString()), take: resolve, refuse: reject })
+    return promise
+  }
+
+  get names(): string[][] {
+    return this.requests.map(({ names }) => names)
+  }
+}
+
+function setUp(t: TestContext, maxBatchBytes = 1000) {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const broker = new Broker()
+  const metrics = new Metrics()
+  const enqueuer = new Enqueuer({
+    producer: broker,
+    topic: 'calc',
+    maxBatchBytes,
+    logger: createLogger('silent', {}),
+    metrics,
+  })
+  const add = (name: string, bytes?: number): Waiting => {
+    const call = new Waiting(name, bytes)
+    enqueuer.add(call)
+    return call
+  }
+  /** Lets everything happen that needs no time to pass. */
+  const settle = async (): Promise<void> => {
+    for (let turn = 0; turn < 4; turn++) await nextTurn()
+  }
+  const pass = async (milliseconds: number): Promise<void> => {
+    t.mock.timers.tick(milliseconds)
+    await settle()
+  }
+  return { broker, metrics, enqueuer, add, settle, pass }
+}
+
+const producedAgain = (record: OutgoingRecord | undefined): boolean | undefined => {
+  if (record === undefined) return undefined
+  const decoded = decodeRecord(record)
+  return decoded.kind === 'Call' ? decoded.record.producedAgain : undefined
+}
+
+suite('Enqueuer', () => {
+  test('what is pending goes out together', async (t) => {
+    const { broker, add, settle } = setUp(t)
+    add('a')
+    add('b')
+    assert.deepEqual(broker.names, [])
+    await settle()
+    assert.deepEqual(broker.names, [['a', 'b']])
+  })
+
+  test('gathers while two requests are in flight', async (t) => {
+    const { broker, add, settle } = setUp(t)
+    for (const name of ['a', 'b', 'c', 'd']) {
+      add(name)
+      await settle()
+    }
+    assert.deepEqual(broker.names, [['a'], ['b']])
+    broker.requests[0]?.take()
+    await settle()
+    assert.deepEqual(broker.names, [['a'], ['b'], ['c', 'd']])
+  })
+
+  test('caps a request in bytes, and sends alone what is larger', async (t) => {
+    const { broker, add, settle } = setUp(t, 100)
+    add('a', 60)
+    add('b', 40)
+    add('c', 1)
+    add('large', 500)
+    await settle()
+    assert.deepEqual(broker.names, [['a', 'b'], ['c']])
+    broker.requests[0]?.take()
+    await settle()
+    assert.deepEqual(broker.names.at(-1), ['large'])
+  })
+
+  test('drops whose caller went away before it was sent', async (t) => {
+    const { broker, add, settle } = setUp(t)
+    add('a').ended = true
+    const b = add('b')
+    await settle()
+    assert.deepEqual(broker.names, [['b']])
+    assert.equal(b.maybeOnKafka, true)
+    add('c').ended = true
+    await settle()
+    assert.equal(broker.requests.length, 1)
+  })
+
+  test('splits what the broker finds too large, down to the one that is', async (t) => {
+    const { broker, add, settle } = setUp(t)
+    const calls = ['a', 'b', 'c', 'd'].map((name) => add(name))
+    await settle()
+    const answer = async (): Promise<void> => {
+      const request = broker.requests.at(-1)
+      if (request?.names.includes('c') === true) request.refuse(new ProduceError('TOO_LARGE', 'MESSAGE_TOO_LARGE'))
+      else request?.take()
+      await settle()
+    }
+    for (let request = 0; request < 5; request++) await answer()
+    assert.deepEqual(broker.names, [['a', 'b', 'c', 'd'], ['a', 'b'], ['c', 'd'], ['c'], ['d']])
+    assert.deepEqual(
+      calls.map(({ failure }) => failure),
+      [undefined, undefined, 'REQUEST_TOO_LARGE', undefined],
+    )
+    assert.equal(calls[2]?.maybeOnKafka, false)
+  })
+
+  test('sends again what was refused, with a growing pause, unmarked', async (t) => {
+    const { broker, add, settle, pass } = setUp(t)
+    const call = add('a')
+    await settle()
+    for (const pause of [50, 100, 200, 400, 800, 1000, 1000]) {
+      const before = broker.requests.length
+      broker.requests.at(-1)?.refuse(new ProduceError('REFUSED', 'NOT_ENOUGH_REPLICAS'))
+      await settle()
+      assert.equal(call.maybeOnKafka, false)
+      await pass(pause - 1)
+      assert.equal(broker.requests.length, before)
+      await pass(1)
+      assert.equal(broker.requests.length, before + 1)
+    }
+    assert.equal(producedAgain(broker.requests.at(-1)?.records[0]), false)
+  })
+
+  test('marks the copy when the first may have been written, and never takes that back', async (t) => {
+    const { broker, add, settle, pass } = setUp(t)
+    const call = add('a')
+    await settle()
+    assert.equal(producedAgain(broker.requests[0]?.records[0]), false)
+    broker.requests[0]?.refuse(new ProduceError('AMBIGUOUS', 'timed out'))
+    await settle()
+    await pass(50)
+    assert.equal(producedAgain(broker.requests[1]?.records[0]), true)
+    broker.requests[1]?.refuse(new ProduceError('REFUSED', 'NOT_LEADER_FOR_PARTITION'))
+    await settle()
+    assert.equal(call.maybeOnKafka, true)
+    await pass(100)
+    assert.equal(producedAgain(broker.requests[2]?.records[0]), true)
+  })
+
+  test('an error that nobody knows counts as ambiguous', async (t) => {
+    const { broker, metrics, add, settle, pass } = setUp(t)
+    add('a')
+    await settle()
+    broker.requests[0]?.refuse(new TypeError('a fault'))
+    await settle()
+    await pass(50)
+    assert.equal(producedAgain(broker.requests[1]?.records[0]), true)
+    assert.match(await metrics.expose(), /^grpc_kafka_produce_errors_total\{reason="AMBIGUOUS"\} 1$/m)
+  })
+
+  test('sends again only for those who still wait, and stops when nobody does', async (t) => {
+    const { broker, add, settle, pass } = setUp(t)
+    const [a, b] = [add('a'), add('b')]
+    await settle()
+    broker.requests[0]?.refuse(new ProduceError('REFUSED', 'NOT_ENOUGH_REPLICAS'))
+    await settle()
+    a.ended = true
+    await pass(50)
+    assert.deepEqual(broker.names.at(-1), ['b'])
+    broker.requests[1]?.refuse(new ProduceError('REFUSED', 'NOT_ENOUGH_REPLICAS'))
+    await settle()
+    b.ended = true
+    await pass(100)
+    assert.equal(broker.requests.length, 2)
+    add('c')
+    await settle()
+    assert.deepEqual(broker.names.at(-1), ['c'])
+  })
+
+  test('closing ends what would be sent again', async (t) => {
+    const { broker, enqueuer, add, settle } = setUp(t)
+    const call = add('a')
+    await settle()
+    broker.requests[0]?.refuse(new ProduceError('REFUSED', 'NOT_ENOUGH_REPLICAS'))
+    await settle()
+    enqueuer.close()
+    await settle()
+    assert.equal(call.failure, 'KAFKA_UNAVAILABLE')
+    assert.equal(broker.requests.length, 1)
+  })
+
+  test('measures requests and their records', async (t) => {
+    const { broker, metrics, add, settle } = setUp(t)
+    add('a')
+    add('b')
+    await settle()
+    broker.requests[0]?.take()
+    await settle()
+    const text = await metrics.expose()
+    assert.match(text, /^grpc_kafka_produce_batch_records_sum 2$/m)
+    assert.match(text, /^grpc_kafka_produce_seconds_count 1$/m)
+  })
+})

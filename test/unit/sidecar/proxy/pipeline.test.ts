@@ -1,0 +1,257 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import type { TestContext } from 'node:test'
+import { Metadata } from '@grpc/grpc-js'
+import type { CallId } from '../../../../sidecar/call-id.ts'
+import { parseConfig } from '../../../../sidecar/config.ts'
+import type { ProxyConfig } from '../../../../sidecar/config.ts'
+import { decodeRecord } from '../../../../sidecar/kafka/record.ts'
+import type { CallRecord } from '../../../../sidecar/kafka/record.ts'
+import { Admission } from '../../../../sidecar/proxy/admission.ts'
+import type { End } from '../../../../sidecar/proxy/call.ts'
+import type { Enqueued } from '../../../../sidecar/proxy/enqueuer.ts'
+import { Gate } from '../../../../sidecar/proxy/gate.ts'
+import { callPipeline } from '../../../../sidecar/proxy/pipeline.ts'
+import type { Outcome } from '../../../../sidecar/results/outcome.ts'
+import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
+
+/** The shared clock runs this much ahead of the machine's. */
+const AHEAD = 4000
+const OK: Outcome = {
+  state: 'Answered',
+  status: 0,
+  details: '',
+  initialMetadata: [],
+  trailingMetadata: [],
+  message: Buffer.from('done'),
+}
+
+function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}) {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000 })
+  const parsed = parseConfig(
+    {
+      role: 'proxy',
+      instance: 'p-1',
+      service: { name: 's.S', topic: 't' },
+      kafka: { brokers: ['k:1'] },
+      redis: { url: 'redis://r:1' },
+      admin: { port: 1 },
+      proxy: { port: 1, methods: [{ name: 'M' }] },
+    },
+    {},
+  ) as ProxyConfig
+  const config = { ...parsed, proxy: { ...parsed.proxy, ...proxy } }
+  const gate = new Gate()
+  gate.open()
+  const admission = new Admission(config.proxy)
+  const enqueued: Enqueued[] = []
+  const waiting = new Map<string, (outcome: Outcome | undefined) => void>()
+  const pipeline = callPipeline({
+    config,
+    gate,
+    admission,
+    enqueuer: { add: (call) => enqueued.push(call) },
+    waiters: {
+      add: (id: CallId, onOutcome) => waiting.set(id.toString('hex'), onOutcome),
+      remove: (id: CallId) => waiting.delete(id.toString('hex')),
+    },
+    clock: { now: () => Date.now() + AHEAD },
+    localNow: () => Date.now(),
+    monotonicNow: () => Date.now() - 1_000_000,
+    metrics: new Metrics(),
+  })
+  let calls = 0
+  const start = (
+    part: { readonly clientDeadline?: number; readonly metadata?: Metadata; readonly message?: Buffer } = {},
+  ) => {
+    const ends: End[] = []
+    const id = Buffer.alloc(16, ++calls)
+    const call = pipeline.start({
+      id,
+      method: { name: 's.S/M', timeoutMilliseconds: 3000, metadata: ['tenant'] },
+      message: Buffer.from('hello'),
+      metadata: new Metadata(),
+      clientDeadline: Infinity,
+      startedAt: 0,
+      respond: (end) => ends.push(end),
+      ...part,
+    })
+    return { call, ends, answer: (outcome: Outcome | undefined) => waiting.get(id.toString('hex'))?.(outcome) }
+  }
+  const record = (index: number): CallRecord => {
+    const decoded = decodeRecord((enqueued[index] as Enqueued).record)
+    assert.equal(decoded.kind, 'Call')
+    return decoded.record
+  }
+  /** Everything that a call could leave behind. */
+  const left = () => ({ waiting: waiting.size, calls: admission.calls, bytes: admission.bytes })
+  return { gate, admission, enqueued, waiting, start, record, left }
+}
+
+const NOTHING = { waiting: 0, calls: 0, bytes: 0 }
+const failed = (code: string, retryAfterMilliseconds?: number) => ({ kind: 'Failed', code, retryAfterMilliseconds })
+
+suite('the way of a call', () => {
+  test('goes on Kafka with what the worker needs, waits, and answers once', (t) => {
+    const { start, record, left } = setUp(t)
+    const metadata = new Metadata()
+    metadata.set('tenant', 'blue')
+    metadata.set('authorization', 'Bearer secret')
+    metadata.set('traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01')
+    const { ends, answer } = start({ metadata })
+    assert.deepEqual(record(0), {
+      id: Buffer.alloc(16, 1),
+      deadline: 1_000_000 + AHEAD + 3000,
+      replyTo: 'p-1',
+      method: 's.S/M',
+      attempt: 1,
+      producedAgain: false,
+      enqueuedAt: 1_000_000 + AHEAD,
+      firstFailureAt: 0,
+      caller: '',
+      metadata: [['tenant', Buffer.from('blue')]],
+      traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+      message: Buffer.from('hello'),
+    })
+    assert.deepEqual(left(), { waiting: 1, calls: 1, bytes: 5 })
+    answer(OK)
+    answer(OK)
+    t.mock.timers.tick(10_000)
+    assert.deepEqual(ends, [{ kind: 'Outcome', outcome: OK }])
+    assert.deepEqual(left(), NOTHING)
+  })
+
+  test('a nearer deadline of the client wins, a farther one does not', (t) => {
+    const { start, record } = setUp(t)
+    start({ clientDeadline: 1_000_500 })
+    start({ clientDeadline: 1_009_000 })
+    assert.equal(record(0).deadline, 1_000_500 + AHEAD)
+    assert.equal(record(1).deadline, 1_003_000 + AHEAD)
+  })
+
+  test('at its deadline the call ends, and says whether it may have run', (t) => {
+    const { start, enqueued, left } = setUp(t)
+    const notSent = start()
+    const sent = start()
+    ;(enqueued[1] as Enqueued).maybeOnKafka = true
+    t.mock.timers.tick(2999)
+    assert.deepEqual([...notSent.ends, ...sent.ends], [])
+    t.mock.timers.tick(1)
+    assert.deepEqual(notSent.ends, [failed('DEADLINE_BEFORE_START')])
+    assert.deepEqual(sent.ends, [failed('DEADLINE_PASSED')])
+    assert.equal(enqueued[0]?.ended, true)
+    assert.deepEqual(left(), NOTHING)
+  })
+
+  test('a deadline that has passed reaches nothing', (t) => {
+    const { start, enqueued } = setUp(t)
+    assert.deepEqual(start({ clientDeadline: 1_000_000 }).ends, [failed('DEADLINE_BEFORE_START')])
+    assert.deepEqual(enqueued, [])
+  })
+
+  test('a caller who goes away gives up its waiting', (t) => {
+    const { start, enqueued, left } = setUp(t)
+    const { call, ends, answer } = start()
+    call.end({ kind: 'Abandoned' })
+    answer(OK)
+    assert.deepEqual(ends, [{ kind: 'Abandoned' }])
+    assert.equal(enqueued[0]?.ended, true)
+    assert.deepEqual(left(), NOTHING)
+  })
+
+  test('an outcome that cannot be read is an error', (t) => {
+    const { start } = setUp(t)
+    const { ends, answer } = start()
+    answer(undefined)
+    assert.deepEqual(ends, [failed('RESULT_UNREADABLE')])
+  })
+
+  test('metadata that is too large is refused, and holds no place', (t) => {
+    const { start, enqueued, left } = setUp(t)
+    const metadata = new Metadata()
+    metadata.set('tenant', 'x'.repeat(40_000))
+    assert.deepEqual(start({ metadata }).ends, [failed('METADATA_TOO_LARGE')])
+    assert.deepEqual(enqueued, [])
+    assert.deepEqual(left(), NOTHING)
+  })
+
+  test('the limits on what is in flight refuse with a time, and an end makes room', (t) => {
+    const { start, left } = setUp(t, { maxInFlight: 1 })
+    const first = start()
+    assert.deepEqual(start().ends, [failed('TOO_MANY_IN_FLIGHT', 100)])
+    assert.equal(left().calls, 1)
+    first.answer(OK)
+    assert.deepEqual(start().ends, [])
+  })
+
+  test('the rate limit refuses before a place is taken', (t) => {
+    const { start, left } = setUp(t, { rateLimit: { requestsPerSecond: 10, burst: 1, maxWaiting: 0 } })
+    start()
+    assert.deepEqual(start().ends, [failed('RATE_LIMITED', 100)])
+    assert.equal(left().calls, 1)
+  })
+
+  test('a call that waits for a token goes on when it comes; its deadline runs meanwhile', (t) => {
+    const { start, record, enqueued } = setUp(t, { rateLimit: { requestsPerSecond: 10, burst: 1, maxWaiting: 5 } })
+    start()
+    start()
+    assert.equal(enqueued.length, 1)
+    t.mock.timers.tick(100)
+    assert.equal(record(1).enqueuedAt, 1_000_100 + AHEAD)
+    assert.equal(record(1).deadline, 1_003_000 + AHEAD)
+  })
+
+  test('a call that ends while it waits for a token never goes on', (t) => {
+    const { start, enqueued } = setUp(t, { rateLimit: { requestsPerSecond: 10, burst: 1, maxWaiting: 5 } })
+    start()
+    start().call.end({ kind: 'Abandoned' })
+    const third = start()
+    t.mock.timers.tick(100)
+    assert.equal(enqueued.length, 2)
+    assert.equal(enqueued[1], third.call)
+  })
+
+  test('a wait for a token that would outlast the deadline is refused at once', (t) => {
+    const { start } = setUp(t, { rateLimit: { requestsPerSecond: 1, burst: 1, maxWaiting: 5 } })
+    start()
+    assert.deepEqual(start({ clientDeadline: 1_000_900 }).ends, [failed('RATE_LIMITED', 1000)])
+  })
+})
+
+suite('the gate', () => {
+  test('before it opens and while it drains calls are refused; those inside go on', async (t) => {
+    const { start, gate } = setUp(t)
+    const { ends, answer } = start()
+    gate.drain()
+    assert.deepEqual(start().ends, [failed('DRAINING')])
+    gate.open()
+    assert.equal(gate.state, 'Draining')
+    let empty = false
+    const whenEmpty = gate.empty().then(() => {
+      empty = true
+    })
+    await Promise.resolve()
+    assert.equal(empty, false)
+    answer(OK)
+    await whenEmpty
+    assert.deepEqual(ends, [{ kind: 'Outcome', outcome: OK }])
+    await gate.empty()
+  })
+
+  test('a gate that never opened refuses', (t) => {
+    const { start, gate } = setUp(t)
+    const shut = new Gate()
+    const { call } = start()
+    assert.equal(shut.enter(call), 'NOT_READY')
+    assert.equal(gate.enter(call), undefined)
+  })
+
+  test('can end everybody inside', (t) => {
+    const { start, gate, left } = setUp(t)
+    const calls = [start(), start()]
+    assert.equal(gate.failAll('CUT_OFF'), 2)
+    for (const { ends } of calls) assert.deepEqual(ends, [failed('CUT_OFF')])
+    assert.deepEqual(left(), NOTHING)
+    assert.equal(gate.failAll('CUT_OFF'), 0)
+  })
+})
