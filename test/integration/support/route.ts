@@ -17,6 +17,7 @@ import type { Client, ServiceError } from '@grpc/grpc-js'
 import { Kafka, logLevel } from 'kafkajs'
 import type { Admin } from 'kafkajs'
 import type { SidecarConfigInput } from '../../../sidecar/config.ts'
+import { atEnd } from './clean-up.ts'
 import { METHOD, SERVICE_NAME, rawClient } from './service.ts'
 import type { Instruction } from './service.ts'
 
@@ -378,7 +379,7 @@ export interface CallOptions {
 /** Starts topics, workers and proxies, and ends them with the test. */
 export async function startRoute(t: TestContext, options: RouteOptions = {}): Promise<Route> {
   const route = new Route(options)
-  t.after(() => route.close())
+  atEnd(t, () => route.close())
   await route.createTopics()
   const workers = Array.from({ length: options.workers ?? 1 }, () => route.startWorker())
   const proxies = Array.from({ length: options.proxies ?? 1 }, () => route.startProxy())

@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { TestContext } from 'node:test'
+import { Redis } from 'ioredis'
+import { atEnd } from './support/clean-up.ts'
+import { DeafeningRelay } from './support/deafening-relay.ts'
+import { Load, assertAllAnswered, assertEachRanOnce } from './support/load.ts'
+import { ownRedis } from './support/own.ts'
+import { redisOfEnvironment, startRoute, until } from './support/route.ts'
+import type { Route, RouteOptions } from './support/route.ts'
+
+async function ownRedisRoute(t: TestContext, options: RouteOptions = {}) {
+  const redis = await ownRedis(t)
+  const route = await startRoute(t, { redisUrl: redis.url, method: { timeoutMilliseconds: 20_000 }, ...options })
+  const admin = new Redis(redis.url, { maxRetriesPerRequest: null })
+  admin.on('error', () => undefined)
+  atEnd(t, () => admin.disconnect())
+  return { redis, route, admin }
+}
+
+/** Kills connections now and then until a number of calls were answered meanwhile. */
+async function cutAgainAndAgain(load: Load, cut: () => Promise<unknown>): Promise<void> {
+  for (let round = 0; round < 4; round++) {
+    const goal = load.answered + 150
+    await cut()
+    await until('calls are answered after the cut', () => load.answered >= goal)
+  }
+}
+
+const slowest = (answers: readonly { readonly milliseconds: number }[]): number => Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))
+
+async function rereads(route: Route): Promise<number> {
+  const [proxy] = route.proxies
+  assert.ok(proxy)
+  return route.metric(proxy, 'grpc_kafka_reply_rereads_total')
+}
+
+test('calls under load are all answered, each run once, when every connection to Redis is cut', async (t) => {
+  const { route, admin } = await ownRedisRoute(t)
+  const load = new Load(route, { perSecond: 200, instruction: { sleep: 5 } })
+  await until('the load runs', () => load.answered > 100)
+  await cutAgainAndAgain(load, async () => {
+    const killed = Number(await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')) + Number(await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub'))
+    assert.ok(killed >= 3, `only ${killed} connections were cut`)
+  })
+  const answers = await load.stop()
+  t.diagnostic(`${answers.length} calls, slowest ${slowest(answers)} ms`)
+  assertAllAnswered(answers)
+  assertEachRanOnce(route, answers)
+})
+
+test('calls under load are all answered when the connection of the reply channel alone is cut', async (t) => {
+  const { route, admin } = await ownRedisRoute(t)
+  const load = new Load(route, { perSecond: 200, instruction: { sleep: 5 } })
+  await until('the load runs', () => load.answered > 100)
+  await cutAgainAndAgain(load, async () => assert.equal(Number(await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub')), 1))
+  const answers = await load.stop()
+  t.diagnostic(`${answers.length} calls, slowest ${slowest(answers)} ms, ${await rereads(route)} read again`)
+  assertAllAnswered(answers)
+  assert.ok(slowest(answers) < 2000, 'a call waited for its deadline and not for the next look')
+})
+
+test('a notification that is lost without a sign costs a second, not the answer', async (t) => {
+  const relay = await DeafeningRelay.start(t, redisOfEnvironment())
+  const route = await startRoute(t, { redisUrl: relay.url, method: { timeoutMilliseconds: 20_000 } })
+  assert.equal((await route.call({ id: 'heard' })).code, 0)
+  assert.equal(await rereads(route), 0)
+  relay.deafen()
+  const { code, reply, milliseconds } = await route.call({ id: 'unheard', reply: 'found' })
+  assert.deepEqual({ code, reply: reply?.toString() }, { code: 0, reply: 'found' })
+  assert.ok(relay.lost > 0, 'the notification was not lost')
+  assert.ok(milliseconds < 2500, `answered after ${Math.round(milliseconds)} ms`)
+  assert.ok((await rereads(route)) > 0)
+})
+
+test('calls under load are all answered when Redis restarts', async (t) => {
+  const { redis, route } = await ownRedisRoute(t, { worker: { retry: { maxAttempts: 3 } } })
+  const load = new Load(route, { perSecond: 150, instruction: { sleep: 5 } })
+  await until('the load runs', () => load.answered > 100)
+  await redis.kill('SIGKILL')
+  const sent = load.sent
+  await until('calls are sent while Redis is away', () => load.sent > sent + 100)
+  await redis.start()
+  const goal = load.sent + 150
+  await until('calls are answered again', () => load.answered > goal)
+  const answers = await load.stop()
+  t.diagnostic(`${answers.length} calls, slowest ${slowest(answers)} ms`)
+  assertAllAnswered(answers)
+  assertEachRanOnce(route, answers)
+  await until('every offset is committed', async () => (await route.lag()) === 0)
+})

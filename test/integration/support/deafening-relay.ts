@@ -1,0 +1,61 @@
+import { connect, createServer } from 'node:net'
+import type { Server, Socket } from 'node:net'
+import type { TestContext } from 'node:test'
+import { atEnd } from './clean-up.ts'
+
+/** Stands between sidecars and Redis, and can make the subscribed connections half open: what Redis says there is lost. */
+export class DeafeningRelay {
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+  #deaf = false
+  lost = 0
+
+  private constructor(redisUrl: string) {
+    const { hostname, port } = new URL(redisUrl)
+    this.#server = createServer((client) => {
+      const redis = connect({ host: hostname, port: Number(port), noDelay: true })
+      let subscribed = false
+      client.setNoDelay(true)
+      client.on('data', (bytes: Buffer) => {
+        subscribed ||= bytes.includes('subscribe')
+        redis.write(bytes)
+      })
+      redis.on('data', (bytes: Buffer) => {
+        if (subscribed && this.#deaf) this.lost += 1
+        else client.write(bytes)
+      })
+      for (const [socket, other] of [
+        [client, redis],
+        [redis, client],
+      ] as const) {
+        this.#sockets.add(socket)
+        socket.on('error', () => other.destroy())
+        socket.on('close', () => {
+          this.#sockets.delete(socket)
+          other.destroy()
+        })
+      }
+    })
+  }
+
+  static async start(t: TestContext, redisUrl: string): Promise<DeafeningRelay> {
+    const relay = new DeafeningRelay(redisUrl)
+    await new Promise<void>((resolve) => relay.#server.listen(0, '127.0.0.1', resolve))
+    atEnd(t, () => relay.#close())
+    return relay
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${(this.#server.address() as { port: number }).port}`
+  }
+
+  /** From now on nothing reaches those who subscribed, and no connection breaks. */
+  deafen(): void {
+    this.#deaf = true
+  }
+
+  #close(): void {
+    this.#server.close()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+}

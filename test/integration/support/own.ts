@@ -1,0 +1,31 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { atEnd } from './clean-up.ts'
+import { startKafka } from '../../../local/platform/kafka.ts'
+import type { KafkaServer } from '../../../local/platform/kafka.ts'
+import { startRedis } from '../../../local/platform/redis.ts'
+import type { RedisServer } from '../../../local/platform/redis.ts'
+
+/** A Redis that a test may break; it keeps what it acknowledged over a restart. Gone when the test is. */
+export async function ownRedis(t: TestContext): Promise<RedisServer> {
+  const directory = temporaryDirectory(t)
+  const redis = await startRedis({ directory, args: ['--appendonly', 'yes', '--appendfsync', 'always'], report: () => undefined })
+  atEnd(t, () => redis.stop())
+  return redis
+}
+
+/** A Kafka that a test may break. Gone when the test is. */
+export async function ownKafka(t: TestContext): Promise<KafkaServer> {
+  const directory = temporaryDirectory(t)
+  const kafka = await startKafka({ directory, report: () => undefined })
+  atEnd(t, () => kafka.stop())
+  return kafka
+}
+
+function temporaryDirectory(t: TestContext): string {
+  const directory = mkdtempSync(join(tmpdir(), 'grpc-kafka-own-'))
+  atEnd(t, () => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
