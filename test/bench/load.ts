@@ -22,6 +22,8 @@ interface Common {
 export interface ClosedLoop extends Common {
   readonly kind: 'Closed'
   readonly concurrency: number
+  /** Ends earlier when so many are answered. */
+  readonly calls?: number
 }
 /**
  * Calls begin at random times (a Poisson process), whatever becomes of those before. A latency counts from the time at
@@ -97,7 +99,7 @@ class Run {
   }
 }
 
-function closedLoop({ concurrency, milliseconds }: ClosedLoop, run: Run): Promise<void> {
+function closedLoop({ concurrency, milliseconds, calls = Infinity }: ClosedLoop, run: Run): Promise<void> {
   return new Promise((resolve, reject) => {
     const end = performance.now() + milliseconds
     let callers = concurrency
@@ -107,7 +109,7 @@ function closedLoop({ concurrency, milliseconds }: ClosedLoop, run: Run): Promis
         return
       }
       const now = performance.now()
-      if (now < end) run.call(now, next)
+      if (now < end && run.calls < calls) run.call(now, next)
       else if (--callers === 0) resolve()
     }
     for (let caller = 0; caller < concurrency; caller++) run.call(performance.now(), next)

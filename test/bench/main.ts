@@ -1,9 +1,10 @@
 /**
- * `npm run bench [-- --quick] [--json FILE] [--against CHECKOUT] [--profile DIRECTORY]`
+ * `npm run bench [-- --quick] [--ratios] [--json FILE] [--against CHECKOUT] [--profile DIRECTORY]`
  *
  * Three ways of the same call on one machine, in turns: `floor`, a bare grpc-js client and server; `relay`, a few lines
  * of grpc-js between them; `queued`, proxy, Kafka, worker, handler. Kafka and Redis are its own, as their CPU is counted.
  *
+ * --ratios   measures only what the ratios are made of
  * --against  also measures the sidecar of another checkout in the same turns (`queued-other`), to judge a change
  * --profile  leaves a CPU profile of proxy and worker (see profile.ts) and measures the main cell of `queued` only
  */
@@ -34,23 +35,41 @@ const CELLS: readonly Cell[] = [128, 4096].flatMap((bytes) =>
 /** What the ratios are made of is measured more often. */
 const RATIO_CELLS: readonly Cell[] = [SINGLE_CELL, MAIN_CELL]
 
-/** Milliseconds, but for the rounds. */
+/** Times in milliseconds. */
 interface Plan {
-  readonly warmUp: number
+  readonly warmUpCalls: number
+  readonly longestWarmUp: number
   readonly rounds: number
   readonly cell: number
   readonly ratioRounds: number
   readonly ratioCell: number
   readonly halfLoad: number
 }
-const FULL: Plan = { warmUp: 8000, rounds: 2, cell: 2500, ratioRounds: 4, ratioCell: 4000, halfLoad: 15_000 }
-const QUICK: Plan = { warmUp: 3000, rounds: 1, cell: 600, ratioRounds: 2, ratioCell: 2000, halfLoad: 4000 }
+const FULL: Plan = {
+  warmUpCalls: 30_000,
+  longestWarmUp: 20_000,
+  rounds: 2,
+  cell: 2500,
+  ratioRounds: 4,
+  ratioCell: 4000,
+  halfLoad: 15_000,
+}
+const QUICK: Plan = {
+  warmUpCalls: 15_000,
+  longestWarmUp: 6000,
+  rounds: 1,
+  cell: 600,
+  ratioRounds: 2,
+  ratioCell: 2000,
+  halfLoad: 4000,
+}
 /** The last counts may still be on their way when the last call is answered. */
 const SETTLE_MILLISECONDS = 10_000
 
 const { values: options } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
+    ratios: { type: 'boolean', default: false },
     json: { type: 'string' },
     against: { type: 'string' },
     profile: { type: 'string' },
@@ -122,10 +141,8 @@ async function bench(signal: AbortSignal): Promise<void> {
   report('load: one grpc-js client process with one channel to each way')
   report('warming up')
   for (const way of ways) {
-    const queued = routes.has(way.name)
-    // The broker's virtual machine compiles for a while; nothing else is as slow to warm up.
-    await measurements.warmUp(way, MAIN_CELL, queued ? 2 * plan.warmUp : plan.warmUp / 3)
-    await measurements.warmUp(way, { concurrency: 64, bytes: 4096 }, plan.warmUp / 6)
+    await measurements.warmUp(way, MAIN_CELL, plan.warmUpCalls, plan.longestWarmUp)
+    await measurements.warmUp(way, { concurrency: 64, bytes: 4096 }, plan.warmUpCalls / 10, plan.longestWarmUp / 4)
     signal.throwIfAborted()
   }
 
@@ -145,7 +162,7 @@ async function bench(signal: AbortSignal): Promise<void> {
     }
   }
   if (profileDirectory === undefined) {
-    await turns(CELLS, plan.rounds, plan.cell)
+    if (!options.ratios) await turns(CELLS, plan.rounds, plan.cell)
     await turns(RATIO_CELLS, plan.ratioRounds, plan.ratioCell)
     const rate = fastest / 2
     report(`half load: ${rate.toFixed(0)} calls/s, beginning at random times`)

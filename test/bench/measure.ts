@@ -51,8 +51,9 @@ export class Measurements {
     return this.#callsOf.get(way.name) ?? 0
   }
 
-  async warmUp(way: Way, cell: Cell, milliseconds: number): Promise<void> {
-    await this.#run(way, { kind: 'Closed', key: `${way.name}/warm-up`, port: way.port, ...cell, milliseconds })
+  /** Ends after so many calls, or when the time is over. */
+  async warmUp(way: Way, cell: Cell, calls: number, milliseconds: number): Promise<void> {
+    await this.#run(way, { kind: 'Closed', key: `${way.name}/warm-up`, port: way.port, ...cell, calls, milliseconds })
   }
 
   /** Adds a closed loop to what was measured of this way and cell. @returns calls a second, of this time alone. */
