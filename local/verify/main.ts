@@ -3,6 +3,7 @@
  * all that is wrong is printed at the end. Exits 1 when anything is.
  */
 import { resolve } from 'node:path'
+import { inspect } from 'node:util'
 import type { Check } from './check.ts'
 import { generatedFiles } from './generated.ts'
 import { importDirections } from './imports.ts'
@@ -26,7 +27,8 @@ const width = Math.max(...CHECKS.map(({ name }) => name.length))
 async function perform(check: Check): Promise<readonly string[]> {
   const { name } = check
   const start = performance.now()
-  const problems = await check.run(root)
+  // A check that cannot be made has not passed, and must not hide what the others found.
+  const problems = await check.run(root).catch((error: unknown) => [inspect(error)])
   const seconds = ((performance.now() - start) / 1000).toFixed(1)
   console.log(`${problems.length === 0 ? 'ok    ' : 'FAILED'} ${name.padEnd(width)} ${seconds.padStart(5)} s`)
   return problems.length === 0 ? [] : [`\n${name}:`, ...problems]
