@@ -112,6 +112,11 @@ export class GroupConsumer {
     this.#consumer?.resume([{ topic: this.#topic, partitions: [partition] }])
   }
 
+  /** Reads on from this offset. */
+  seek(partition: number, offset: number): void {
+    this.#consumer?.seek({ topic: this.#topic, partition, offset: String(offset) })
+  }
+
   /**
    * Commits once, in the name of the membership that stands now. kafkajs' own commit tries again after a rebalance under
    * the new generation and could so set back what the partition's next owner has committed; here the coordinator

@@ -29,8 +29,8 @@ export const VERSION = 1
 const METADATA_PREFIX = 'm:'
 const TRACE_HEADERS = ['traceparent', 'tracestate'] as const
 
-/** More headers than any caller of ours writes: 32 metadata names with several values each, and three of our own. */
-const MAX_HEADERS = 512
+/** More headers than any proxy of ours writes: metadata of at most 32 KiB, each value counted with 32 bytes, and three of our own. */
+const MAX_HEADERS = 1024
 /** Room for headers that the topic's `max.message.bytes` allows above the message (64 KiB). */
 export const MAX_HEADER_BYTES = 65_536
 
@@ -67,8 +67,11 @@ export interface CallRecord extends RecordPrefix {
 export interface RawRecord {
   readonly key: Buffer | null
   readonly value: Buffer | null
-  readonly headers: Readonly<Record<string, Buffer | string | readonly (Buffer | string)[] | undefined>>
+  readonly headers: Readonly<Record<string, HeaderValue | readonly HeaderValue[] | undefined>>
 }
+
+/** Kafka knows headers without a value. */
+type HeaderValue = Buffer | string | null
 
 /** What is produced. */
 export interface OutgoingRecord {
@@ -142,7 +145,8 @@ export function decodeRecord(raw: RawRecord): Decoded {
   const packed = raw.headers[HEADER]
   if (packed === undefined) return unreadable(`no ${HEADER} header`)
   if (Array.isArray(packed)) return unreadable(`several ${HEADER} headers`)
-  const header = packed as Buffer
+  if (!Buffer.isBuffer(packed)) return unreadable(`the ${HEADER} header is not bytes`)
+  const header = packed
   if (header.length < PREFIX_BYTES) return unreadable('header ends inside its prefix')
   const version = header[0] ?? 0
   const replyLength = header[23] ?? 0
@@ -177,19 +181,20 @@ export function decodeRecord(raw: RawRecord): Decoded {
   for (const name of names) {
     const value = raw.headers[name]
     if (value === undefined || name === HEADER) continue
-    const values = (Array.isArray(value) ? value : [value]) as readonly (Buffer | string)[]
+    const values = (Array.isArray(value) ? value : [value]) as readonly HeaderValue[]
     count += values.length
     if (count > MAX_HEADERS) return unreadable(`more than ${MAX_HEADERS} headers`, prefix)
     if (name.startsWith(METADATA_PREFIX)) {
       const key = name.slice(METADATA_PREFIX.length)
       for (const one of values) {
-        const bytes = Buffer.isBuffer(one) ? one : Buffer.from(one)
-        if (!isMetadata(key, bytes)) return unreadable('a metadata header is not gRPC metadata', prefix)
+        const bytes = typeof one === 'string' ? Buffer.from(one) : one
+        if (bytes === null || !isMetadata(key, bytes)) return unreadable('a metadata header is not gRPC metadata', prefix)
         metadata.push([key, bytes])
       }
     } else if (name === 'traceparent' || name === 'tracestate') {
-      const text = String(values[0])
-      if (isPrintable(text)) trace[name] = text
+      // Two are no trace context (W3C Trace Context, section 3.2); the call is good without.
+      const text = values.length === 1 && values[0] !== null ? String(values[0]) : ''
+      if (text !== '' && isPrintable(text)) trace[name] = text
     }
   }
   return {

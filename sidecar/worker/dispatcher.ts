@@ -18,7 +18,9 @@ const TICK_MILLISECONDS = 50
 /** Records read and not started, per partition, at which reading pauses and goes on. */
 const PAUSE_AT_RECORDS = 4 * WINDOW_RECORDS
 const RESUME_AT_RECORDS = 2 * WINDOW_RECORDS
-const PAUSE_AT_BYTES = 64 * 1024 * 1024
+/** And their bytes. */
+const PAUSE_AT_BYTES = 16 * 1024 * 1024
+const RESUME_AT_BYTES = PAUSE_AT_BYTES / 2
 
 export interface DispatcherOptions {
   readonly topic: string
@@ -73,7 +75,7 @@ export class Dispatcher implements RunnerEvents {
   #holding = false
   #lastLook = -Infinity
   #idle: (() => void) | undefined
-  #bufferedBytes = 0
+  #pumping = false
 
   constructor(options: DispatcherOptions) {
     this.#options = options
@@ -135,12 +137,22 @@ export class Dispatcher implements RunnerEvents {
     void this.#hold()
   }
 
+  /** The topic was made anew under the same name: what was read of the old one is forgotten. */
+  renew(number: number): void {
+    const partition = this.#partitions.get(number)
+    if (partition === undefined) return
+    this.#lose(partition)
+    this.#ending.delete(number)
+    this.#partitions.set(number, new Partition(number))
+    this.#rotation = [...this.#partitions.values()]
+    this.#lastHold = -Infinity
+  }
+
   /** What is committed is known. @param takenOver whether an earlier owner may have started records beyond it. */
   open(number: number, committed: Committed, takenOver: boolean): void {
     const partition = this.#partitions.get(number)
     if (partition === undefined) return
     partition.open(committed, takenOver)
-    this.#recount()
     this.#sorted(partition)
   }
 
@@ -152,9 +164,7 @@ export class Dispatcher implements RunnerEvents {
   deliver(number: number, records: readonly FetchedRecord[], highWatermark: number): void {
     const partition = this.#partitions.get(number)
     if (partition === undefined || !this.#accepting) return
-    const before = partition.queue.length
     partition.deliver(records, highWatermark)
-    if (partition.queue.length > before) this.#recount()
     this.#sorted(partition)
   }
 
@@ -256,8 +266,9 @@ export class Dispatcher implements RunnerEvents {
   }
 
   #park(entry: Entry, milliseconds: number, then: () => void): void {
-    if (entry.partition.lost || !this.#accepting) return
+    // Also where it goes no further: a partition that is lost waits only for what runs.
     entry.state = 'Parked'
+    if (entry.partition.lost || !this.#accepting) return
     const timer = setTimeout(
       () => {
         this.#parked.delete(entry)
@@ -362,16 +373,24 @@ export class Dispatcher implements RunnerEvents {
     )
   }
 
-  /** Starts what may start. */
+  /** Starts what may start. What ends at once while it does so only frees a place for the next turn of its loop. */
   #pump(): void {
-    if (!this.#accepting || !this.#healthy || this.#runner === undefined) return
-    const now = performance.now()
+    if (this.#pumping || !this.#accepting || !this.#healthy || this.#runner === undefined) return
+    this.#pumping = true
+    try {
+      this.#startAll(performance.now())
+    } finally {
+      this.#pumping = false
+    }
+  }
+
+  #startAll(now: number): void {
     while (this.#running + this.#places < this.#options.concurrency && !this.#loneRuns) {
       const lone = this.#running === 0 || this.#alone.length === 0 ? takeFrom(this.#alone, now) : undefined
       if (lone !== undefined) {
         this.#loneRuns = true
         this.#run(lone)
-        return
+        continue
       }
       // One that has to run alone waits until what runs is done, and nothing new goes before it.
       if (this.#running > 0 && this.#alone.length > 0) return
@@ -398,7 +417,6 @@ export class Dispatcher implements RunnerEvents {
       for (;;) {
         const entry = partition?.takeStartable(now)
         if (entry === undefined || partition === undefined) break
-        this.#bufferedBytes -= entry.raw.value?.length ?? 0
         this.#pressure(partition)
         if (entry.state === 'Queued') return entry
       }
@@ -408,11 +426,13 @@ export class Dispatcher implements RunnerEvents {
 
   /** Reading stops while too much is read and not started. */
   #pressure(partition: Partition): void {
-    const length = partition.queue.length
-    if (!partition.paused && (length >= PAUSE_AT_RECORDS || (this.#bufferedBytes >= PAUSE_AT_BYTES && length > 0))) {
+    const { length } = partition.queue
+    const full = length >= PAUSE_AT_RECORDS || partition.queuedBytes >= PAUSE_AT_BYTES
+    const roomy = length <= RESUME_AT_RECORDS && partition.queuedBytes <= RESUME_AT_BYTES
+    if (!partition.paused && full) {
       partition.paused = true
       this.#options.pause(partition.number)
-    } else if (partition.paused && (length <= RESUME_AT_RECORDS && (this.#bufferedBytes < PAUSE_AT_BYTES || length === 0))) {
+    } else if (partition.paused && roomy) {
       partition.paused = false
       this.#options.resume(partition.number)
     }
@@ -432,7 +452,6 @@ export class Dispatcher implements RunnerEvents {
     }
     this.#ending.set(partition.number, partition)
     this.#endIfLost(partition)
-    this.#recount()
   }
 
   /** The word is taken back as soon as nothing runs there: the new owner waits for it. */
@@ -440,11 +459,6 @@ export class Dispatcher implements RunnerEvents {
     if (!partition.lost || this.#ending.get(partition.number) !== partition || partition.running().length > 0) return
     this.#ending.delete(partition.number)
     void this.#options.store.release(this.#options.groupId, this.#names([partition.number]))
-  }
-
-  #recount(): void {
-    this.#bufferedBytes = 0
-    for (const { queue } of this.#partitions.values()) for (const entry of queue) this.#bufferedBytes += entry.raw.value?.length ?? 0
   }
 
   #names(numbers: readonly number[]): TopicPartition[] {
@@ -474,8 +488,7 @@ export class Dispatcher implements RunnerEvents {
         const entry = partition.queue.peek()
         if (entry === undefined || entry.decoded.kind !== 'Call' || entry.decoded.record.deadline > clock) break
         if (!partition.mayStart(entry, now)) break
-        partition.queue.shift()
-        this.#bufferedBytes -= entry.raw.value?.length ?? 0
+        partition.takeFirst()
         if (entry.state !== 'Queued') continue
         entry.state = 'Running'
         this.#unfinished += 1
@@ -524,10 +537,11 @@ export class Dispatcher implements RunnerEvents {
     this.#pump()
   }
 
-  #lag(number: number): number {
+  /** Undefined where the partition is not owned: its owner tells. */
+  #lag(number: number): number | undefined {
     const partition = this.#partitions.get(number)
     const watermark = partition?.watermark()
-    return partition === undefined || watermark === undefined ? 0 : Math.max(0, partition.highWatermark - watermark)
+    return partition === undefined || watermark === undefined ? undefined : Math.max(0, partition.highWatermark - watermark)
   }
 }
 

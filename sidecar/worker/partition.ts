@@ -54,6 +54,7 @@ export class Partition {
   /** First offset that no earlier owner can have started. */
   #windowEnd = 0
   #lost = false
+  #queuedBytes = 0
   /** Records that may start, in order. */
   readonly queue = new Fifo<Entry>()
   /** Records of an earlier owner's window that Redis has to be asked about. */
@@ -139,19 +140,33 @@ export class Partition {
 
   #sort(entry: Entry): void {
     if (entry.state !== 'Queued') return
+    entry.mayHaveRun = entry.offset < this.#windowEnd
     if (entry.decoded.kind !== 'Call') this.unusual.push(entry)
-    else if (entry.offset < this.#windowEnd) {
+    else if (entry.mayHaveRun) {
       entry.state = 'Asking'
-      entry.mayHaveRun = true
       this.suspects.push(entry)
-    } else this.queue.push(entry)
+    } else {
+      this.queue.push(entry)
+      this.#queuedBytes += bytesOf(entry)
+    }
   }
 
   /** The next record that may start, taken out of the queue. */
   takeStartable(now: number): Entry | undefined {
     const entry = this.queue.peek()
     if (entry === undefined || !this.mayStart(entry, now)) return undefined
-    return this.queue.shift()
+    return this.takeFirst()
+  }
+
+  takeFirst(): Entry | undefined {
+    const entry = this.queue.shift()
+    if (entry !== undefined) this.#queuedBytes -= bytesOf(entry)
+    return entry
+  }
+
+  /** Bytes of the messages in the queue. */
+  get queuedBytes(): number {
+    return this.#queuedBytes
   }
 
   mayStart(entry: Entry, now: number): boolean {
@@ -181,6 +196,7 @@ export class Partition {
   /** What has not started is forgotten here: whoever owns the partition next reads it again. */
   handBack(): void {
     this.queue.clear()
+    this.#queuedBytes = 0
     this.suspects.length = 0
     this.unusual.length = 0
   }
@@ -193,6 +209,8 @@ export class Partition {
     }
   }
 }
+
+const bytesOf = ({ raw }: Entry): number => raw.value?.length ?? 0
 
 /** First in, first out, without moving what stands behind. */
 export class Fifo<T> {

@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { SidecarConfig, WorkerConfig } from '../config.ts'
 import { createKafka } from '../kafka/client.ts'
 import { GroupConsumer, SESSION_MILLISECONDS } from '../kafka/consumer.ts'
-import type { CommittedOffset, GroupJoin } from '../kafka/consumer.ts'
+import type { CommittedOffset, FetchedRecord, GroupJoin } from '../kafka/consumer.ts'
 import { RecordProducer } from '../kafka/producer.ts'
 import { connectRedis, whenReady } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
@@ -99,7 +99,7 @@ class Worker implements RunningSidecar {
       logger,
       events: {
         joined: (join) => this.#onJoined(join),
-        fetched: (partition, records, highWatermark) => this.#dispatcher.deliver(partition, records, highWatermark),
+        fetched: (partition, records, highWatermark) => this.#onFetched(partition, records, highWatermark),
       },
     })
     this.#deadLetters = new DeadLetters({ producer: this.#producer, topic: service.topic, groupId: worker.groupId, now, logger })
@@ -273,6 +273,18 @@ class Worker implements RunningSidecar {
     void this.#open(join, partitions)
   }
 
+  #onFetched(number: number, records: readonly FetchedRecord[], highWatermark: number): void {
+    const committed = this.#dispatcher.partitions.get(number)?.committed
+    const first = records[0]
+    // Reading begins at the committed offset; below it only where the log itself began anew.
+    if (committed !== undefined && first !== undefined && first.offset < committed.offset) {
+      this.#logger.warn({ partition: number, offset: first.offset }, 'the topic was made anew: reading what it holds')
+      this.#dispatcher.renew(number)
+      void this.#open(this.#joins, [number])
+    }
+    this.#dispatcher.deliver(number, records, highWatermark)
+  }
+
   /** Nothing is started or committed in a partition until its committed offset was read in this membership. */
   async #open(join: number, partitions: readonly number[]): Promise<void> {
     while (this.#joins === join && this.#stage === 'Running' && partitions.length > 0) {
@@ -285,6 +297,13 @@ class Worker implements RunningSidecar {
         // A window that nobody can read in Kafka must not be used: a new owner would not know what may have started.
         if (initial.length > 0) await this.#consumer.commit(initial)
         if (this.#joins !== join) return
+        for (const { partition, offset } of initial) {
+          // Kafka forgets a group's offsets with the topic: one that was known and is gone belongs to an earlier topic.
+          if (this.#dispatcher.partitions.get(partition)?.committed === undefined) continue
+          this.#logger.warn({ partition }, 'the topic was made anew: beginning at its start')
+          this.#dispatcher.renew(partition)
+          this.#consumer.seek(partition, offset)
+        }
         for (const { partition, offset } of initial) this.#dispatcher.open(partition, { offset, window: WINDOW_RECORDS }, false)
         for (const { partition, offset, metadata } of known) {
           if (offset >= 0) this.#dispatcher.open(partition, { offset, window: readWindow(metadata) }, true)
