@@ -1,11 +1,27 @@
 /** The program behind `npm start` and `grpc-kafka`. */
-import { local, LOCAL_USAGE } from './commands/local.ts'
-import { start, START_USAGE } from './commands/start.ts'
 import { Interrupted, interruptible } from './interrupt.ts'
 import { UsageError } from './usage.ts'
 
-const USAGE = `usage:\n${LOCAL_USAGE}\n${START_USAGE}`
-const COMMANDS = { start, local }
+const USAGE = `usage:
+grpc-kafka local -f DIR_OR_FILE [-f ...] [--proto FILE ...] [--port PORT]
+    runs the route of these resources on this machine until Ctrl-C
+    -f, --filename   resources, as for kubectl apply; *.proto files of a folder give the proxy reflection
+    --proto          a *.proto file besides
+    --port           where the first proxy listens, in place of its spec.proxy.port
+npm start [-- --port PORT]
+    runs the calculator's route on this machine until Ctrl-C
+npm start -- --once
+    makes 20 calls, checks the answers, stops
+npm start -- --chaos [--rounds N]
+    breaks one thing every 20 s under a stream of calls; a round breaks each thing once`
+
+type Command = (args: readonly string[], signal: AbortSignal) => Promise<number>
+
+/** Loaded when asked for: the example is no part of the installed package. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  local: async () => (await import('./commands/local.ts')).local,
+  start: async () => (await import('./commands/start.ts')).start,
+}
 
 const [name = '', ...args] = process.argv.slice(2)
 
@@ -14,12 +30,13 @@ async function main(): Promise<number> {
     console.log(USAGE)
     return 0
   }
-  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name as keyof typeof COMMANDS] : undefined
-  if (!command) {
+  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (!load) {
     console.error(`${name === '' ? 'a command is missing' : `"${name}" is not a command`}\n${USAGE}`)
     return 2
   }
   try {
+    const command = await load()
     return await interruptible((signal) => command(args, signal))
   } catch (error) {
     if (error instanceof Interrupted) return 130

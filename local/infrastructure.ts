@@ -42,7 +42,9 @@ export async function startInfrastructure(
   if (kafka.status === 'rejected' || redis.status === 'rejected') {
     await Promise.all([kafka, redis].map(async (part) => part.status === 'fulfilled' && part.value?.stop()))
     const failures = [kafka, redis].flatMap((part) => (part.status === 'rejected' ? [part.reason as Error] : []))
-    if (failures.length === 1 || signal.aborted) throw failures[0]
+    signal.throwIfAborted()
+    const [only] = failures
+    if (only && failures.length === 1) throw only
     throw new AggregateError(failures, failures.map((failure) => failure.message).join('\n'))
   }
   return {

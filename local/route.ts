@@ -14,6 +14,7 @@ import { ensureTopics } from './kafka/admin.ts'
 import { freePort } from './platform/free-port.ts'
 import type { ProxyPort } from './ports.ts'
 import type { Report } from './report.ts'
+import { handlerProcess } from './resources/handler.ts'
 import type { GroupRoute, Route } from './resources/resolve.ts'
 import { REDIS_URL_VARIABLE, sidecarFiles, startSidecar, untilReady, writeConfig } from './sidecar-process.ts'
 import { supervise, type Supervised } from './supervisor.ts'
@@ -201,30 +202,27 @@ async function startWorker(
   const handlerProcess = await supervise({
     name: handlerName,
     report: run.report,
-    start: () =>
-      startChild({
+    start: () => {
+      const { command, args, environment } = handlerProcess(handler, handlerPort)
+      return startChild({
         name: handlerName,
-        command: handler.command,
-        args: handler.args,
+        command,
+        args,
         directory: route.directory,
-        environment: {
-          ...process.env,
-          ...handler.environment,
-          ...(handler.ownPort ? { PORT: String(handlerPort) } : {}),
-          ...run.handlerEnvironment,
-        },
+        environment: { ...process.env, ...environment, ...run.handlerEnvironment },
         output: {
           line: (text) => {
             lastLine = text
             run.handlerLine(handlerName, text)
           },
         },
-      }),
+      })
+    },
     onExit: (exit, failures) => {
       if (failures < HANDLER_TRIES) return
       run.fail(
         new RouteError(
-          `${handlerName}: "${[handler.command, ...handler.args].join(' ')}" ended ${failures} times, last with ${describeExit(exit)}${lastLine === '' ? '' : `: ${lastLine}`}`,
+          `${handlerName}: "${handler.command.join(' ')}" ended ${failures} times, last with ${describeExit(exit)}${lastLine === '' ? '' : `: ${lastLine}`}`,
         ),
       )
     },

@@ -19,7 +19,7 @@ export async function ensureDependencies(root) {
       console.error('setup: npm dependencies: npm ci')
       const started = Date.now()
       const npm = process.env['npm_execpath']
-      const args = ['ci', '--include=dev', '--include=optional', '--loglevel=http']
+      const args = ['ci', '--include=dev', '--include=optional']
       const end =
         npm === undefined
           ? await run('npm', args, { cwd: root })
@@ -42,7 +42,7 @@ export async function ensureDependencies(root) {
  * npm writes node_modules/.package-lock.json as its last step, so that an interrupted installation is seen as well.
  * @param {string} root
  */
-export function isInstalled(root) {
+function isInstalled(root) {
   const wanted = packagesOf(join(root, 'package-lock.json'))
   const present = packagesOf(join(root, 'node_modules', '.package-lock.json'))
   if (!wanted || !present) return false

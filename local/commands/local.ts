@@ -4,12 +4,6 @@ import type { RunningRoutes } from '../route.ts'
 import { withSession } from '../session.ts'
 import { UsageError, wholeNumber } from '../usage.ts'
 
-export const LOCAL_USAGE = `grpc-kafka local -f DIR_OR_FILE [-f ...] [--proto FILE ...] [--port PORT]
-    runs the route of these resources on this machine until Ctrl-C
-    -f, --filename   resources, as for kubectl apply; *.proto files of a folder give the proxy reflection
-    --proto          a *.proto file besides
-    --port           where the first proxy listens, in place of its spec.proxy.port`
-
 /** `grpc-kafka local`: a user's own resources. */
 export async function local(args: readonly string[], signal: AbortSignal): Promise<number> {
   const { values } = parseArgs({

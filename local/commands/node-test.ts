@@ -3,7 +3,7 @@ import { dirname, resolve } from 'node:path'
 import type { Exit } from '../child.ts'
 
 /** The project's folder. */
-export const root = resolve(dirname(import.meta.filename), '..', '..')
+const root = resolve(dirname(import.meta.filename), '..', '..')
 
 /** Arguments beginning with `-` are for `node --test`, the others name test files. */
 export function splitArguments(args: readonly string[]): {

@@ -5,15 +5,8 @@ import { chaos } from './chaos.ts'
 import { stayUp } from './local.ts'
 import { once } from './once.ts'
 
-export const START_USAGE = `npm start [-- --port PORT]
-    runs the calculator's route on this machine until Ctrl-C
-npm start -- --once
-    makes 20 calls, checks the answers, stops
-npm start -- --chaos [--rounds N]
-    breaks one thing every 20 s under a stream of calls; a round breaks each thing once`
-
 /** The calculator's resources and proto. */
-export const CALCULATOR = join(import.meta.dirname, '..', '..', 'examples', 'calculator')
+const CALCULATOR = join(import.meta.dirname, '..', '..', 'examples', 'calculator')
 
 /** `npm start`: the example, as a newcomer sees it. Answers the exit code. */
 export async function start(args: readonly string[], signal: AbortSignal): Promise<number> {

@@ -5,7 +5,7 @@ import { withLock } from '../bootstrap/lock.mjs'
 import type { Report } from '../report.ts'
 
 /** Where downloads are kept: `$XDG_CACHE_HOME/grpc-kafka-operator`, outside the tree. */
-export const cacheDirectory = (environment: NodeJS.ProcessEnv = process.env): string =>
+const cacheDirectory = (environment: NodeJS.ProcessEnv = process.env): string =>
   join(environment['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'grpc-kafka-operator')
 
 /**

@@ -46,9 +46,9 @@ export async function unpackPackages(names: readonly string[], into: string, rep
     runTool(
       'apt-get',
       [
-        ...['-o', `Dir::Cache::archives=${archives}`, '-o', 'Debug::NoLocking=true', '-o', 'APT::Sandbox::User=root'],
-        ...['install', '-y', '--download-only', '--reinstall', '--no-install-recommends', ...names],
-      ],
+        ['-o', `Dir::Cache::archives=${archives}`, '-o', 'Debug::NoLocking=true', '-o', 'APT::Sandbox::User=root'],
+        ['install', '-y', '--download-only', '--reinstall', '--no-install-recommends', ...names],
+      ].flat(),
       {
         environment,
         onLine: (line) => {

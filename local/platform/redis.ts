@@ -58,9 +58,10 @@ export async function startRedis(options: RedisOptions, signal?: AbortSignal): P
       name: 'Redis',
       command: program.file,
       args: [
-        ...['--port', String(port), '--bind', '127.0.0.1', '--dir', directory, '--daemonize', 'no'],
-        ...['--save', '', '--appendonly', 'no', ...(options.args ?? [])],
-      ],
+        `--port ${port} --bind 127.0.0.1 --daemonize no --appendonly no`.split(' '),
+        ['--dir', directory, '--save', ''],
+        options.args ?? [],
+      ].flat(),
       directory,
       environment: { ...process.env, ...program.environment },
       output: { file: logFile },

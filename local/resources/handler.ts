@@ -2,15 +2,33 @@ import type { ConsumerGroup } from '../../crds/types.ts'
 
 /** How a handler is run as a process on this machine. */
 export type HandlerPlan = {
-  readonly command: string
-  readonly args: readonly string[]
-  /** Without the port, where `ownPort` is true. */
-  readonly environment: Readonly<Record<string, string>>
+  /** The program and its arguments, as written: `$(NAME)` is not expanded yet. */
+  readonly command: readonly string[]
+  /** Names and values in their order, as written. */
+  readonly variables: readonly (readonly [name: string, value: string])[]
   /** The container has a variable `PORT`: each replica is told a port of its own there. */
   readonly ownPort: boolean
 }
 
-type Answer<T> = { readonly ok: true; readonly plan: T } | { readonly ok: false; readonly problems: readonly string[] }
+export type HandlerProcess = {
+  readonly command: string
+  readonly args: readonly string[]
+  readonly environment: Readonly<Record<string, string>>
+}
+
+/** What is really started, for a replica that listens on `port`. */
+export function handlerProcess({ command, variables, ownPort }: HandlerPlan, port: number): HandlerProcess {
+  const environment: Record<string, string> = {}
+  for (const [name, value] of variables) {
+    // A variable sees those before it, as in a pod.
+    environment[name] = ownPort && name === 'PORT' ? String(port) : expandVariables(value, environment)
+  }
+  const [program = '', ...args] = command.map((part) => expandVariables(part, environment))
+  return { command: program, args, environment }
+}
+
+type Planned =
+  { readonly ok: true; readonly plan: HandlerPlan } | { readonly ok: false; readonly problems: readonly string[] }
 
 type Container = ConsumerGroup['spec']['template']['spec']['containers'][number]
 
@@ -26,7 +44,7 @@ const FIELDS: Readonly<Record<string, (group: ConsumerGroup) => string>> = {
  * The handler's process, from the pod template: the container named `handler`, else the first, with its command,
  * arguments and variables. Every problem is a line that begins with the field's path.
  */
-export function planHandler(group: ConsumerGroup): Answer<HandlerPlan> {
+export function planHandler(group: ConsumerGroup): Planned {
   const { containers } = group.spec.template.spec
   const index = Math.max(
     0,
@@ -37,10 +55,9 @@ export function planHandler(group: ConsumerGroup): Answer<HandlerPlan> {
   if (!container) return { ok: false, problems: [`${path}: is required`] }
 
   const problems: string[] = []
-  const environment = readEnvironment(container, group, path, problems)
-  const ownPort = 'PORT' in environment
-  const [command, ...rest] = [...(container.command ?? []), ...(container.args ?? [])]
-  if (!container.command || container.command.length === 0 || command === undefined) {
+  const variables = readVariables(container, group, path, problems)
+  const ownPort = variables.some(([name]) => name === 'PORT')
+  if (!container.command || container.command.length === 0) {
     problems.push(
       `${path}.command: is needed on one machine, where no image and so no entry point is; add the command that starts the handler from the folder of this file`,
     )
@@ -52,40 +69,32 @@ export function planHandler(group: ConsumerGroup): Answer<HandlerPlan> {
     )
   }
   if (problems.length > 0) return { ok: false, problems }
-  const expand = (text: string): string => expandVariables(text, environment)
-  return {
-    ok: true,
-    plan: { command: expand(command ?? ''), args: rest.map(expand), environment, ownPort },
-  }
+  return { ok: true, plan: { command: [...(container.command ?? []), ...(container.args ?? [])], variables, ownPort } }
 }
 
-function readEnvironment(
+function readVariables(
   container: Container,
   group: ConsumerGroup,
   path: string,
   problems: string[],
-): Readonly<Record<string, string>> {
-  const environment: Record<string, string> = {}
-  for (const [index, { name, value, ...more }] of (container.env ?? []).entries()) {
+): HandlerPlan['variables'] {
+  return (container.env ?? []).flatMap(({ name, value, ...more }, index): [string, string][] => {
     const source = more['valueFrom'] as { readonly fieldRef?: { readonly fieldPath?: string } } | undefined
-    if (source === undefined) {
-      environment[name] = expandVariables(value ?? '', environment)
-      continue
-    }
+    if (source === undefined) return [[name, value ?? '']]
     const read = FIELDS[source.fieldRef?.fieldPath ?? '']
-    if (read) environment[name] = read(group)
+    if (read) return [[name, read(group)]]
     // Secrets and config maps are in the cluster: a developer gives such values in the terminal's own environment.
-    else if (process.env[name] === undefined) {
+    if (process.env[name] === undefined) {
       problems.push(
         `${path}.env[${index}].valueFrom: cannot be read without a cluster; set ${name} in this terminal's environment`,
       )
     }
-  }
-  return environment
+    return []
+  })
 }
 
 /** `$(NAME)` as the kubelet expands it: what is not known stays, and `$$(NAME)` is `$(NAME)`. */
-export function expandVariables(text: string, environment: Readonly<Record<string, string>>): string {
+function expandVariables(text: string, environment: Readonly<Record<string, string>>): string {
   return text.replace(/\$\$|\$\(([^()\s]+)\)/g, (match, name: string | undefined) =>
     name === undefined ? '$' : (environment[name] ?? match),
   )
