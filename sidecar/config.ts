@@ -40,10 +40,14 @@ const admin = z.strictObject({
 
 const common = {
   /** Unique among the replicas of the service: names the reply channel and the work in progress. */
-  instance: z.string().regex(/^[a-zA-Z0-9._-]{1,128}$/, 'must be 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-"'),
+  instance: z
+    .string()
+    .regex(/^[a-zA-Z0-9._-]{1,128}$/, 'must be 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-"'),
   service: z.strictObject({
     /** Fully-qualified gRPC service, `package.Service`. */
-    name: z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_]*(\.[a-zA-Z_][a-zA-Z0-9_]*)*$/, 'must be a fully-qualified gRPC service name'),
+    name: z
+      .string()
+      .regex(/^[a-zA-Z_][a-zA-Z0-9_]*(\.[a-zA-Z_][a-zA-Z0-9_]*)*$/, 'must be a fully-qualified gRPC service name'),
     topic: topicName,
     /** Largest request and largest result, in bytes of the gRPC message. */
     maxMessageBytes: z.int().min(1024).max(67_108_864).default(4_194_304),
@@ -53,7 +57,10 @@ const common = {
   kafka: z.strictObject({ brokers: z.array(name(255)).min(1).max(32) }),
   redis: z.strictObject({
     /** `redis://host:port/db`; as a reference where it holds a password. */
-    url: z.union([z.string().regex(/^rediss?:\/\/[^@]+$/, 'must be redis://host:port without a password (use a reference)'), secretReference]),
+    url: z.union([
+      z.string().regex(/^rediss?:\/\/[^@]+$/, 'must be redis://host:port without a password (use a reference)'),
+      secretReference,
+    ]),
   }),
   admin,
   log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
@@ -70,7 +77,10 @@ const method = z.strictObject({
       z
         .string()
         .regex(/^[a-z0-9._-]{1,128}$/, 'must be a lower-case metadata name')
-        .refine((key) => !FORBIDDEN_METADATA.has(key) && !key.startsWith('grpc-'), 'must not be authorization, cookie, te, content-type, user-agent or grpc-*'),
+        .refine(
+          (key) => !FORBIDDEN_METADATA.has(key) && !key.startsWith('grpc-'),
+          'must not be authorization, cookie, te, content-type, user-agent or grpc-*',
+        ),
     )
     .max(32)
     .default([]),
@@ -160,7 +170,11 @@ const worker = z.strictObject({
 
 const schema = z.discriminatedUnion('role', [proxy, worker]).superRefine((config, context) => {
   if (config.role === 'worker' && config.worker.role === 'Responder' && config.worker.startFrom === 'Latest') {
-    context.addIssue({ code: 'custom', path: ['worker', 'startFrom'], message: 'Latest is for Observers: a Responder skips no acknowledged call' })
+    context.addIssue({
+      code: 'custom',
+      path: ['worker', 'startFrom'],
+      message: 'Latest is for Observers: a Responder skips no acknowledged call',
+    })
   }
 })
 
@@ -178,7 +192,10 @@ export class ConfigError extends Error {
   readonly code = 'CONFIG_INVALID'
   readonly problems: readonly string[]
   constructor(problems: readonly string[], options?: ErrorOptions) {
-    super(`the configuration has ${problems.length} error(s):\n${problems.map((line) => `  ${line}`).join('\n')}`, options)
+    super(
+      `the configuration has ${problems.length} error(s):\n${problems.map((line) => `  ${line}`).join('\n')}`,
+      options,
+    )
     this.name = 'ConfigError'
     this.problems = problems
   }
@@ -187,7 +204,9 @@ export class ConfigError extends Error {
 const formatPath = (path: readonly PropertyKey[]): string =>
   path.length === 0
     ? '(root)'
-    : path.map((part, index) => (typeof part === 'number' ? `[${part}]` : `${index === 0 ? '' : '.'}${String(part)}`)).join('')
+    : path
+        .map((part, index) => (typeof part === 'number' ? `[${part}]` : `${index === 0 ? '' : '.'}${String(part)}`))
+        .join('')
 
 const flatten = (issues: readonly z.core.$ZodIssue[], base: readonly PropertyKey[] = []): string[] =>
   issues.flatMap((issue) => {
@@ -223,13 +242,17 @@ function resolveSecret(
 ): string {
   if ('env' in reference) {
     const value = environment[reference.env]
-    if (value === undefined || value === '') throw new ConfigError([`${path}.env: the variable ${reference.env} is not set`])
+    if (value === undefined || value === '')
+      throw new ConfigError([`${path}.env: the variable ${reference.env} is not set`])
     return value
   }
   try {
     return readFileSync(reference.file, 'utf8').replace(/\r?\n$/, '')
   } catch (cause) {
-    throw new ConfigError([`${path}.file: ${reference.file} cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown'})`], { cause })
+    throw new ConfigError(
+      [`${path}.file: ${reference.file} cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown'})`],
+      { cause },
+    )
   }
 }
 
@@ -242,7 +265,9 @@ export function loadConfig(file: string, environment: Readonly<Record<string, st
   try {
     text = readFileSync(file, 'utf8')
   } catch (cause) {
-    throw new ConfigError([`(file): ${file} cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown'})`], { cause })
+    throw new ConfigError([`(file): ${file} cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown'})`], {
+      cause,
+    })
   }
   let value: unknown
   try {

@@ -17,7 +17,10 @@ const NAME = 'grpc-kafka-sticky'
  * Shares partitions out so that the counts differ by at most one and as many as can be stay where they are: a partition that
  * moves makes its new owner look its window up and wait for the old one, so none moves without need.
  */
-export function assignSticky(members: readonly Member[], partitions: readonly (readonly [topic: string, partition: number])[]): Map<string, Record<string, number[]>> {
+export function assignSticky(
+  members: readonly Member[],
+  partitions: readonly (readonly [topic: string, partition: number])[],
+): Map<string, Record<string, number[]>> {
   const order = [...members].sort((a, b) => (a.id < b.id ? -1 : 1))
   const all = new Map(partitions.map((one) => [key(one), one]))
   const least = Math.floor(all.size / order.length)
@@ -45,7 +48,9 @@ export function assignSticky(members: readonly Member[], partitions: readonly (r
   }
   for (const one of all.keys()) {
     if (owners.has(one)) continue
-    const next = order.reduce((best, member) => ((counts.get(member.id) ?? 0) < (counts.get(best.id) ?? 0) ? member : best))
+    const next = order.reduce((best, member) =>
+      (counts.get(member.id) ?? 0) < (counts.get(best.id) ?? 0) ? member : best,
+    )
     owners.set(one, next.id)
     counts.set(next.id, (counts.get(next.id) ?? 0) + 1)
   }
@@ -95,7 +100,11 @@ function assigner(cluster: Cluster, owned: () => Assignment): Assigner {
       )
       return [...shares].map(([memberId, assignment]) => ({
         memberId,
-        memberAssignment: AssignerProtocol.MemberAssignment.encode({ version: VERSION, assignment, userData: Buffer.alloc(0) }),
+        memberAssignment: AssignerProtocol.MemberAssignment.encode({
+          version: VERSION,
+          assignment,
+          userData: Buffer.alloc(0),
+        }),
       }))
     },
   }
@@ -108,7 +117,8 @@ function readOwned(metadata: Buffer): Assignment {
     if (typeof value !== 'object' || value === null) return {}
     return Object.fromEntries(
       Object.entries(value).filter(
-        (entry): entry is [string, number[]] => Array.isArray(entry[1]) && entry[1].every((one) => Number.isInteger(one)),
+        (entry): entry is [string, number[]] =>
+          Array.isArray(entry[1]) && entry[1].every((one) => Number.isInteger(one)),
       ),
     )
   } catch {

@@ -13,7 +13,10 @@ const KEEP_ALIVE_MILLISECONDS = 60_000
 
 /** Nagle's algorithm holds small requests back for the peer's delayed acknowledgement: 0.1 ms on every call. */
 const withoutDelay: ISocketFactory = ({ host, port, onConnect }) => {
-  const socket = net.connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MILLISECONDS }, onConnect)
+  const socket = net.connect(
+    { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MILLISECONDS },
+    onConnect,
+  )
   return socket
 }
 
@@ -62,7 +65,9 @@ let idleTimerStopped = false
 function stopIdleTimer(): void {
   if (idleTimerStopped) return
   idleTimerStopped = true
-  const queue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as { readonly prototype: RequestQueue }
+  const queue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as {
+    readonly prototype: RequestQueue
+  }
   queue.prototype.scheduleCheckPendingRequests = function (this: RequestQueue) {
     if (this.pending.length === 0 || this.throttleCheckTimeoutId !== null) return
     const wait = this.throttledUntil - Date.now()

@@ -126,7 +126,8 @@ export class GroupConsumer {
   async commit(offsets: readonly CommittedOffset[]): Promise<void> {
     const generation = this.#generation
     const memberId = this.#memberId
-    if (generation === undefined || this.#cluster === undefined) throw new Error('the generation of the group is not known yet')
+    if (generation === undefined || this.#cluster === undefined)
+      throw new Error('the generation of the group is not known yet')
     try {
       this.#coordinator ??= await this.#cluster.findGroupCoordinator({ groupId: this.#groupId })
       await this.#coordinator.offsetCommit({
@@ -136,7 +137,11 @@ export class GroupConsumer {
         topics: [
           {
             topic: this.#topic,
-            partitions: offsets.map(({ partition, offset, metadata }) => ({ partition, offset: String(offset), metadata })),
+            partitions: offsets.map(({ partition, offset, metadata }) => ({
+              partition,
+              offset: String(offset),
+              metadata,
+            })),
           },
         ],
       })

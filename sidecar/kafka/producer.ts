@@ -93,7 +93,9 @@ export class RecordProducer {
       await this.#producer.sendBatch({
         acks: -1,
         timeout: ACKNOWLEDGE_TIMEOUT_MILLISECONDS,
-        topicMessages: [{ topic, messages: records.map(({ key, value, headers }) => ({ key, value, headers, spread })) }],
+        topicMessages: [
+          { topic, messages: records.map(({ key, value, headers }) => ({ key, value, headers, spread })) },
+        ],
       })
     } catch (error) {
       throw classify(error)
@@ -136,15 +138,23 @@ const BEFORE_SENDING: ReadonlySet<string> = new Set([
   'KafkaJSLockTimeout',
 ])
 /** What connecting fails with; a connection that was made breaks with others. */
-const NOT_CONNECTED: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'])
+const NOT_CONNECTED: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+])
 
 function classify(error: unknown): ProduceError {
   let cause = error as { name?: string; type?: string; cause?: unknown; message?: string; code?: string }
   while (cause.cause != null && cause.type === undefined && cause.cause !== cause) cause = cause.cause as typeof cause
   const reason = cause.type ?? cause.message ?? 'unknown'
   const options = { cause: error }
-  if (cause.type === 'MESSAGE_TOO_LARGE' || cause.type === 'RECORD_LIST_TOO_LARGE') return new ProduceError('TOO_LARGE', reason, options)
+  if (cause.type === 'MESSAGE_TOO_LARGE' || cause.type === 'RECORD_LIST_TOO_LARGE')
+    return new ProduceError('TOO_LARGE', reason, options)
   if (cause.type !== undefined && NOT_WRITTEN.has(cause.type)) return new ProduceError('REFUSED', reason, options)
-  if (BEFORE_SENDING.has(cause.name ?? '') || NOT_CONNECTED.has(cause.code ?? '')) return new ProduceError('REFUSED', reason, options)
+  if (BEFORE_SENDING.has(cause.name ?? '') || NOT_CONNECTED.has(cause.code ?? ''))
+    return new ProduceError('REFUSED', reason, options)
   return new ProduceError('AMBIGUOUS', reason, options)
 }

@@ -152,7 +152,8 @@ export function decodeRecord(raw: RawRecord): Decoded {
   const replyLength = header[23] ?? 0
   if (header.length < PREFIX_BYTES + replyLength) return unreadable('header ends inside its prefix')
   const replyTo = header.toString('latin1', PREFIX_BYTES, PREFIX_BYTES + replyLength)
-  if (replyTo !== '' && !REPLY_CHANNEL.test(replyTo)) return unreadable('reply channel has characters that no instance name has')
+  if (replyTo !== '' && !REPLY_CHANNEL.test(replyTo))
+    return unreadable('reply channel has characters that no instance name has')
   const prefix: RecordPrefix = { id: Buffer.from(header.subarray(1, 17)), deadline: header.readUIntBE(17, 6), replyTo }
   if (version === 0) return unreadable('header has version 0', prefix)
   if (version > VERSION) return { kind: 'Newer', version, prefix }
@@ -188,7 +189,8 @@ export function decodeRecord(raw: RawRecord): Decoded {
       const key = name.slice(METADATA_PREFIX.length)
       for (const one of values) {
         const bytes = typeof one === 'string' ? Buffer.from(one) : one
-        if (bytes === null || !isMetadata(key, bytes)) return unreadable('a metadata header is not gRPC metadata', prefix)
+        if (bytes === null || !isMetadata(key, bytes))
+          return unreadable('a metadata header is not gRPC metadata', prefix)
         metadata.push([key, bytes])
       }
     } else if (name === 'traceparent' || name === 'tracestate') {

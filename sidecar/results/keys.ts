@@ -10,7 +10,8 @@ export const callKey = (id: CallId): string => `${PREFIX}:{${id.toString('hex')}
 export const startsKey = (id: CallId): string => `${PREFIX}:{${id.toString('hex')}}:starts`
 
 /** String that never exists, in the place of an outcome, for an Observer: its records have none. */
-export const observedKey = (id: CallId, groupId: string): string => `${PREFIX}:{${id.toString('hex')}}:observed:${groupId}`
+export const observedKey = (id: CallId, groupId: string): string =>
+  `${PREFIX}:{${id.toString('hex')}}:observed:${groupId}`
 
 /** As `startsKey`, for the starts in an Observer's group. */
 export const observedStartsKey = (id: CallId, groupId: string): string => `${observedKey(id, groupId)}:starts`

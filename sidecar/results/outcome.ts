@@ -81,7 +81,12 @@ function encodeAnswer(outcome: Extract<Outcome, Answer>): Buffer {
   const details = Buffer.from(outcome.details).subarray(0, 8192)
   const body = outcome.message
   const bytes = Buffer.allocUnsafe(
-    9 + details.length + pairsBytes(outcome.initialMetadata) + pairsBytes(outcome.trailingMetadata) + 1 + (body?.length ?? 0),
+    9 +
+      details.length +
+      pairsBytes(outcome.initialMetadata) +
+      pairsBytes(outcome.trailingMetadata) +
+      1 +
+      (body?.length ?? 0),
   )
   bytes[0] = FORMAT
   bytes[1] = outcome.state === 'Answered' ? ANSWERED : DEAD_LETTERED

@@ -121,11 +121,16 @@ export class OutcomeStore {
    * @returns the starts in their order, and the token by which they can be taken back.
    * @throws the reason, once closed.
    */
-  async begin(starts: readonly Start[], keepMilliseconds: number): Promise<{ readonly token: string; readonly starts: readonly number[] }> {
+  async begin(
+    starts: readonly Start[],
+    keepMilliseconds: number,
+  ): Promise<{ readonly token: string; readonly starts: readonly number[] }> {
     const token = `${this.#instance}/${++this.#askings}`
     const keys = starts.flatMap(({ id }) => [this.#outcomeKey(id), this.#startsKey(id)])
     const attempts = starts.map(({ attempt }) => attempt)
-    const answer = await this.#persist('begin', () => this.#redis.begin(keys.length, ...keys, keepMilliseconds, token, ...attempts))
+    const answer = await this.#persist('begin', () =>
+      this.#redis.begin(keys.length, ...keys, keepMilliseconds, token, ...attempts),
+    )
     return { token, starts: answer }
   }
 
@@ -188,7 +193,11 @@ export class OutcomeStore {
   }
 
   async #persist<T>(what: string, work: () => Promise<T>): Promise<T> {
-    for (let milliseconds = SHORTEST_PAUSE_MILLISECONDS; ; milliseconds = Math.min(milliseconds * 2, LONGEST_PAUSE_MILLISECONDS)) {
+    for (
+      let milliseconds = SHORTEST_PAUSE_MILLISECONDS;
+      ;
+      milliseconds = Math.min(milliseconds * 2, LONGEST_PAUSE_MILLISECONDS)
+    ) {
       this.#closed.signal.throwIfAborted()
       try {
         return await work()

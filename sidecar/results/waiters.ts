@@ -110,7 +110,10 @@ export class OutcomeWaiters {
       await this.#subscriber.subscribe(this.#channel)
     } catch (error) {
       // A subscription that failed on a connection that lives would leave this replica deaf: a new connection tries again.
-      this.#logger.warn({ reason: (error as Error).message }, 'the reply channel cannot be subscribed; connecting again')
+      this.#logger.warn(
+        { reason: (error as Error).message },
+        'the reply channel cannot be subscribed; connecting again',
+      )
       if (!this.#closed.signal.aborted && this.#subscriber.status === 'ready') this.#subscriber.disconnect(true)
       return
     }
@@ -120,7 +123,7 @@ export class OutcomeWaiters {
 
   #receive(message: Buffer): void {
     const large: Waiter[] = []
-    for (let at = 0; at + ENTRY_BYTES <= message.length; ) {
+    for (let at = 0; at + ENTRY_BYTES <= message.length;) {
       const key = message.toString('latin1', at, at + 16)
       const length = message.readUInt32BE(at + 16)
       at += ENTRY_BYTES

@@ -55,7 +55,10 @@ export class CallRunner {
     this.#options = options
     const { metrics, service } = options
     this.#handlerSeconds = new Map(
-      options.methods.map((method) => [`${service}/${method}`, metrics.histogram('grpc_kafka_handler_seconds', { method })]),
+      options.methods.map((method) => [
+        `${service}/${method}`,
+        metrics.histogram('grpc_kafka_handler_seconds', { method }),
+      ]),
     )
     this.#queueWait = metrics.histogram('grpc_kafka_queue_wait_seconds')
     this.#retries = metrics.counter('grpc_kafka_handler_retries_total')
@@ -100,7 +103,8 @@ export class CallRunner {
 
   /** The deadline passed before the record could be run to its end. */
   expire(entry: Entry): void {
-    const started = entry.mayHaveRun || entry.attempt > 1 || (entry.decoded.kind === 'Call' && entry.decoded.record.producedAgain)
+    const started =
+      entry.mayHaveRun || entry.attempt > 1 || (entry.decoded.kind === 'Call' && entry.decoded.record.producedAgain)
     this.#conclude(entry, prefixOf(entry), { state: 'Expired', started: started ? 'Unknown' : 'No' }, 'expired')
   }
 
@@ -119,7 +123,13 @@ export class CallRunner {
     const { deadLetters, observer, logger } = this.#options
     const prefix = prefixOf(entry)
     logger.warn(
-      { callId: prefix && formatCallId(prefix.id), partition: entry.partition.number, offset: entry.offset, attempt: entry.attempt, reason },
+      {
+        callId: prefix && formatCallId(prefix.id),
+        partition: entry.partition.number,
+        offset: entry.offset,
+        attempt: entry.attempt,
+        reason,
+      },
       'a record goes to the failure topic',
     )
     deadLetters.bury(entry, reason).then(
@@ -155,7 +165,10 @@ export class CallRunner {
         this.#end(entry, record, ownAnswer('RESULT_TOO_LARGE'))
         return
       case 'NotGrpc':
-        this.#options.logger.warn({ callId: formatCallId(record.id), reason: result.reason }, 'the handler does not speak gRPC')
+        this.#options.logger.warn(
+          { callId: formatCallId(record.id), reason: result.reason },
+          'the handler does not speak gRPC',
+        )
         this.#end(entry, record, ownAnswer('HANDLER_PROTOCOL'))
         return
     }

@@ -252,7 +252,8 @@ export class Dispatcher implements RunnerEvents {
     } else if (decoded.kind === 'Newer') {
       this.#results.newer.inc()
       if (this.#options.observer) this.finished(entry, 'skipped')
-      else if (decoded.version > VERSION + 1) runner.bury(entry, 'UNREADABLE_RECORD', `written by version ${decoded.version}`)
+      else if (decoded.version > VERSION + 1)
+        runner.bury(entry, 'UNREADABLE_RECORD', `written by version ${decoded.version}`)
       else {
         // A reader of that version may come within the call's time; else nobody has run it.
         this.#unfinished -= 1
@@ -500,7 +501,11 @@ export class Dispatcher implements RunnerEvents {
       for (let count = entries.length; count > 0; count--) {
         const entry = entries.shift()
         if (entry === undefined || entry.partition.lost) continue
-        if (entry.decoded.kind !== 'Call' || entry.decoded.record.deadline > clock || !entry.partition.mayStart(entry, now)) {
+        if (
+          entry.decoded.kind !== 'Call' ||
+          entry.decoded.record.deadline > clock ||
+          !entry.partition.mayStart(entry, now)
+        ) {
           entries.push(entry)
           continue
         }
@@ -519,7 +524,11 @@ export class Dispatcher implements RunnerEvents {
     const sent = performance.now()
     this.#lastHold = sent
     try {
-      const others = await this.#options.store.hold(this.#options.groupId, this.#names(held.map(({ number }) => number)), HOLD_MILLISECONDS)
+      const others = await this.#options.store.hold(
+        this.#options.groupId,
+        this.#names(held.map(({ number }) => number)),
+        HOLD_MILLISECONDS,
+      )
       held.forEach((partition, index) => {
         partition.others = others[index] ?? 0
         // Lapsed with others about: this worker may have been away so long that the group gave its partitions to them.
@@ -541,7 +550,9 @@ export class Dispatcher implements RunnerEvents {
   #lag(number: number): number | undefined {
     const partition = this.#partitions.get(number)
     const watermark = partition?.watermark()
-    return partition === undefined || watermark === undefined ? undefined : Math.max(0, partition.highWatermark - watermark)
+    return partition === undefined || watermark === undefined
+      ? undefined
+      : Math.max(0, partition.highWatermark - watermark)
   }
 }
 
@@ -558,7 +569,9 @@ function takeFrom(entries: Fifo<Entry>, now: number): Entry | undefined {
 
 /** Whether a start of the record has to be asked for: another may have been made, here or elsewhere. */
 function isDoubtful({ counted, mayHaveRun, attempt, decoded }: Entry): boolean {
-  return counted === undefined && (mayHaveRun || attempt > 1 || (decoded.kind === 'Call' && decoded.record.producedAgain))
+  return (
+    counted === undefined && (mayHaveRun || attempt > 1 || (decoded.kind === 'Call' && decoded.record.producedAgain))
+  )
 }
 
 function callIdOf(entry: Entry): Buffer {

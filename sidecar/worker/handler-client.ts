@@ -203,7 +203,8 @@ class Exchange {
     if (text === undefined) {
       // RFC 9110 has no word for a lost trailer: the answer broke off after its headers.
       const http = Number(headers[':status'] ?? 0)
-      if (http === 200) this.#settle({ kind: 'Broken', reason: this.#failure?.reason ?? 'the answer ended without a status' })
+      if (http === 200)
+        this.#settle({ kind: 'Broken', reason: this.#failure?.reason ?? 'the answer ended without a status' })
       else this.#settle({ kind: 'Answered', answer: answerOfHttpStatus(http) })
       return
     }

@@ -72,7 +72,8 @@ export class HandlerHealth {
         if (this.#closed || check !== this.#check) return
         if (result.kind !== 'Answered') this.#become(false, result.kind)
         else if (result.answer.status === GrpcStatus.UNIMPLEMENTED) this.#become(true, 'no health service')
-        else if (result.answer.status !== GrpcStatus.OK) this.#become(false, `health check answered status ${result.answer.status}`)
+        else if (result.answer.status !== GrpcStatus.OK)
+          this.#become(false, `health check answered status ${result.answer.status}`)
         else this.#become(servingStatus(result.answer.message) === SERVING, 'health check')
         this.#timer = setTimeout(() => this.#ask(), this.#healthy ? INTERVAL_MILLISECONDS : AWAY_INTERVAL_MILLISECONDS)
       },

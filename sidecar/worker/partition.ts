@@ -171,7 +171,12 @@ export class Partition {
 
   mayStart(entry: Entry, now: number): boolean {
     const committed = this.#committed
-    return !this.#lost && committed !== undefined && now < this.heldUntil && entry.offset < committed.offset + committed.window
+    return (
+      !this.#lost &&
+      committed !== undefined &&
+      now < this.heldUntil &&
+      entry.offset < committed.offset + committed.window
+    )
   }
 
   /** Everything below this offset is finished. Undefined until the committed offset is known. */

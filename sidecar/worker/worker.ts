@@ -102,9 +102,17 @@ class Worker implements RunningSidecar {
         fetched: (partition, records, highWatermark) => this.#onFetched(partition, records, highWatermark),
       },
     })
-    this.#deadLetters = new DeadLetters({ producer: this.#producer, topic: service.topic, groupId: worker.groupId, now, logger })
+    this.#deadLetters = new DeadLetters({
+      producer: this.#producer,
+      topic: service.topic,
+      groupId: worker.groupId,
+      now,
+      logger,
+    })
     this.#handler = new HandlerClient(worker.handler, service.maxMessageBytes)
-    this.#health = new HandlerHealth(this.#handler, logger, metrics.gauge('grpc_kafka_handler_healthy'), (healthy) => this.#onHealth(healthy))
+    this.#health = new HandlerHealth(this.#handler, logger, metrics.gauge('grpc_kafka_handler_healthy'), (healthy) =>
+      this.#onHealth(healthy),
+    )
     this.#dispatcher = new Dispatcher({
       topic: service.topic,
       groupId: worker.groupId,
@@ -172,9 +180,12 @@ class Worker implements RunningSidecar {
       return
     }
     const { handler } = next.worker
-    const withoutHandler = (config: WorkerConfig) => JSON.stringify({ ...config, worker: { ...config.worker, handler: undefined } })
+    const withoutHandler = (config: WorkerConfig) =>
+      JSON.stringify({ ...config, worker: { ...config.worker, handler: undefined } })
     if (withoutHandler(next) !== withoutHandler(this.#config)) {
-      this.#logger.error('the changed configuration is not applied: only worker.handler may change while the worker runs')
+      this.#logger.error(
+        'the changed configuration is not applied: only worker.handler may change while the worker runs',
+      )
       return
     }
     this.#logger.info({ handler }, 'the handler moved')
@@ -214,7 +225,10 @@ class Worker implements RunningSidecar {
       this.#producer.connect([service.topic, `${service.topic}.dead`], signal),
     ])
     if (unclean) {
-      this.#logger.info({ milliseconds: SESSION_MILLISECONDS }, 'the last end was unclean: waiting one session before joining')
+      this.#logger.info(
+        { milliseconds: SESSION_MILLISECONDS },
+        'the last end was unclean: waiting one session before joining',
+      )
       await pause(SESSION_MILLISECONDS, undefined, { signal })
     }
     await connected
@@ -293,7 +307,11 @@ class Worker implements RunningSidecar {
         const fresh = known.filter(({ offset }) => offset < 0)
         const beginnings = fresh.length === 0 ? new Map<number, number>() : await this.#consumer.start(partitions)
         if (this.#joins !== join) return
-        const initial = fresh.map(({ partition }) => ({ partition, offset: beginnings.get(partition) ?? 0, metadata: windowMetadata() }))
+        const initial = fresh.map(({ partition }) => ({
+          partition,
+          offset: beginnings.get(partition) ?? 0,
+          metadata: windowMetadata(),
+        }))
         // A window that nobody can read in Kafka must not be used: a new owner would not know what may have started.
         if (initial.length > 0) await this.#consumer.commit(initial)
         if (this.#joins !== join) return
@@ -304,7 +322,8 @@ class Worker implements RunningSidecar {
           this.#dispatcher.renew(partition)
           this.#consumer.seek(partition, offset)
         }
-        for (const { partition, offset } of initial) this.#dispatcher.open(partition, { offset, window: WINDOW_RECORDS }, false)
+        for (const { partition, offset } of initial)
+          this.#dispatcher.open(partition, { offset, window: WINDOW_RECORDS }, false)
         for (const { partition, offset, metadata } of known) {
           if (offset >= 0) this.#dispatcher.open(partition, { offset, window: readWindow(metadata) }, true)
         }
@@ -344,7 +363,8 @@ class Worker implements RunningSidecar {
       return
     }
     if (this.#joins !== join) return
-    for (const { partition, offset } of offsets) this.#dispatcher.committed(partition, { offset, window: WINDOW_RECORDS })
+    for (const { partition, offset } of offsets)
+      this.#dispatcher.committed(partition, { offset, window: WINDOW_RECORDS })
   }
 
   #owned() {

@@ -36,9 +36,12 @@ test('with Kafka stopped no call is answered and none is invented', async (t) =>
   const route = await startRoute(t, { brokers: kafka.brokers })
   assert.equal((await route.call({ id: 'before' })).code, 0)
   await kafka.stop()
-  const answers = await Promise.all(Array.from({ length: 50 }, (_, number) => route.call({ id: `stopped-${number}` }, { deadline: 2000 })))
+  const answers = await Promise.all(
+    Array.from({ length: 50 }, (_, number) => route.call({ id: `stopped-${number}` }, { deadline: 2000 })),
+  )
   const codes = new Set(answers.map(({ code }) => code))
-  for (const code of codes) assert.ok(code === GrpcStatus.UNAVAILABLE || code === GrpcStatus.DEADLINE_EXCEEDED, `status ${code}`)
+  for (const code of codes)
+    assert.ok(code === GrpcStatus.UNAVAILABLE || code === GrpcStatus.DEADLINE_EXCEEDED, `status ${code}`)
   for (const { reply, milliseconds } of answers) {
     assert.equal(reply, undefined)
     assert.ok(milliseconds < 3000, `refused after ${Math.round(milliseconds)} ms`)

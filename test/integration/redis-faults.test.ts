@@ -27,7 +27,8 @@ async function cutAgainAndAgain(load: Load, cut: () => Promise<unknown>): Promis
   }
 }
 
-const slowest = (answers: readonly { readonly milliseconds: number }[]): number => Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))
+const slowest = (answers: readonly { readonly milliseconds: number }[]): number =>
+  Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))
 
 async function rereads(route: Route): Promise<number> {
   const [proxy] = route.proxies
@@ -40,7 +41,9 @@ test('calls under load are all answered, each run once, when every connection to
   const load = new Load(route, { perSecond: 200, instruction: { sleep: 5 } })
   await until('the load runs', () => load.answered > 100)
   await cutAgainAndAgain(load, async () => {
-    const killed = Number(await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')) + Number(await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub'))
+    const killed =
+      Number(await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')) +
+      Number(await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub'))
     assert.ok(killed >= 3, `only ${killed} connections were cut`)
   })
   const answers = await load.stop()
@@ -53,7 +56,9 @@ test('calls under load are all answered when the connection of the reply channel
   const { route, admin } = await ownRedisRoute(t)
   const load = new Load(route, { perSecond: 200, instruction: { sleep: 5 } })
   await until('the load runs', () => load.answered > 100)
-  await cutAgainAndAgain(load, async () => assert.equal(Number(await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub')), 1))
+  await cutAgainAndAgain(load, async () =>
+    assert.equal(Number(await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub')), 1),
+  )
   const answers = await load.stop()
   t.diagnostic(`${answers.length} calls, slowest ${slowest(answers)} ms, ${await rereads(route)} read again`)
   assertAllAnswered(answers)

@@ -12,7 +12,9 @@ test('calls are answered again after the topic was deleted and made anew under t
   await until('the topic is gone', async () => !(await route.admin.listTopics()).includes(route.topic))
   await route.admin.createTopics({ waitForLeaders: true, topics: [{ topic: route.topic, numPartitions: 2 }] })
 
-  const after = await Promise.all(Array.from({ length: 20 }, (_, index) => route.call({ id: `after-${index}` }, { deadline: 60_000 })))
+  const after = await Promise.all(
+    Array.from({ length: 20 }, (_, index) => route.call({ id: `after-${index}` }, { deadline: 60_000 })),
+  )
   assert.deepEqual(new Set(after.map(({ code }) => code)), new Set([0]))
   const runs = route.runs()
   for (let index = 0; index < 20; index++) assert.ok((runs.get(`after-${index}`) ?? 0) >= 1)

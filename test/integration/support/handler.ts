@@ -14,20 +14,25 @@ import { SERVICE } from './service.ts'
 import type { Instruction, MetadataInstruction } from './service.ts'
 
 const ledger = process.env['LEDGER_FILE'] ?? ''
-const write = (entry: object) => appendFileSync(ledger, `${JSON.stringify({ pid: process.pid, at: Date.now(), ...entry })}\n`)
+const write = (entry: object) =>
+  appendFileSync(ledger, `${JSON.stringify({ pid: process.pid, at: Date.now(), ...entry })}\n`)
 const attempts = new Map<string, number>()
 
 async function run(call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>): Promise<void> {
   const head = call.request.subarray(0, call.request.indexOf(0) === -1 ? call.request.length : call.request.indexOf(0))
   const instruction = JSON.parse(head.toString() || '{}') as Instruction
-  const text = (name: string) => call.metadata.get(name).map((value) => (Buffer.isBuffer(value) ? value.toString('hex') : value))
+  const text = (name: string) =>
+    call.metadata.get(name).map((value) => (Buffer.isBuffer(value) ? value.toString('hex') : value))
   write({
     event: 'began',
     id: instruction.id,
     callId: text('grpc-kafka-call-id')[0],
     attempt: Number(text('grpc-kafka-attempt')[0]),
     metadata: Object.fromEntries(Object.keys(call.metadata.getMap()).map((name) => [name, text(name)])),
-    remaining: call.getDeadline() instanceof Date ? (call.getDeadline() as Date).getTime() - Date.now() : Number(call.getDeadline()) - Date.now(),
+    remaining:
+      call.getDeadline() instanceof Date
+        ? (call.getDeadline() as Date).getTime() - Date.now()
+        : Number(call.getDeadline()) - Date.now(),
     bytes: call.request.length,
   })
   if (instruction.crash === true) process.kill(process.pid, 'SIGKILL')
@@ -59,7 +64,9 @@ function toMetadata(values: MetadataInstruction): Metadata {
 }
 
 const server = new Server({ 'grpc.max_receive_message_length': -1, 'grpc.max_send_message_length': -1 })
-server.addService(SERVICE, { Do: (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) => void run(call, done) })
+server.addService(SERVICE, {
+  Do: (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) => void run(call, done),
+})
 const health = new HealthImplementation({ '': 'SERVING' })
 if (process.env['WITHOUT_HEALTH'] === undefined) health.addToServer(server)
 process.on('SIGUSR1', () => health.setStatus('', 'NOT_SERVING'))

@@ -52,7 +52,10 @@ export class Load {
     while (this.#calls.length < due) {
       const number = this.#calls.length
       const id = `${name}-${number}`
-      const call = this.#route.call({ reply: id, ...instruction, id }, { ...this.#options, proxy: proxies[number % proxies.length] ?? 0 })
+      const call = this.#route.call(
+        { reply: id, ...instruction, id },
+        { ...this.#options, proxy: proxies[number % proxies.length] ?? 0 },
+      )
       this.#calls.push(
         call.then((answer) => {
           this.#answered += 1
@@ -67,7 +70,15 @@ export class Load {
 export function assertAllAnswered(answers: readonly NamedAnswer[]): void {
   const others = answers.filter(({ id, code, reply }) => code !== 0 || reply?.toString() !== id)
   assert.deepEqual(
-    others.slice(0, 5).map(({ id, code, details, reply, milliseconds }) => ({ id, code, details, reply: reply?.toString(), milliseconds: Math.round(milliseconds) })),
+    others
+      .slice(0, 5)
+      .map(({ id, code, details, reply, milliseconds }) => ({
+        id,
+        code,
+        details,
+        reply: reply?.toString(),
+        milliseconds: Math.round(milliseconds),
+      })),
     [],
     `${others.length} of ${answers.length} calls were not answered`,
   )
@@ -86,7 +97,10 @@ export function assertEachRanOnce(route: Route, answers: readonly NamedAnswer[])
 }
 
 /** Resolves at the exit of a process that was told to end; fails when it takes longer. */
-export async function ended(process: { readonly exited: Promise<number | null> }, milliseconds: number): Promise<number | null> {
+export async function ended(
+  process: { readonly exited: Promise<number | null> },
+  milliseconds: number,
+): Promise<number | null> {
   const limit = AbortSignal.timeout(milliseconds)
   const late = once(limit, 'abort').then(() => {
     throw new Error(`the process did not end within ${milliseconds} ms`)

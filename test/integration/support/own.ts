@@ -11,7 +11,11 @@ import type { RedisServer } from '../../../local/platform/redis.ts'
 /** A Redis that a test may break; it keeps what it acknowledged over a restart. Gone when the test is. */
 export async function ownRedis(t: TestContext): Promise<RedisServer> {
   const directory = temporaryDirectory(t)
-  const redis = await startRedis({ directory, args: ['--appendonly', 'yes', '--appendfsync', 'always'], report: () => undefined })
+  const redis = await startRedis({
+    directory,
+    args: ['--appendonly', 'yes', '--appendfsync', 'always'],
+    report: () => undefined,
+  })
   atEnd(t, () => redis.stop())
   return redis
 }

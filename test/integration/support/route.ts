@@ -78,7 +78,11 @@ export function redisOfEnvironment(): string {
 }
 
 /** Resolves when the condition holds; it is asked again and again until the time is over. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>, milliseconds = 20_000): Promise<void> {
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  milliseconds = 20_000,
+): Promise<void> {
   const end = performance.now() + milliseconds
   for (;;) {
     if (await condition()) return
@@ -102,10 +106,14 @@ export class Process {
   readonly exited: Promise<number | null>
 
   constructor(script: string, args: readonly string[], env: Readonly<Record<string, string>>) {
-    this.child = spawn(process.execPath, ['--disable-warning=TimeoutNegativeWarning', ...nodeArguments(env), join(ROOT, script), ...args], {
-      env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
+    this.child = spawn(
+      process.execPath,
+      ['--disable-warning=TimeoutNegativeWarning', ...nodeArguments(env), join(ROOT, script), ...args],
+      {
+        env: { ...process.env, ...env },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    )
     for (const stream of [this.child.stdout, this.child.stderr]) {
       if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.lines.push(line))
     }
@@ -178,12 +186,18 @@ export class Route {
 
   async createTopics(): Promise<void> {
     await this.admin.connect()
-    const configEntries = Object.entries({ 'max.message.bytes': '4400000', ...this.#options.topicConfig }).map(([name, value]) => ({ name, value }))
+    const configEntries = Object.entries({ 'max.message.bytes': '4400000', ...this.#options.topicConfig }).map(
+      ([name, value]) => ({ name, value }),
+    )
     await this.admin.createTopics({
       waitForLeaders: true,
       topics: [
         { topic: this.topic, numPartitions: this.#options.partitions ?? 3, configEntries },
-        { topic: `${this.topic}.dead`, numPartitions: 1, configEntries: [{ name: 'max.message.bytes', value: '4600000' }] },
+        {
+          topic: `${this.topic}.dead`,
+          numPartitions: 1,
+          configEntries: [{ name: 'max.message.bytes', value: '4600000' }],
+        },
       ],
     })
   }
@@ -204,8 +218,14 @@ export class Route {
   }
 
   async startHandler(port = 0): Promise<{ readonly handler: Process; readonly handlerPort: number }> {
-    const handler = this.spawn('test/integration/support/handler.ts', [], { LEDGER_FILE: this.ledgerFile, PORT: String(port) })
-    await until('the handler listens', () => handler.lines.some((line) => line.startsWith('listening')) || !handler.running)
+    const handler = this.spawn('test/integration/support/handler.ts', [], {
+      LEDGER_FILE: this.ledgerFile,
+      PORT: String(port),
+    })
+    await until(
+      'the handler listens',
+      () => handler.lines.some((line) => line.startsWith('listening')) || !handler.running,
+    )
     const line = handler.lines.find((one) => one.startsWith('listening'))
     if (line === undefined) throw new Error(`the handler does not start:\n${handler.lines.join('\n')}`)
     return { handler, handlerPort: Number(line.split(' ')[1]) }
@@ -241,9 +261,19 @@ export class Route {
     const config: ProxyInput = {
       ...this.#common('proxy', adminPort),
       role: 'proxy',
-      proxy: { host: '127.0.0.1', port, methods: [{ name: 'Do', ...this.#options.method }], ...this.#options.proxy, ...extra },
+      proxy: {
+        host: '127.0.0.1',
+        port,
+        methods: [{ name: 'Do', ...this.#options.method }],
+        ...this.#options.proxy,
+        ...extra,
+      },
     }
-    const proxy: Proxy = { ...this.#start(config, this.#options.proxyEnv?.(index) ?? {}), port, client: rawClient(port) }
+    const proxy: Proxy = {
+      ...this.#start(config, this.#options.proxyEnv?.(index) ?? {}),
+      port,
+      client: rawClient(port),
+    }
     this.proxies.push(proxy)
     if (whenReady) await this.ready(proxy)
     return proxy
@@ -263,14 +293,20 @@ export class Route {
   #start(config: SidecarConfigInput, env: Readonly<Record<string, string>>): Sidecar {
     const configFile = join(this.directory, `${config.instance}.json`)
     writeFileSync(configFile, JSON.stringify(config, null, 2))
-    return { process: this.spawn('sidecar/main.ts', ['--config', configFile], env), adminPort: config.admin.port, configFile, config }
+    return {
+      process: this.spawn('sidecar/main.ts', ['--config', configFile], env),
+      adminPort: config.admin.port,
+      configFile,
+      config,
+    }
   }
 
   async ready(sidecar: Sidecar): Promise<void> {
     await until(
       `${sidecar.config.instance} is ready`,
       async () => {
-        if (!sidecar.process.running) throw new Error(`${sidecar.config.instance} ended:\n${sidecar.process.lines.slice(-20).join('\n')}`)
+        if (!sidecar.process.running)
+          throw new Error(`${sidecar.config.instance} ended:\n${sidecar.process.lines.slice(-20).join('\n')}`)
         return (await this.status(sidecar, '/readyz')) === 200
       },
       30_000,
@@ -346,7 +382,8 @@ export class Route {
   /** How often each call began, by the test's own names. */
   runs(): Map<string, number> {
     const counts = new Map<string, number>()
-    for (const { event, id } of this.ledger()) if (event === 'began' && id !== undefined) counts.set(id, (counts.get(id) ?? 0) + 1)
+    for (const { event, id } of this.ledger())
+      if (event === 'began' && id !== undefined) counts.set(id, (counts.get(id) ?? 0) + 1)
     return counts
   }
 

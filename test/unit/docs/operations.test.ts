@@ -12,11 +12,21 @@ function rows(section: string): string[][] {
   return text
     .split('\n')
     .filter((line) => line.startsWith('| `'))
-    .map((line) => line.split('|').slice(1, -1).map((cell) => cell.trim().replaceAll('`', '')))
+    .map((line) =>
+      line
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim().replaceAll('`', '')),
+    )
 }
 
 test('docs/operations.md names every metric of the table, and no other', () => {
-  assert.deepEqual(rows('Metrics').map(([name]) => name).sort(), Object.keys(METRICS).sort())
+  assert.deepEqual(
+    rows('Metrics')
+      .map(([name]) => name)
+      .sort(),
+    Object.keys(METRICS).sort(),
+  )
 })
 
 test('docs/operations.md names every error of the table with its status, and no other', () => {
