@@ -199,7 +199,7 @@ async function startWorker(
     )
   await configure()
   let lastLine = ''
-  const handlerProcess = await supervise({
+  const handlerSupervised = await supervise({
     name: handlerName,
     report: run.report,
     start: () => {
@@ -231,14 +231,14 @@ async function startWorker(
   try {
     worker = await superviseSidecar(run, name, files)
   } catch (error) {
-    await handlerProcess.stop(HANDLER_GRACE_MILLISECONDS)
+    await handlerSupervised.stop(HANDLER_GRACE_MILLISECONDS)
     throw error
   }
   return {
     name,
     adminUrl: `http://${HOST}:${admin.port}`,
     process: worker,
-    handler: handlerProcess,
+    handler: handlerSupervised,
     get handlerAddress() {
       return `${HOST}:${handlerPort}`
     },
@@ -246,7 +246,7 @@ async function startWorker(
       if (!handler.ownPort) throw new RouteError(`${handlerName} cannot move: its container has no variable PORT`)
       handlerPort = await freePort()
       await configure()
-      handlerProcess.child?.kill('SIGKILL')
+      handlerSupervised.child?.kill('SIGKILL')
       worker.child?.kill('SIGHUP')
     },
   }
