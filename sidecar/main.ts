@@ -56,14 +56,13 @@ async function run(path: string, config: SidecarConfig, logger: Logger): Promise
     logger.fatal(error instanceof ConfigError ? { problems: error.problems } : { err: error }, 'cannot start')
     process.exit(1)
   }
-  const { quiesce } = sidecar
   const admin = await startAdminServer({
     ...config.admin,
     metrics,
     logger,
     live: () => true,
     ready: () => sidecar.ready(),
-    ...(quiesce !== undefined && { quiesce: () => quiesce.call(sidecar) }),
+    ...(sidecar.quiesce !== undefined && { quiesce: async () => sidecar.quiesce?.() }),
   })
   logger.info({ port: admin.port }, 'metrics and probes')
 

@@ -1,4 +1,5 @@
 /** gRPC metadata between grpc-js and the form in which it travels. */
+import http2 from 'node:http2'
 import { Metadata } from '@grpc/grpc-js'
 import { NO_METADATA, isMetadata } from '../metadata.ts'
 import type { MetadataPairs } from '../metadata.ts'
@@ -23,10 +24,20 @@ export function declaredMetadata(metadata: Metadata, names: readonly string[]): 
   return pairs.length === 0 ? NO_METADATA : pairs
 }
 
-/** An answer's metadata as grpc-js sends it. What no header may hold is left out: it must not cost the caller the answer. */
+/** Names that HTTP itself knows; node:http2 throws when some of them stand twice. */
+const OF_HTTP: ReadonlySet<unknown> = new Set([...Object.values(http2.constants), 'x-content-type-options'])
+
+/**
+ * An answer's metadata as grpc-js sends it. What no header may hold is left out: it must not cost the caller the answer,
+ * nor this process its life.
+ */
 export function toGrpcMetadata(pairs: MetadataPairs): Metadata {
   const metadata = new Metadata()
-  for (const [name, value] of pairs)
-    if (isMetadata(name, value)) metadata.add(name, name.endsWith('-bin') ? value : value.toString('latin1'))
+  for (const [name, value] of pairs) {
+    if (!isMetadata(name, value)) continue
+    if (name.endsWith('-bin')) metadata.add(name, value)
+    else if (OF_HTTP.has(name)) metadata.set(name, [...metadata.get(name), value.toString('latin1')].join(', '))
+    else metadata.add(name, value.toString('latin1'))
+  }
   return metadata
 }

@@ -13,7 +13,7 @@ export interface Reply {
   readonly details: string
   readonly initialMetadata?: Metadata
   readonly trailingMetadata?: Metadata
-  /** Present with status OK. */
+  /** Present with status OK, and only then. */
   readonly message?: Buffer
   /** The row of `ERRORS` when the sidecar itself ended the call; absent when the handler did. */
   readonly code?: ErrorCode
@@ -47,7 +47,7 @@ function answerReply(answer: Answer, maxMessageBytes: number): Reply {
     details: answer.details,
     ...(answer.initialMetadata.length > 0 && { initialMetadata: toGrpcMetadata(answer.initialMetadata) }),
     ...(answer.trailingMetadata.length > 0 && { trailingMetadata: toGrpcMetadata(answer.trailingMetadata) }),
-    ...(message !== null && { message }),
+    ...(status === GrpcStatus.OK && message !== null && { message }),
   }
 }
 

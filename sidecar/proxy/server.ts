@@ -1,6 +1,12 @@
 /** The gRPC side of the proxy: raw bytes in, raw bytes out, and nothing of Kafka or Redis. */
 import { Metadata, Server, ServerCredentials, logVerbosity, setLogVerbosity } from '@grpc/grpc-js'
-import type { ServiceDefinition, UntypedServiceImplementation, handleUnaryCall } from '@grpc/grpc-js'
+import type {
+  ServerUnaryCall,
+  ServiceDefinition,
+  UntypedServiceImplementation,
+  handleUnaryCall,
+  sendUnaryData,
+} from '@grpc/grpc-js'
 import { HealthImplementation } from 'grpc-health-check'
 import { formatCallId } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
@@ -10,9 +16,12 @@ import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { End, Pipeline } from './call.ts'
 import { MethodMetrics, refusalCounters } from './call-metrics.ts'
+import { compress, usesGzip } from './compression.ts'
+import type { CompressedMessage } from './compression.ts'
 import { servedMethod } from './method.ts'
 import { loadReflection } from './reflection.ts'
 import { replyTo } from './respond.ts'
+import type { Reply } from './respond.ts'
 
 export interface ProxyServerOptions {
   readonly config: ProxyConfig
@@ -128,7 +137,7 @@ export class ProxyServer {
     method: ReturnType<typeof servedMethod>,
     methodMetrics: MethodMetrics,
     refusals: ReturnType<typeof refusalCounters>,
-  ): handleUnaryCall<Buffer, Buffer> {
+  ): handleUnaryCall<Buffer, Sent> {
     const { config, pipeline, nextCallId, localNow, monotonicNow, logger } = this.#options
     const { maxMessageBytes } = config.service
     return (request, callback) => {
@@ -153,14 +162,12 @@ export class ProxyServer {
         if (reply.code !== undefined) {
           refusals.get(reply.code)?.inc()
           const level = ERRORS[reply.code].refusal ? 'debug' : 'warn'
-          logger[level](
-            { callId: formatCallId(id), method: method.name, code: reply.code, milliseconds: Math.round(milliseconds) },
-            ERRORS[reply.code].message,
-          )
+          if (logger.isLevelEnabled(level)) {
+            const fields = { callId: formatCallId(id), method: method.name, code: reply.code }
+            logger[level]({ ...fields, milliseconds: Math.round(milliseconds) }, reply.details)
+          }
         }
-        if (reply.initialMetadata !== undefined) request.sendMetadata(reply.initialMetadata)
-        if (reply.status === GrpcStatus.OK) callback(null, reply.message, reply.trailingMetadata)
-        else callback({ code: reply.status, details: reply.details, metadata: reply.trailingMetadata ?? NO_TRAILERS })
+        send(request, reply, callback)
       }
 
       const call = pipeline.start({
@@ -176,6 +183,27 @@ export class ProxyServer {
       request.once('cancelled', () => call.end(ABANDONED))
     }
   }
+}
+
+type Sent = Buffer | CompressedMessage
+
+function send(request: ServerUnaryCall<Buffer, Sent>, reply: Reply, callback: sendUnaryData<Sent>): void {
+  if (reply.message === undefined) {
+    if (reply.initialMetadata !== undefined) request.sendMetadata(reply.initialMetadata)
+    callback({ code: reply.status, details: reply.details, metadata: reply.trailingMetadata ?? NO_TRAILERS })
+    return
+  }
+  if (!usesGzip(request)) {
+    if (reply.initialMetadata !== undefined) request.sendMetadata(reply.initialMetadata)
+    callback(null, reply.message, reply.trailingMetadata)
+    return
+  }
+  compress(reply.message, (message) => {
+    const headers = reply.initialMetadata ?? new Metadata()
+    headers.set('grpc-encoding', 'gzip')
+    request.sendMetadata(headers)
+    callback(null, message, reply.trailingMetadata)
+  })
 }
 
 const ABANDONED: End = { kind: 'Abandoned' }

@@ -149,17 +149,19 @@ class Family {
   readonly name: string
   readonly help: string
   readonly type: MetricEntry['type']
+  readonly #labelNames: readonly string[]
   readonly #series = new Map<string, Series>()
 
   constructor(name: string, entry: MetricEntry) {
     this.name = name
     this.help = entry.help
     this.type = entry.type
+    this.#labelNames = entry.labels
   }
 
   /** The series with these labels, made when it is the first time. */
   series<Source extends Series['source']>(labels: Readonly<Record<string, string>>, make: () => Source): Source {
-    const key = JSON.stringify(Object.entries(labels).sort())
+    const key = JSON.stringify(this.#labelNames.map((name) => labels[name]))
     let series = this.#series.get(key)
     if (series === undefined) {
       series = { labels, source: make() }

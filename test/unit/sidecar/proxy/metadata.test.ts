@@ -38,4 +38,24 @@ suite('toGrpcMetadata', () => {
     const names = ['tenant', 'grpc-status-details-bin']
     assert.deepEqual(toGrpcMetadata(declaredMetadata(metadata, names) ?? []).toJSON(), metadata.toJSON())
   })
+
+  test('leaves out what no header may hold and what HTTP/2 keeps for itself', () => {
+    const text = Buffer.from('x')
+    const pairs = ['Upper', 'a b', ':status', 'grpc-status', 'connection', 'te', 'content-type', ''].map(
+      (name) => [name, text] as const,
+    )
+    assert.deepEqual(toGrpcMetadata([...pairs, ['bell', Buffer.from([7])], ['kept', text]]).toJSON(), { kept: ['x'] })
+  })
+
+  test('joins what node:http2 would refuse to send twice', () => {
+    const pairs = [...SINGLE, 'tenant'].flatMap((name) => [
+      [name, Buffer.from('a')] as const,
+      [name, Buffer.from('b')] as const,
+    ])
+    const headers = toGrpcMetadata(pairs).toHttp2Headers()
+    assert.deepEqual(headers['tenant'], ['a', 'b'])
+    for (const name of SINGLE) assert.equal(headers[name], 'a, b', name)
+  })
 })
+
+const SINGLE = ['etag', 'age', 'location', 'authorization', 'x-content-type-options', 'dnt', 'tk', 'expires']
