@@ -12,8 +12,24 @@ const PRINTABLE = /^[\x20-\x7e]*$/
 /** Whether text is printable ASCII, which is all that a header may hold. */
 export const isPrintable = (text: string): boolean => PRINTABLE.test(text)
 
+/** Fields of one hop: HTTP/2 forbids most of them in a message (RFC 9113, section 8.2.2), each side writes the others itself. */
+const OF_THE_HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'content-length',
+  'content-type',
+  'host',
+  'http2-settings',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+  'user-agent',
+])
+
 /** gRPC's own rule for metadata (PROTOCOL-HTTP2.md, "Custom-Metadata"); `grpc-` names are the protocol's own. */
 export function isMetadata(name: string, value: Buffer): boolean {
-  if (!NAME.test(name) || (name.startsWith('grpc-') && name !== 'grpc-status-details-bin')) return false
+  if (!NAME.test(name) || OF_THE_HOP.has(name) || (name.startsWith('grpc-') && name !== 'grpc-status-details-bin'))
+    return false
   return name.endsWith('-bin') || PRINTABLE.test(value.toString('latin1'))
 }

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { callIdSource, formatCallId } from '../../../sidecar/call-id.ts'
+
+test('an id is a UUIDv7 with the time in front', () => {
+  const nextId = callIdSource(() => 0x0123_4567_89ab)
+  const id = nextId()
+  assert.equal(id.length, 16)
+  assert.match(formatCallId(id), /^01234567-89ab-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+})
+
+test('ids differ, also where the pool of random bytes is drawn again, and none changes afterwards', () => {
+  const nextId = callIdSource(() => 1_700_000_000_000)
+  const ids: Buffer[] = []
+  const texts: string[] = []
+  for (let count = 0; count < 1000; count++) {
+    const id = nextId()
+    ids.push(id)
+    texts.push(formatCallId(id))
+  }
+  assert.equal(new Set(texts).size, 1000)
+  assert.deepEqual(ids.map(formatCallId), texts)
+})
+
+test('version and variant leave all other bits random', () => {
+  const nextId = callIdSource(() => 0)
+  const seen = Buffer.alloc(16)
+  const missing = Buffer.alloc(16)
+  for (let count = 0; count < 500; count++) {
+    const id = nextId()
+    for (let at = 6; at < 16; at++) {
+      seen[at] = (seen[at] as number) | (id[at] as number)
+      missing[at] = (missing[at] as number) | (~(id[at] as number) & 0xff)
+    }
+  }
+  assert.equal(seen.toString('hex', 6), '7fff' + 'bfff' + 'ffffffffffff')
+  assert.equal(missing.toString('hex', 6), '8fff' + '7fff' + 'ffffffffffff')
+})
+
+test('the text form holds the sixteen bytes', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), (bytes) => {
+      const text = formatCallId(Buffer.from(bytes))
+      assert.match(text, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+      assert.equal(text.replaceAll('-', ''), Buffer.from(bytes).toString('hex'))
+    }),
+    { numRuns: 200 },
+  )
+})

@@ -1,0 +1,437 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import {
+  decodeRecord,
+  encodeRecord,
+  HEADER,
+  headerBytes,
+  markProducedAgain,
+  MAX_HEADER_BYTES,
+  type CallRecord,
+  type Decoded,
+  type OutgoingRecord,
+  type RawRecord,
+} from '../../../../sidecar/kafka/record.ts'
+
+const id = Buffer.from('0190163d8694739b8ea1c0ffee15900d', 'hex')
+
+const record = (changes: Partial<CallRecord> = {}): CallRecord => ({
+  id,
+  deadline: 1_800_000_000_123,
+  replyTo: 'proxy-1',
+  method: 'calculator.CalculateService/Calculate',
+  attempt: 1,
+  producedAgain: false,
+  enqueuedAt: 1_799_999_997_000,
+  firstFailureAt: 0,
+  caller: 'café',
+  metadata: [],
+  message: Buffer.from([1, 2, 3]),
+  ...changes,
+})
+
+/** What Kafka's client makes of a record on its way: every header value comes back as bytes. */
+const throughKafka = ({ key, value, headers }: OutgoingRecord): RawRecord => ({
+  key,
+  value,
+  headers: Object.fromEntries(
+    Object.entries(headers).map(([name, one]) => [
+      name,
+      Array.isArray(one) ? one.map((each) => Buffer.from(each as string)) : Buffer.from(one as string),
+    ]),
+  ),
+})
+
+const packed = (outgoing: OutgoingRecord): Buffer => outgoing.headers[HEADER] as Buffer
+
+/** A record that has nothing but this packed header and a value. */
+const rawWith = (header: Buffer): RawRecord => ({ key: null, value: Buffer.alloc(0), headers: { [HEADER]: header } })
+
+const reasonOf = (decoded: Decoded): string => {
+  assert.equal(decoded.kind, 'Unreadable')
+  return decoded.kind === 'Unreadable' ? decoded.reason : ''
+}
+
+// Bytes that stand in topics. When one of these tests fails, the format has drifted: that takes a new version, not new hex.
+describe('the bytes of version 1', () => {
+  const golden =
+    '01' + // version
+    '0190163d8694739b8ea1c0ffee15900d' + // call id
+    '01a3185c507b' + // deadline
+    '07' +
+    '70726f78792d31' + // reply channel
+    '00' + // flags
+    '01' + // attempt
+    '01a3185c4448' + // enqueued
+    '000000000000' + // first failure
+    '0025' +
+    '63616c63756c61746f722e43616c63756c617465536572766963652f43616c63756c617465' + // method
+    '0005' +
+    '636166c3a9' // caller
+
+  test('are written', () => {
+    assert.equal(packed(encodeRecord(record())).toString('hex'), golden)
+  })
+
+  test('are read', () => {
+    const decoded = decodeRecord({
+      key: id,
+      value: Buffer.from([1, 2, 3]),
+      headers: { [HEADER]: Buffer.from(golden, 'hex') },
+    })
+    assert.deepEqual(decoded, { kind: 'Call', record: record() })
+  })
+
+  test('hold the flag of a record produced again, its attempt and its first failure', () => {
+    const again = record({
+      producedAgain: true,
+      attempt: 20,
+      firstFailureAt: 1_799_999_998_000,
+      replyTo: '',
+      caller: '',
+      method: 'a.B/C',
+    })
+    assert.equal(
+      packed(encodeRecord(again)).toString('hex'),
+      '01' +
+        '0190163d8694739b8ea1c0ffee15900d' +
+        '01a3185c507b' +
+        '00' +
+        '01' +
+        '14' +
+        '01a3185c4448' +
+        '01a3185c4830' +
+        '0005' +
+        '612e422f43' +
+        '0000',
+    )
+  })
+
+  test('have these headers beside them', () => {
+    const outgoing = encodeRecord(
+      record({
+        traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
+        tracestate: 'a=1',
+        metadata: [
+          ['x-tenant', Buffer.from('one')],
+          ['x-bin', Buffer.from([0, 255])],
+          ['x-tenant', Buffer.from('two')],
+          ['x-tenant', Buffer.from('three')],
+        ],
+      }),
+    )
+    const { [HEADER]: _, ...others } = outgoing.headers
+    assert.deepEqual(others, {
+      traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
+      tracestate: 'a=1',
+      'm:x-tenant': [Buffer.from('one'), Buffer.from('two'), Buffer.from('three')],
+      'm:x-bin': Buffer.from([0, 255]),
+    })
+    assert.equal(outgoing.key, id)
+  })
+})
+
+describe('a record that was written', () => {
+  const time = fc.integer({ min: 0, max: 2 ** 48 - 1 })
+  const replyTo = fc.oneof(fc.constant(''), fc.stringMatching(/^[a-zA-Z0-9._-]{1,128}$/))
+  const name = fc
+    .stringMatching(/^[a-z0-9._-]{1,40}$/)
+    .filter((one) => !one.startsWith('grpc-') && !['te', 'host', 'upgrade', 'connection'].includes(one))
+  const text = fc.stringMatching(/^[\x20-\x7e]{0,40}$/).map((one) => Buffer.from(one))
+  const bytes = fc.uint8Array({ maxLength: 40 }).map((one) => Buffer.from(one))
+  const entry = fc.oneof(
+    fc.tuple(name, text),
+    fc.tuple(
+      name.map((one) => `${one}-bin`),
+      bytes,
+    ),
+  )
+  const printable = fc.stringMatching(/^[\x21-\x7e]{1,100}$/)
+  const any = fc.record(
+    {
+      id: fc.uint8Array({ minLength: 16, maxLength: 16 }).map((one) => Buffer.from(one)),
+      deadline: time,
+      replyTo,
+      method: fc.stringMatching(/^[a-zA-Z_.]{1,60}\/[a-zA-Z_]{1,60}$/),
+      attempt: fc.integer({ min: 1, max: 255 }),
+      producedAgain: fc.boolean(),
+      enqueuedAt: time,
+      firstFailureAt: time,
+      caller: fc.string({ unit: 'grapheme', maxLength: 60 }),
+      metadata: fc.array(entry, { maxLength: 20 }),
+      traceparent: printable,
+      tracestate: printable,
+      message: bytes,
+    },
+    {
+      requiredKeys: [
+        'id',
+        'deadline',
+        'replyTo',
+        'method',
+        'attempt',
+        'producedAgain',
+        'enqueuedAt',
+        'firstFailureAt',
+        'caller',
+        'metadata',
+        'message',
+      ],
+    },
+  )
+  const grouped = (one: CallRecord) => ({ ...one, metadata: Object.groupBy(one.metadata, ([key]) => key) })
+
+  test('is read as it was', () => {
+    fc.assert(
+      fc.property(any, (one) => {
+        // A name decides whether its value is text; half of these names are made for bytes.
+        const written = {
+          ...one,
+          metadata: one.metadata.filter(
+            ([key, value]) => key.endsWith('-bin') || /^[\x20-\x7e]*$/.test(value.toString('latin1')),
+          ),
+        } as CallRecord
+        const decoded = decodeRecord(throughKafka(encodeRecord(written)))
+        assert.ok(decoded.kind === 'Call', JSON.stringify(decoded))
+        // Names lose their order among each other; the values of one name keep theirs.
+        assert.deepEqual(grouped(decoded.record), grouped(written))
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test('cut off at any byte of its header is Unreadable, with its prefix where that is whole', () => {
+    fc.assert(
+      fc.property(any, (one) => {
+        const whole = packed(encodeRecord(one as CallRecord))
+        for (let length = 0; length < whole.length; length++) {
+          const decoded = decodeRecord(rawWith(whole.subarray(0, length)))
+          assert.equal(decoded.kind, 'Unreadable', `${length} of ${whole.length} bytes`)
+          const prefix = decoded.kind === 'Unreadable' ? decoded.prefix : undefined
+          const expected =
+            length < 24 + one.replyTo.length ? undefined : { id: one.id, deadline: one.deadline, replyTo: one.replyTo }
+          assert.deepEqual(prefix, expected)
+        }
+      }),
+      { numRuns: 100 },
+    )
+  })
+
+  test('with a byte too many is Unreadable', () => {
+    const header = Buffer.concat([packed(encodeRecord(record())), Buffer.from([0])])
+    assert.equal(reasonOf(decodeRecord(rawWith(header))), 'header has another length than its parts')
+  })
+
+  test('outlives the buffer that it was read from, as far as its id goes', () => {
+    const raw = throughKafka(encodeRecord(record()))
+    const decoded = decodeRecord(raw)
+    ;(raw.headers[HEADER] as Buffer).fill(0xff)
+    assert.deepEqual(decoded.kind === 'Call' && decoded.record.id, id)
+  })
+})
+
+describe('any record whatever', () => {
+  const bytes = fc.uint8Array({ maxLength: 300 }).map((one) => Buffer.from(one))
+  const value = fc.oneof(bytes, fc.constant(null), fc.string())
+  const names = fc.oneof(
+    fc.constantFrom(
+      HEADER,
+      'traceparent',
+      'tracestate',
+      'm:',
+      'm:x',
+      'm:x-bin',
+      'm:connection',
+      'm:__proto__',
+      '__proto__',
+      'constructor',
+      'toString',
+    ),
+    fc.string(),
+  )
+  const headers = fc.dictionary(names, fc.oneof(value, fc.array(value, { maxLength: 5 }), fc.constant(undefined)))
+  const body = fc.record({ key: fc.oneof(bytes, fc.constant(null)), value: fc.oneof(bytes, fc.constant(null)) })
+
+  test('is read without a throw', () => {
+    fc.assert(
+      fc.property(body, headers, (one, found) => {
+        assert.ok(['Call', 'Newer', 'Unreadable'].includes(decodeRecord({ ...one, headers: found }).kind))
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  test('is read without a throw also with a header that is nearly right', () => {
+    const change = fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 }))
+    fc.assert(
+      fc.property(fc.array(change, { maxLength: 4 }), headers, (changes, found) => {
+        const header = Buffer.from(packed(encodeRecord(record())))
+        for (const [at, byte] of changes) header[at % header.length] = byte
+        const decoded = decodeRecord({ ...rawWith(header), headers: { ...found, [HEADER]: header } })
+        assert.ok(['Call', 'Newer', 'Unreadable'].includes(decoded.kind))
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  test('with random bytes for its header is never a call by chance of its length', () => {
+    fc.assert(
+      fc.property(bytes, (header) => {
+        const decoded = decodeRecord(rawWith(header))
+        if (decoded.kind === 'Call') assert.equal(header[0], 1)
+        if (decoded.kind === 'Newer') assert.ok((header[0] as number) > 1)
+      }),
+      { numRuns: 1000 },
+    )
+  })
+})
+
+describe('what is wrong with a record is named', () => {
+  const good = throughKafka(encodeRecord(record()))
+  const prefix = { id, deadline: 1_800_000_000_123, replyTo: 'proxy-1' }
+  const changed = (at: number, byte: number): RawRecord => {
+    const header = Buffer.from(good.headers[HEADER] as Buffer)
+    header[at] = byte
+    return { ...good, headers: { ...good.headers, [HEADER]: header } }
+  }
+  const withHeaders = (headers: RawRecord['headers']): RawRecord => ({
+    ...good,
+    headers: { ...good.headers, ...headers },
+  })
+
+  const cases: readonly (readonly [what: string, raw: RawRecord, reason: string, withPrefix: boolean])[] = [
+    ['no headers', { ...good, headers: {} }, 'no grpc-kafka header', false],
+    ['a header without a value', withHeaders({ [HEADER]: null }), 'the grpc-kafka header is not bytes', false],
+    [
+      'two packed headers',
+      withHeaders({ [HEADER]: [Buffer.from([1]), Buffer.from([1])] }),
+      'several grpc-kafka headers',
+      false,
+    ],
+    ['an empty packed header', withHeaders({ [HEADER]: Buffer.alloc(0) }), 'header ends inside its prefix', false],
+    [
+      'a reply channel that would name another key',
+      changed(24, 0x7b),
+      'reply channel has characters that no instance name has',
+      false,
+    ],
+    ['version 0', changed(0, 0), 'header has version 0', true],
+    ['attempt 0', changed(32, 0), 'attempt is 0', true],
+    ['no value', { ...good, value: null }, 'no value', true],
+    [
+      'a name that is no metadata',
+      withHeaders({ 'm:grpc-timeout': Buffer.from('1S') }),
+      'a metadata header is not gRPC metadata',
+      true,
+    ],
+    [
+      'a name that HTTP/2 forbids',
+      withHeaders({ 'm:connection': Buffer.from('close') }),
+      'a metadata header is not gRPC metadata',
+      true,
+    ],
+    [
+      'a pseudo-header',
+      withHeaders({ 'm::path': Buffer.from('/other') }),
+      'a metadata header is not gRPC metadata',
+      true,
+    ],
+    [
+      'a value with a line break',
+      withHeaders({ 'm:x': Buffer.from('a\r\nb: c') }),
+      'a metadata header is not gRPC metadata',
+      true,
+    ],
+    ['metadata without a value', withHeaders({ 'm:x': null }), 'a metadata header is not gRPC metadata', true],
+    [
+      '10,000 headers',
+      withHeaders({ other: Array.from({ length: 10_000 }, () => Buffer.from('a')) }),
+      'more than 1024 headers',
+      true,
+    ],
+  ]
+  for (const [what, raw, reason, withPrefix] of cases) {
+    test(what, () => {
+      assert.deepEqual(
+        decodeRecord(raw),
+        withPrefix ? { kind: 'Unreadable', reason, prefix } : { kind: 'Unreadable', reason },
+      )
+    })
+  }
+
+  test('but a missing key is not wrong, and headers of others are passed over', () => {
+    const raw = { ...withHeaders({ other: Buffer.from('x'), M: null }), key: null }
+    assert.deepEqual(decodeRecord(raw), { kind: 'Call', record: record() })
+  })
+
+  test('but as many metadata values as a proxy takes are read', () => {
+    const metadata = Array.from({ length: 992 }, () => ['x', Buffer.alloc(0)] as const)
+    const decoded = decodeRecord(throughKafka(encodeRecord(record({ metadata }))))
+    assert.equal(decoded.kind === 'Call' && decoded.record.metadata.length, 992)
+  })
+
+  test('a trace context that no header may hold, or that stands twice, is left out and the call kept', () => {
+    for (const value of [Buffer.from('00-a\r\nx: y'), Buffer.alloc(0), null, [Buffer.from('a'), Buffer.from('b')]]) {
+      assert.deepEqual(decodeRecord(withHeaders({ traceparent: value, tracestate: value })), {
+        kind: 'Call',
+        record: record(),
+      })
+    }
+  })
+})
+
+describe('a record of a newer version', () => {
+  test('gives its version and its prefix, whatever follows', () => {
+    for (const version of [2, 3, 255]) {
+      const header = Buffer.concat([packed(encodeRecord(record())).subarray(0, 31), Buffer.from('anything')])
+      header[0] = version
+      assert.deepEqual(decodeRecord(rawWith(header)), {
+        kind: 'Newer',
+        version,
+        prefix: { id, deadline: 1_800_000_000_123, replyTo: 'proxy-1' },
+      })
+    }
+  })
+
+  test('whose prefix is cut off is Unreadable', () => {
+    const header = packed(encodeRecord(record())).subarray(0, 30)
+    const newer = Buffer.from(header)
+    newer[0] = 2
+    assert.equal(reasonOf(decodeRecord(rawWith(newer))), 'header ends inside its prefix')
+  })
+})
+
+describe('markProducedAgain', () => {
+  test('sets the flag in a copy and changes nothing else', () => {
+    const first = encodeRecord(record({ metadata: [['x', Buffer.from('y')]] }))
+    const before = Buffer.from(packed(first))
+    const second = markProducedAgain(first)
+    assert.deepEqual(packed(first), before)
+    const decoded = decodeRecord(throughKafka(second))
+    assert.deepEqual(decoded, {
+      kind: 'Call',
+      record: record({ metadata: [['x', Buffer.from('y')]], producedAgain: true }),
+    })
+    assert.deepEqual(markProducedAgain(second), second)
+  })
+
+  test('finds the flag behind a reply channel of any length', () => {
+    for (const replyTo of ['', 'a', 'b'.repeat(128)]) {
+      const decoded = decodeRecord(throughKafka(markProducedAgain(encodeRecord(record({ replyTo })))))
+      assert.deepEqual(decoded, { kind: 'Call', record: record({ replyTo, producedAgain: true }) })
+    }
+  })
+})
+
+test('headerBytes is at least what the headers take in a record batch, and fits the room that topics leave', () => {
+  const metadata = Array.from({ length: 900 }, () => ['x-value', Buffer.from('abc')] as const)
+  const outgoing = encodeRecord(record({ metadata, traceparent: 'a'.repeat(55), tracestate: 'b'.repeat(512) }))
+  // Record batch, version 2: a varint of at most 5 bytes before each name and each value.
+  let exact = 0
+  for (const [name, value] of Object.entries(throughKafka(outgoing).headers)) {
+    for (const one of Array.isArray(value) ? value : [value]) exact += name.length + (one as Buffer).length + 2
+  }
+  assert.ok(headerBytes(outgoing) >= exact)
+  assert.ok(headerBytes(outgoing) <= MAX_HEADER_BYTES)
+})
