@@ -35,6 +35,7 @@ const ANSWERED = 1
 const DEAD_LETTERED = 2
 const EXPIRED = 3
 const CANCELLED = 4
+const LARGEST_STATUS_MESSAGE_BYTES = 8192
 
 /** Thrown for bytes that are no outcome of a format known here. */
 export class OutcomeFormatError extends Error {
@@ -77,8 +78,7 @@ export function decodeOutcome(bytes: Buffer): Outcome {
 }
 
 function encodeAnswer(outcome: Extract<Outcome, Answer>): Buffer {
-  // A length field holds 64 KiB; a longer status message is cut, as HTTP/2 peers would refuse it anyway.
-  const details = Buffer.from(outcome.details).subarray(0, 8192)
+  const details = statusMessage(outcome.details)
   const body = outcome.message
   const bytes = Buffer.allocUnsafe(
     9 +
@@ -99,6 +99,15 @@ function encodeAnswer(outcome: Extract<Outcome, Answer>): Buffer {
   bytes[at] = body === null ? 0 : 1
   body?.copy(bytes, at + 1)
   return bytes
+}
+
+/** At most 8 KiB in whole characters: HTTP/2 peers would refuse more anyway, and its length field ends at 64 KiB. */
+function statusMessage(details: string): Buffer {
+  const whole = Buffer.from(details)
+  let end = Math.min(whole.length, LARGEST_STATUS_MESSAGE_BYTES)
+  // Bytes 10xxxxxx continue a character of UTF-8.
+  if (end < whole.length) while (((whole[end] ?? 0) & 0xc0) === 0x80) end -= 1
+  return whole.subarray(0, end)
 }
 
 function pairsBytes(pairs: MetadataPairs): number {
