@@ -231,8 +231,8 @@ export function parseConfig(value: unknown, environment: Readonly<Record<string,
   if (!result.success) throw new ConfigError(flatten(result.error.issues))
   const config = result.data
   const reference = config.redis.url
-  if (typeof reference === 'string') return { ...config, redis: { url: reference } } as SidecarConfig
-  return { ...config, redis: { url: resolveSecret('redis.url', reference, environment) } } as SidecarConfig
+  if (typeof reference === 'string') return { ...config, redis: { url: reference } }
+  return { ...config, redis: { url: resolveSecret('redis.url', reference, environment) } }
 }
 
 function resolveSecret(

@@ -28,6 +28,7 @@ export interface KafkaOptions {
 
 export function createKafka({ brokers, clientId, logger }: KafkaOptions): Kafka {
   stopIdleTimer()
+  decodeHeadersOnce()
   return new Kafka({
     brokers: [...brokers],
     clientId,
@@ -39,12 +40,49 @@ export function createKafka({ brokers, clientId, logger }: KafkaOptions): Kafka 
     logCreator:
       () =>
       ({ namespace, level, log }: LogEntry) => {
-        const { message, error } = log as { message: string; error?: unknown }
-        const fields = { kafka: namespace, ...(error === undefined ? {} : { reason: String(error) }) }
+        const { message, error } = log as { message: string; error?: string }
+        const fields = { kafka: namespace, ...(error === undefined ? {} : { reason: error }) }
         if (level <= logLevel.ERROR) logger.warn(fields, message)
         else logger.debug(fields, message)
       },
   })
+}
+
+const require = createRequire(import.meta.url)
+
+type Headers = Record<string, Buffer | null | (Buffer | null)[]>
+
+interface Decoder {
+  readonly prototype: {
+    readVarInt(): number
+    readVarIntArray(read: (from: unknown) => { readonly key: string; readonly value: Buffer | null }): {
+      reduce(): Headers
+    }
+  }
+}
+
+let headersDecodedOnce = false
+
+/**
+ * kafkajs 2.2.4 copies the headers of a record anew for each one of them, so that one record of ten thousand headers stops
+ * the process for many seconds, its heartbeats too; and it takes a header named `constructor` or `__proto__` for one that
+ * was there before. The only caller folds the list that this method returns into an object: here it is one already.
+ */
+function decodeHeadersOnce(): void {
+  if (headersDecodedOnce) return
+  headersDecodedOnce = true
+  const decoder = require('kafkajs/src/protocol/decoder') as Decoder
+  decoder.prototype.readVarIntArray = function (read) {
+    const headers = Object.create(null) as Headers
+    for (let count = this.readVarInt(); count > 0; count--) {
+      const { key, value } = read(this)
+      const before = headers[key]
+      if (before === undefined) headers[key] = value
+      else if (Array.isArray(before)) before.push(value)
+      else headers[key] = [before, value]
+    }
+    return { reduce: () => headers }
+  }
 }
 
 interface RequestQueue {
@@ -65,7 +103,7 @@ let idleTimerStopped = false
 function stopIdleTimer(): void {
   if (idleTimerStopped) return
   idleTimerStopped = true
-  const queue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as {
+  const queue = require('kafkajs/src/network/requestQueue') as {
     readonly prototype: RequestQueue
   }
   queue.prototype.scheduleCheckPendingRequests = function (this: RequestQueue) {

@@ -146,9 +146,19 @@ const NOT_CONNECTED: ReadonlySet<string> = new Set([
   'ENETUNREACH',
 ])
 
+interface KafkaFailure {
+  readonly name?: string
+  /** The broker's error code by name. */
+  readonly type?: string
+  /** The system's error code. */
+  readonly code?: string
+  readonly message?: string
+  readonly cause?: KafkaFailure | null
+}
+
 function classify(error: unknown): ProduceError {
-  let cause = error as { name?: string; type?: string; cause?: unknown; message?: string; code?: string }
-  while (cause.cause != null && cause.type === undefined && cause.cause !== cause) cause = cause.cause as typeof cause
+  let cause = error as KafkaFailure
+  while (cause.cause != null && cause.type === undefined && cause.cause !== cause) cause = cause.cause
   const reason = cause.type ?? cause.message ?? 'unknown'
   const options = { cause: error }
   if (cause.type === 'MESSAGE_TOO_LARGE' || cause.type === 'RECORD_LIST_TOO_LARGE')

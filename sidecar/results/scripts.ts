@@ -45,26 +45,39 @@ return written
  * Asks whether records that may have run before may start, and counts their starts (SEMANTICS 1, "begin").
  *
  * KEYS     for each record: the call's key, its starts key
- * ARGV     1 milliseconds to keep the count, 2 a token of this asking, then for each record its attempt
- * returns  for each record: 0 it has an outcome, else the number of this start (at least the attempt)
+ * ARGV     1 milliseconds to keep the count, 2 a token of this asking, 3 starts that are allowed, 4 whether the records
+ *          will run alone, then for each record the number that its start would have by what the asker knows
+ * returns  for each record: 0 it has an outcome; above 0 the number of this start, which is counted;
+ *          -1 it was started elsewhere and nobody came back: it may start alone only, and nothing is counted;
+ *          -1 - n its n starts are used up
  *
+ * Of records that ran together when their worker died each may be the one that killed it. So they run alone from then on, and
+ * none is given up that never ran alone: one such start is allowed above the limit.
  * The token makes a repeated asking (its answer was lost) count once.
  */
 export const BEGIN = `
+local allowed, alone = tonumber(ARGV[3]), ARGV[4] == '1'
 local result = {}
 for i = 1, #KEYS / 2 do
   if redis.call('EXISTS', KEYS[2 * i - 1]) == 1 then
     result[i] = 0
   else
-    local key = KEYS[2 * i]
-    local stored = redis.call('HMGET', key, 'starts', 'token')
+    local key, expected = KEYS[2 * i], tonumber(ARGV[i + 4])
+    local stored = redis.call('HMGET', key, 'starts', 'token', 'alone')
     local starts = tonumber(stored[1] or '0')
-    if stored[2] ~= ARGV[2] then
-      starts = math.max(starts + 1, tonumber(ARGV[i + 2]))
-      redis.call('HSET', key, 'starts', starts, 'token', ARGV[2])
+    local start = math.max(starts + 1, expected)
+    if stored[2] == ARGV[2] then
+      result[i] = starts
+    elseif start > allowed and (stored[3] or start > allowed + 1) then
+      result[i] = -start
+    elseif start > expected and not alone then
+      result[i] = -1
+    else
+      redis.call('HSET', key, 'starts', start, 'token', ARGV[2])
+      if alone then redis.call('HSET', key, 'alone', 1) end
+      redis.call('PEXPIRE', key, ARGV[1])
+      result[i] = start
     end
-    redis.call('PEXPIRE', key, ARGV[1])
-    result[i] = starts
   end
 end
 return result
@@ -84,7 +97,7 @@ local taken = 0
 for i, key in ipairs(KEYS) do
   if redis.call('HGET', key, 'token') == ARGV[i] then
     redis.call('HINCRBY', key, 'starts', -1)
-    redis.call('HDEL', key, 'token')
+    redis.call('HDEL', key, 'token', 'alone')
     taken = taken + 1
   end
 end

@@ -33,9 +33,26 @@ interface PendingOutcome {
 
 export interface Start {
   readonly id: CallId
-  /** The number that this start has at least. */
+  /** The number of this start by what is known here. */
   readonly attempt: number
 }
+
+export interface BeginOptions {
+  /** Starts that are allowed. */
+  readonly maxAttempts: number
+  /** Whether nothing runs beside. */
+  readonly alone: boolean
+  /** How long the count is kept. */
+  readonly keepMilliseconds: number
+}
+
+/** What became of asking for a start. Only `Counted` starts. */
+export type Begun =
+  | { readonly kind: 'Counted'; readonly start: number; readonly token: string }
+  | { readonly kind: 'HasOutcome' }
+  /** It was started elsewhere and nobody came back: it may start alone only. */
+  | { readonly kind: 'OnlyAlone' }
+  | { readonly kind: 'UsedUp'; readonly starts: number }
 
 export interface TopicPartition {
   readonly topic: string
@@ -66,7 +83,7 @@ export class OutcomeStore {
   readonly #batch: Histogram
   readonly #failures: Counter
   readonly #closed = new AbortController()
-  #pending: PendingOutcome[] = []
+  readonly #pending: PendingOutcome[] = []
   #flushing = false
   #askings = 0
 
@@ -116,22 +133,21 @@ export class OutcomeStore {
   }
 
   /**
-   * Asks whether records that may have run before may start: 0 when an outcome stands, else the number of the start.
-   * @param keepMilliseconds how long the count is kept.
-   * @returns the starts in their order, and the token by which they can be taken back.
+   * Asks whether records that may have run before may start.
    * @throws the reason, once closed.
    */
-  async begin(
-    starts: readonly Start[],
-    keepMilliseconds: number,
-  ): Promise<{ readonly token: string; readonly starts: readonly number[] }> {
+  async begin(starts: readonly Start[], { maxAttempts, alone, keepMilliseconds }: BeginOptions): Promise<Begun[]> {
     const token = `${this.#instance}/${++this.#askings}`
     const keys = starts.flatMap(({ id }) => [this.#outcomeKey(id), this.#startsKey(id)])
     const attempts = starts.map(({ attempt }) => attempt)
-    const answer = await this.#persist('begin', () =>
-      this.#redis.begin(keys.length, ...keys, keepMilliseconds, token, ...attempts),
+    const answers = await this.#persist('begin', () =>
+      this.#redis.begin(keys.length, ...keys, keepMilliseconds, token, maxAttempts, alone ? 1 : 0, ...attempts),
     )
-    return { token, starts: answer }
+    return answers.map((answer) => {
+      if (answer > 0) return { kind: 'Counted', start: answer, token }
+      if (answer === 0) return { kind: 'HasOutcome' }
+      return answer === -1 ? { kind: 'OnlyAlone' } : { kind: 'UsedUp', starts: -answer - 1 }
+    })
   }
 
   /** Takes starts back that were counted and not made. A failure leaves them counted. */

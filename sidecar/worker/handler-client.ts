@@ -144,7 +144,7 @@ class Exchange {
   #onResult: ((result: AttemptResult) => void) | undefined
   #headers: IncomingHttpHeaders | undefined
   #trailers: IncomingHttpHeaders | undefined
-  #chunks: Buffer[] = []
+  readonly #chunks: Buffer[] = []
   #bytes = 0
   #failure: { readonly reason: string; readonly reached: boolean } | undefined
 

@@ -1,5 +1,5 @@
 import { Client, credentials } from '@grpc/grpc-js'
-import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js'
+import type { ServiceDefinition } from '@grpc/grpc-js'
 
 /** What the test handler does with a request; see handler.ts. */
 export interface Instruction {
@@ -27,7 +27,7 @@ export const SERVICE_NAME = 'test.Work'
 export const METHOD = '/test.Work/Do'
 const identity = (bytes: Buffer): Buffer => bytes
 
-export const SERVICE: ServiceDefinition<UntypedServiceImplementation> = {
+export const SERVICE: ServiceDefinition = {
   Do: {
     path: METHOD,
     requestStream: false,

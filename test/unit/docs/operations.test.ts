@@ -6,6 +6,8 @@ import { METRICS } from '../../../sidecar/telemetry/metrics.ts'
 
 const page = readFileSync(new URL('../../../docs/operations.md', import.meta.url), 'utf8')
 
+const byText = (a: unknown, b: unknown): number => String(a).localeCompare(String(b))
+
 /** The rows of a section's table: the first cell without its quotes, then the others. */
 function rows(section: string): string[][] {
   const text = page.split(`\n## ${section}\n`)[1]?.split('\n## ')[0] ?? ''
@@ -24,13 +26,13 @@ test('docs/operations.md names every metric of the table, and no other', () => {
   assert.deepEqual(
     rows('Metrics')
       .map(([name]) => name)
-      .sort(),
-    Object.keys(METRICS).sort(),
+      .toSorted(byText),
+    Object.keys(METRICS).toSorted(byText),
   )
 })
 
 test('docs/operations.md names every error of the table with its status, and no other', () => {
   const documented = rows('Statuses that the sidecar itself gives').map(([code, status]) => [code, status])
   const expected = Object.entries(ERRORS).map(([code, { status }]) => [code, status])
-  assert.deepEqual(documented.sort(), expected.sort())
+  assert.deepEqual(documented.toSorted(byText), expected.toSorted(byText))
 })
