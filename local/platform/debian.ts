@@ -19,17 +19,18 @@ const patient = ['-o', 'DPkg::Lock::Timeout=300']
  * Installs packages on this machine. The lists are refreshed when a package is not known.
  * @throws ToolError with apt's own words
  */
-export function installPackages(names: readonly string[], report: Report): Promise<void> {
+export function installPackages(names: readonly string[], report: Report, signal?: AbortSignal): Promise<void> {
   return withLock('apt', async () => {
     report(`setup: apt-get install ${names.join(' ')}`)
     const install = (): Promise<void> =>
       runTool('apt-get', [...patient, 'install', '-y', '--no-install-recommends', ...names], {
         environment,
+        signal,
         onLine: (line) => {
           if (/^(Get:|Setting up )/.test(line)) report(`setup:   ${line}`)
         },
       })
-    await withFreshLists(install, report)
+    await withFreshLists(install, report, signal)
   })
 }
 
@@ -38,7 +39,12 @@ export function installPackages(names: readonly string[], report: Report): Promi
  * nothing is installed and no service is started. Needs no root, only lists that know the packages.
  * @throws ToolError with apt's own words
  */
-export async function unpackPackages(names: readonly string[], into: string, report: Report): Promise<void> {
+export async function unpackPackages(
+  names: readonly string[],
+  into: string,
+  report: Report,
+  signal?: AbortSignal,
+): Promise<void> {
   const archives = join(into, '.archives')
   await mkdir(join(archives, 'partial'), { recursive: true })
   report(`setup: downloading Debian packages ${names.join(' ')}`)
@@ -51,26 +57,27 @@ export async function unpackPackages(names: readonly string[], into: string, rep
       ].flat(),
       {
         environment,
+        signal,
         onLine: (line) => {
           if (line.startsWith('Get:')) report(`setup:   ${line}`)
         },
       },
     )
-  await withFreshLists(download, report)
+  await withFreshLists(download, report, signal)
   for (const file of await readdir(archives)) {
-    if (file.endsWith('.deb')) await runTool('dpkg', ['-x', join(archives, file), into])
+    if (file.endsWith('.deb')) await runTool('dpkg', ['-x', join(archives, file), into], { signal })
   }
   await rm(archives, { recursive: true, force: true })
 }
 
-async function withFreshLists(work: () => Promise<void>, report: Report): Promise<void> {
+async function withFreshLists(work: () => Promise<void>, report: Report, signal?: AbortSignal): Promise<void> {
   try {
     await work()
   } catch (error) {
     // Lists that are missing or old name packages that are not there any more.
-    if (!mayInstall()) throw error
+    if (!mayInstall() || signal?.aborted) throw error
     report('setup: apt-get update')
-    await runTool('apt-get', [...patient, 'update'], { environment })
+    await runTool('apt-get', [...patient, 'update'], { environment, signal })
     await work()
   }
 }

@@ -55,7 +55,7 @@ export type KafkaServer = {
  */
 export async function startKafka(options: KafkaOptions, signal?: AbortSignal): Promise<KafkaServer> {
   const { directory, report = reportToTerminal } = options
-  const { java, classPath } = await ensureKafka(report)
+  const { java, classPath } = await ensureKafka(report, signal)
   const port = options.port ?? (await freePort())
   const controllerPort = await freePort()
   const settings = join(directory, 'server.properties')
@@ -139,21 +139,24 @@ export async function startKafka(options: KafkaOptions, signal?: AbortSignal): P
  * Java and the folder of Kafka's jars.
  * @throws PartMissingError
  */
-async function ensureKafka(report: Report): Promise<{ readonly java: string; readonly classPath: string }> {
+async function ensureKafka(
+  report: Report,
+  signal?: AbortSignal,
+): Promise<{ readonly java: string; readonly classPath: string }> {
   const jars = await cached(
     `kafka-${VERSION}`,
     async (directory) => {
-      await fetchJars(directory, report)
+      await fetchJars(directory, report, signal)
     },
     { report },
   )
-  return { java: await ensureProgram('java', 'default-jre-headless', report), classPath: join(jars, '*') }
+  return { java: await ensureProgram('java', 'default-jre-headless', report, signal), classPath: join(jars, '*') }
 }
 
-async function fetchJars(directory: string, report: Report): Promise<void> {
+async function fetchJars(directory: string, report: Report, signal?: AbortSignal): Promise<void> {
   const started = Date.now()
-  await ensureProgram('java', 'default-jre-headless', report)
-  const mvn = await ensureProgram('mvn', 'maven', report)
+  await ensureProgram('java', 'default-jre-headless', report, signal)
+  const mvn = await ensureProgram('mvn', 'maven', report, signal)
   report(`setup: Kafka ${VERSION}: fetching its jars with Maven`)
   const project = join(directory, '.project')
   await mkdir(project)
@@ -165,6 +168,7 @@ async function fetchJars(directory: string, report: Report): Promise<void> {
       ['-B', '-C', COPY_PLUGIN, '-DincludeScope=runtime', `-DoutputDirectory=${join(directory, '.jars')}`],
       {
         directory: project,
+        signal,
         onLine: (line) => {
           if (!line.includes('Downloaded from')) return
           files += 1
@@ -173,6 +177,7 @@ async function fetchJars(directory: string, report: Report): Promise<void> {
       },
     )
   } catch (cause) {
+    signal?.throwIfAborted()
     throw new PartMissingError(
       'Kafka',
       `Maven could not fetch org.apache.kafka:kafka_2.13:${VERSION}\n${(cause as Error).message}`,
@@ -192,7 +197,12 @@ async function moveContents(from: string, to: string): Promise<void> {
 
 const RUNNING_KAFKA = 'use a Kafka that runs already: KAFKA_BROKERS=host:port[,host:port]'
 
-async function ensureProgram(name: string, debianPackage: string, report: Report): Promise<string> {
+async function ensureProgram(
+  name: string,
+  debianPackage: string,
+  report: Report,
+  signal?: AbortSignal,
+): Promise<string> {
   const found = findOnPath(name)
   if (found !== undefined) return found
   const remedies = [
@@ -202,8 +212,9 @@ async function ensureProgram(name: string, debianPackage: string, report: Report
   if (!mayInstall())
     throw new PartMissingError('Kafka', `${name} is not on PATH, and this is not root on Debian`, remedies)
   try {
-    await installPackages([debianPackage], report)
+    await installPackages([debianPackage], report, signal)
   } catch (cause) {
+    signal?.throwIfAborted()
     throw new PartMissingError('Kafka', `${name} is not on PATH\n${(cause as Error).message}`, remedies, { cause })
   }
   const installed = findOnPath(name)

@@ -47,7 +47,7 @@ export type RedisServer = {
  */
 export async function startRedis(options: RedisOptions, signal?: AbortSignal): Promise<RedisServer> {
   const { directory, report = reportToTerminal } = options
-  const program = await ensureRedis(report)
+  const program = await ensureRedis(report, signal)
   const port = options.port ?? (await freePort())
   const url = `redis://127.0.0.1:${port}`
   const logFile = join(directory, 'redis.log')
@@ -138,7 +138,7 @@ export async function untilRedisAnswers(url: string, signal: AbortSignal): Promi
 type Program = { readonly file: string; readonly environment: Readonly<Record<string, string>> }
 
 /** Debian's redis-server where it is not installed is only unpacked: installing it would start a service on port 6379. */
-async function ensureRedis(report: Report): Promise<Program> {
+async function ensureRedis(report: Report, signal?: AbortSignal): Promise<Program> {
   const found = findOnPath('redis-server')
   if (found !== undefined) return { file: found, environment: {} }
   const remedies = [
@@ -148,16 +148,17 @@ async function ensureRedis(report: Report): Promise<Program> {
   if (!hasApt()) throw new PartMissingError('Redis', 'redis-server is not on PATH, and this is not Debian', remedies)
   try {
     return await unpackedRedis(
-      await cached('redis-debian', (directory) => fillWithRedis(directory, report), { report }),
+      await cached('redis-debian', (directory) => fillWithRedis(directory, report, signal), { report }),
     )
   } catch (cause) {
+    signal?.throwIfAborted()
     throw new PartMissingError('Redis', `redis-server is not on PATH\n${(cause as Error).message}`, remedies, { cause })
   }
 }
 
-async function fillWithRedis(directory: string, report: Report): Promise<void> {
+async function fillWithRedis(directory: string, report: Report, signal?: AbortSignal): Promise<void> {
   report("setup: Redis: unpacking Debian's redis-server")
-  await unpackPackages(['redis-server', 'redis-tools'], directory, report)
+  await unpackPackages(['redis-server', 'redis-tools'], directory, report, signal)
   // Lua extensions and other libraries lie in a folder named after the machine's architecture.
   const libraries = (await readdir(join(directory, 'usr', 'lib'), { withFileTypes: true }))
     .filter((entry) => entry.isDirectory() && entry.name.includes('-linux-'))

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { describeExit, startChild } from '../child.ts'
 
 /** A program of the setup ended badly. `code` is `TOOL_FAILED`; the message holds the end of its output. */
 export class ToolError extends Error {
@@ -9,47 +9,48 @@ export class ToolError extends Error {
   }
 }
 
+export type ToolOptions = {
+  readonly environment?: NodeJS.ProcessEnv
+  readonly directory?: string
+  /** Gets each line of its output as it comes. */
+  readonly onLine?: (line: string) => void
+  /** Ends the program; its reason is thrown. */
+  readonly signal?: AbortSignal | undefined
+}
+
+const GRACE_MILLISECONDS = 5000
+const LINES_KEPT = 15
+
 /**
  * Runs a program to its end.
- *
- * @param onLine  gets each line of its output as it comes
- * @throws ToolError when it cannot be started or its exit code is not 0
+ * @throws ToolError when its exit code is not 0, StartError when it cannot be started
  */
-export function runTool(
-  command: string,
-  args: readonly string[],
-  options: {
-    readonly environment?: NodeJS.ProcessEnv
-    readonly directory?: string
-    readonly onLine?: (line: string) => void
-  } = {},
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: options.environment ?? process.env,
-      ...(options.directory === undefined ? {} : { cwd: options.directory }),
-    })
-    const last: string[] = []
-    const take = (text: string): void => {
-      for (const line of text.split('\n')) {
-        if (line.trim() === '') continue
-        options.onLine?.(line)
-        last.push(line)
-        if (last.length > 15) last.shift()
-      }
-    }
-    child.stdout.setEncoding('utf8').on('data', take)
-    child.stderr.setEncoding('utf8').on('data', take)
-    child.on('error', (cause) => reject(new ToolError(`${command} cannot be started: ${cause.message}`, { cause })))
-    child.on('close', (code, signal) => {
-      if (code === 0) resolve()
-      else
-        reject(
-          new ToolError(
-            `${command} ended with ${signal ?? `exit code ${code}`}:\n${last.map((line) => `    ${line}`).join('\n')}`,
-          ),
-        )
-    })
+export async function runTool(command: string, args: readonly string[], options: ToolOptions = {}): Promise<void> {
+  const { environment, directory = process.cwd(), onLine, signal } = options
+  signal?.throwIfAborted()
+  const last: string[] = []
+  const child = await startChild({
+    name: command,
+    command,
+    args,
+    directory,
+    ...(environment === undefined ? {} : { environment }),
+    output: {
+      line: (text) => {
+        if (text.trim() === '') return
+        onLine?.(text)
+        last.push(text)
+        if (last.length > LINES_KEPT) last.shift()
+      },
+    },
   })
+  const end = (): void => {
+    void child.stop(GRACE_MILLISECONDS)
+  }
+  signal?.addEventListener('abort', end)
+  const exit = await child.exited
+  signal?.removeEventListener('abort', end)
+  signal?.throwIfAborted()
+  if (exit.code === 0) return
+  throw new ToolError(`${command} ended with ${describeExit(exit)}:\n${last.map((line) => `    ${line}`).join('\n')}`)
 }
