@@ -89,16 +89,25 @@ export class RecordProducer {
    */
   async produce(topic: string, records: readonly (OutgoingRecord | RawOutgoingRecord)[]): Promise<void> {
     const spread = this.#batches++
+    // kafkajs reads the headers when it writes the request and never before: what fails earlier was not sent.
+    let sent = false
+    const messages = records.map(({ key, value, headers }) => ({
+      key,
+      value,
+      spread,
+      get headers() {
+        sent = true
+        return headers
+      },
+    }))
     try {
       await this.#producer.sendBatch({
         acks: -1,
         timeout: ACKNOWLEDGE_TIMEOUT_MILLISECONDS,
-        topicMessages: [
-          { topic, messages: records.map(({ key, value, headers }) => ({ key, value, headers, spread })) },
-        ],
+        topicMessages: [{ topic, messages }],
       })
     } catch (error) {
-      throw classify(error)
+      throw classify(error, sent)
     }
   }
 
@@ -115,56 +124,25 @@ export interface RawOutgoingRecord {
 }
 
 /**
- * Answers of a broker that mean "written nowhere" (kafka.apache.org/protocol, error codes). What is not listed may
- * have been written: REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND surely were, on the leader.
+ * Answers to a produce request that mean "written nowhere" (kafka.apache.org/protocol, error codes), and to no other
+ * request: after a failure kafkajs asks for metadata, and when that fails it tells of that failure alone. What is not
+ * listed may have been written: REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND surely were, on the leader.
  */
 const NOT_WRITTEN: ReadonlySet<string> = new Set([
-  'UNKNOWN_TOPIC_OR_PARTITION',
-  'LEADER_NOT_AVAILABLE',
   'NOT_LEADER_FOR_PARTITION',
   'NOT_ENOUGH_REPLICAS',
-  'TOPIC_AUTHORIZATION_FAILED',
-  'CLUSTER_AUTHORIZATION_FAILED',
-  'INVALID_TOPIC_EXCEPTION',
   'INVALID_RECORD',
-  'KAFKA_STORAGE_ERROR',
   'POLICY_VIOLATION',
 ])
-const BEFORE_SENDING: ReadonlySet<string> = new Set([
-  'KafkaJSBrokerNotFound',
-  'KafkaJSMetadataNotLoaded',
-  'KafkaJSTopicMetadataNotLoaded',
-  'KafkaJSNoBrokerAvailableError',
-  'KafkaJSLockTimeout',
-])
-/** What connecting fails with; a connection that was made breaks with others. */
-const NOT_CONNECTED: ReadonlySet<string> = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-])
 
-interface KafkaFailure {
-  readonly name?: string
-  /** The broker's error code by name. */
-  readonly type?: string
-  /** The system's error code. */
-  readonly code?: string
-  readonly message?: string
-  readonly cause?: KafkaFailure | null
-}
-
-function classify(error: unknown): ProduceError {
-  let cause = error as KafkaFailure
-  while (cause.cause != null && cause.type === undefined && cause.cause !== cause) cause = cause.cause
+function classify(error: unknown, sent: boolean): ProduceError {
+  let cause = error as { type?: string; cause?: unknown; message?: string }
+  while (cause.cause != null && cause.type === undefined && cause.cause !== cause) cause = cause.cause as typeof cause
   const reason = cause.type ?? cause.message ?? 'unknown'
   const options = { cause: error }
   if (cause.type === 'MESSAGE_TOO_LARGE' || cause.type === 'RECORD_LIST_TOO_LARGE')
     return new ProduceError('TOO_LARGE', reason, options)
-  if (cause.type !== undefined && NOT_WRITTEN.has(cause.type)) return new ProduceError('REFUSED', reason, options)
-  if (BEFORE_SENDING.has(cause.name ?? '') || NOT_CONNECTED.has(cause.code ?? ''))
+  if (!sent || (cause.type !== undefined && NOT_WRITTEN.has(cause.type)))
     return new ProduceError('REFUSED', reason, options)
   return new ProduceError('AMBIGUOUS', reason, options)
 }

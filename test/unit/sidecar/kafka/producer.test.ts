@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict'
+import { describe, test, type TestContext } from 'node:test'
+import { Kafka, logLevel } from 'kafkajs'
+import { pino } from 'pino'
+import { ProduceError, RecordProducer, type ProduceFailure } from '../../../../sidecar/kafka/producer.ts'
+import { FakeBroker, KafkaCode, type OnProduce } from './fake-broker.ts'
+
+const TOPIC = 'calls'
+const record = { key: Buffer.from('key'), value: Buffer.from('value'), headers: { h: Buffer.from('x') } }
+
+async function connected(t: TestContext): Promise<{ readonly broker: FakeBroker; readonly producer: RecordProducer }> {
+  const broker = await FakeBroker.start(TOPIC)
+  const kafka = new Kafka({
+    brokers: [broker.address],
+    logLevel: logLevel.NOTHING,
+    retry: { retries: 0 },
+    requestTimeout: 1000,
+  })
+  const producer = new RecordProducer(kafka, pino({ enabled: false }))
+  t.after(async () => {
+    await producer.disconnect()
+    broker.stop()
+  })
+  await producer.connect([TOPIC], AbortSignal.timeout(5000))
+  return { broker, producer }
+}
+
+async function failureOf(producer: RecordProducer): Promise<ProduceError> {
+  const outcome = await producer.produce(TOPIC, [record]).catch((error: unknown) => error)
+  assert.ok(outcome instanceof ProduceError, String(outcome))
+  return outcome
+}
+
+test('records that the broker takes are taken', async (t) => {
+  const { broker, producer } = await connected(t)
+  await producer.produce(TOPIC, [record, record])
+  assert.equal(broker.produced, 1)
+})
+
+describe('a produce that failed is called', () => {
+  const cases: readonly (readonly [what: string, onProduce: OnProduce, failure: ProduceFailure])[] = [
+    ['MESSAGE_TOO_LARGE', { answer: KafkaCode.MESSAGE_TOO_LARGE }, 'TOO_LARGE'],
+    ['RECORD_LIST_TOO_LARGE', { answer: KafkaCode.RECORD_LIST_TOO_LARGE }, 'TOO_LARGE'],
+    ['NOT_LEADER_FOR_PARTITION', { answer: KafkaCode.NOT_LEADER_FOR_PARTITION }, 'REFUSED'],
+    ['NOT_ENOUGH_REPLICAS', { answer: KafkaCode.NOT_ENOUGH_REPLICAS }, 'REFUSED'],
+    ['INVALID_RECORD', { answer: KafkaCode.INVALID_RECORD }, 'REFUSED'],
+    ['POLICY_VIOLATION', { answer: KafkaCode.POLICY_VIOLATION }, 'REFUSED'],
+    [
+      'NOT_ENOUGH_REPLICAS_AFTER_APPEND: the leader has them',
+      { answer: KafkaCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND },
+      'AMBIGUOUS',
+    ],
+    ['REQUEST_TIMED_OUT: the leader has them', { answer: KafkaCode.REQUEST_TIMED_OUT }, 'AMBIGUOUS'],
+    [
+      'KAFKA_STORAGE_ERROR: a disk failed while they were written',
+      { answer: KafkaCode.KAFKA_STORAGE_ERROR },
+      'AMBIGUOUS',
+    ],
+    ['a code that nobody knows', { answer: 1234 }, 'AMBIGUOUS'],
+    ['a connection that ends before the answer', 'close', 'AMBIGUOUS'],
+    // kafkajs asks for metadata before it tells of the failure, and then tells how that failed instead.
+    ['a connection that ends before the answer, and a broker that is gone then', 'close and be gone', 'AMBIGUOUS'],
+    [
+      'a connection that ends before the answer, and a partition that has no leader then',
+      'close and have no leader',
+      'AMBIGUOUS',
+    ],
+  ]
+  for (const [what, onProduce, failure] of cases) {
+    test(`${failure} after ${what}`, async (t) => {
+      const { broker, producer } = await connected(t)
+      broker.onProduce = onProduce
+      const error = await failureOf(producer)
+      assert.equal(error.code, failure, error.message)
+      assert.equal(broker.produced, 1, 'the producer never tries again by itself')
+      assert.match(error.message, /^Kafka did not take the records: ./)
+      assert.ok(error.cause instanceof Error)
+    })
+  }
+
+  test('REFUSED when no broker is there to take it', async (t) => {
+    const { broker, producer } = await connected(t)
+    broker.stop()
+    // The first produce may still find the connection; from the second on it is known to be gone.
+    await failureOf(producer)
+    assert.equal((await failureOf(producer)).code, 'REFUSED')
+    assert.equal(broker.produced, 0)
+  })
+
+  test('REFUSED when the producer is closed', async (t) => {
+    const { broker, producer } = await connected(t)
+    await producer.disconnect()
+    assert.equal((await failureOf(producer)).code, 'REFUSED')
+    assert.equal(broker.produced, 0)
+  })
+})
+
+describe('connect', () => {
+  test('ends with the reason of its signal when Kafka is not there', async () => {
+    const broker = await FakeBroker.start(TOPIC)
+    broker.stop()
+    const kafka = new Kafka({ brokers: ['127.0.0.1:1'], logLevel: logLevel.NOTHING, retry: { retries: 0 } })
+    const producer = new RecordProducer(kafka, pino({ enabled: false }))
+    const stop = new AbortController()
+    const connecting = producer.connect([TOPIC], stop.signal)
+    stop.abort(new Error('enough'))
+    await assert.rejects(
+      connecting,
+      (error: Error) => error.name === 'AbortError' && (error.cause as Error).message === 'enough',
+    )
+    await producer.disconnect()
+  })
+})
