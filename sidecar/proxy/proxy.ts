@@ -33,7 +33,7 @@ export interface RunningProxy extends RunningSidecar {
 
 /** What a batch's own header and rounding take of the topic's `max.message.bytes`. */
 const BATCH_RESERVE_BYTES = 1024
-/** When every call was answered: how long clients get to close their connections (a health watch never does). */
+/** When every call was answered: how long clients, of whom a health watch never does, and Kafka get to close their connections. */
 const CLOSE_MILLISECONDS = 1000
 
 /**
@@ -82,7 +82,8 @@ export async function startProxy({
     clock.close()
     redis.disconnect()
     subscriber.disconnect()
-    await producer.disconnect()
+    // A broker that is silent would hold this up until its requests time out.
+    await Promise.race([producer.disconnect(), delay(CLOSE_MILLISECONDS, undefined, { ref: false })])
   }
 
   const unknown = new Set(['Kafka', 'the reply channel', 'the shared clock'])
