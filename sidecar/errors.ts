@@ -89,7 +89,7 @@ export const ERRORS = {
   },
   METADATA_TOO_LARGE: {
     status: 'RESOURCE_EXHAUSTED',
-    message: 'the metadata that travels with the call is larger than 32 KiB',
+    message: 'the metadata that travels with the call is larger than 32 KiB or has more than 100 values',
     refusal: true,
   },
   DRAINING: { status: 'UNAVAILABLE', message: 'this replica is shutting down; try another', refusal: true },

@@ -1,14 +1,14 @@
 /** gRPC metadata between grpc-js and the form in which it travels. */
 import http2 from 'node:http2'
 import { Metadata } from '@grpc/grpc-js'
-import { NO_METADATA, isMetadata } from '../metadata.ts'
+import { MAX_METADATA_VALUES, NO_METADATA, isMetadata } from '../metadata.ts'
 import type { MetadataPairs } from '../metadata.ts'
 
 export const MAX_METADATA_BYTES = 32_768
 /** What HTTP/2 counts for a header field beside its name and value (RFC 9113, section 10.5.1). */
 const FIELD_BYTES = 32
 
-/** The declared part of a request's metadata; undefined: it is larger than `MAX_METADATA_BYTES`. */
+/** The declared part of a request's metadata; undefined: it is larger than `MAX_METADATA_BYTES` or `MAX_METADATA_VALUES`. */
 export function declaredMetadata(metadata: Metadata, names: readonly string[]): MetadataPairs | undefined {
   if (names.length === 0) return NO_METADATA
   const pairs: [string, Buffer][] = []
@@ -17,7 +17,7 @@ export function declaredMetadata(metadata: Metadata, names: readonly string[]): 
     for (const value of metadata.get(name)) {
       const held = typeof value === 'string' ? Buffer.from(value, 'latin1') : value
       bytes += name.length + held.length + FIELD_BYTES
-      if (bytes > MAX_METADATA_BYTES) return undefined
+      if (bytes > MAX_METADATA_BYTES || pairs.length === MAX_METADATA_VALUES) return undefined
       pairs.push([name, held])
     }
   }

@@ -152,6 +152,9 @@ export class CallRunner {
       case 'NotReached':
         events.notReached(entry, result.reason)
         return
+      case 'Unsendable':
+        this.bury(entry, 'UNREADABLE_RECORD', `cannot be sent to a handler: ${result.reason}`)
+        return
       case 'Broken':
         entry.mayHaveRun = true
         this.#answered(entry, record, ownAnswer('HANDLER_UNREACHABLE'))

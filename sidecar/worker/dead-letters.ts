@@ -57,7 +57,7 @@ export class DeadLetters {
       'dead-attempts': String(entry.attempt),
     }
     const { key, value, headers } = entry.raw
-    const whole = { key, value, headers: { ...(headers as RawOutgoingRecord['headers']), ...about } }
+    const whole = { key, value, headers: { ...writable(headers), ...about } }
     const truncated = {
       key: key?.subarray(0, TRUNCATED_BYTES) ?? null,
       value: value?.subarray(0, TRUNCATED_BYTES) ?? null,
@@ -82,4 +82,15 @@ export class DeadLetters {
       }
     }
   }
+}
+
+/** kafkajs reads headers without a value and cannot write them: here they are empty. */
+function writable(headers: Entry['raw']['headers']): RawOutgoingRecord['headers'] {
+  const empty = Buffer.alloc(0)
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map((one: Buffer | null) => one ?? empty) : (value ?? empty),
+    ]),
+  ) as RawOutgoingRecord['headers']
 }

@@ -3,6 +3,7 @@ import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, Outgoi
 import { gunzip } from 'node:zlib'
 import { GrpcStatus } from '../errors.ts'
 import { isMetadata } from '../metadata.ts'
+import { MAX_METADATA_VALUES } from '../metadata.ts'
 import type { MetadataPairs } from '../metadata.ts'
 import type { Answer } from '../results/outcome.ts'
 
@@ -25,6 +26,8 @@ export type AttemptResult =
   | { readonly kind: 'Answered'; readonly answer: Answer }
   /** The handler surely never saw the call. */
   | { readonly kind: 'NotReached'; readonly reason: string }
+  /** HTTP/2 cannot carry this request, whatever the handler does. */
+  | { readonly kind: 'Unsendable'; readonly reason: string }
   /** The handler may have seen the call, and its answer is lost. */
   | { readonly kind: 'Broken'; readonly reason: string }
   | { readonly kind: 'TimedOut' }
@@ -41,6 +44,11 @@ const FRAME_BYTES = 5
 const WINDOW_BYTES = 8 * 1024 * 1024
 const RESERVED_BYTES_PER_SESSION_MEGABYTES = 1000
 const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM } = http2.constants
+const OF_THE_SESSION: ReadonlySet<string> = new Set([
+  'ERR_HTTP2_INVALID_SESSION',
+  'ERR_HTTP2_GOAWAY_SESSION',
+  'ERR_HTTP2_OUT_OF_STREAMS',
+])
 
 /** One connection, made when first needed and again after it broke. */
 export class HandlerClient {
@@ -67,14 +75,20 @@ export class HandlerClient {
 
   /** `onResult` is called exactly once, later. */
   call(request: HandlerRequest, onResult: (result: AttemptResult) => void): void {
+    if (request.metadata.length > MAX_METADATA_VALUES) {
+      queueMicrotask(() => onResult({ kind: 'Unsendable', reason: `more than ${MAX_METADATA_VALUES} metadata values` }))
+      return
+    }
     const session = this.#connected()
     let stream: ClientHttp2Stream
     try {
       stream = session.request(requestHeaders(request))
     } catch (error) {
-      // The session was closed under us between two turns; the next call makes a new one.
-      this.#forget(session)
-      queueMicrotask(() => onResult({ kind: 'NotReached', reason: (error as Error).message }))
+      const { code = '', message } = error as NodeJS.ErrnoException
+      // The session was closed under us between two turns, and the next call makes a new one; or it is the request's fault.
+      const kind = OF_THE_SESSION.has(code) ? 'NotReached' : 'Unsendable'
+      if (kind === 'NotReached') this.#forget(session)
+      queueMicrotask(() => onResult({ kind, reason: message }))
       return
     }
     new Exchange(session, stream, this.#maxMessageBytes, request.timeoutMilliseconds, onResult)
@@ -105,15 +119,15 @@ export class HandlerClient {
 }
 
 function requestHeaders({ path, metadata, extra, timeoutMilliseconds }: HandlerRequest): OutgoingHttpHeaders {
-  const headers: OutgoingHttpHeaders = {
+  // Without a prototype `constructor` is a name like any other.
+  const headers: OutgoingHttpHeaders = Object.assign(Object.create(null) as OutgoingHttpHeaders, extra, {
     ':method': 'POST',
     ':path': path,
     te: 'trailers',
     'content-type': 'application/grpc',
     'grpc-timeout': grpcTimeout(timeoutMilliseconds),
     'user-agent': 'grpc-kafka-sidecar',
-    ...extra,
-  }
+  })
   for (const [name, value] of metadata) {
     const text = name.endsWith('-bin') ? value.toString('base64') : value.toString('latin1')
     const before = headers[name]
@@ -171,6 +185,10 @@ class Exchange {
     stream.on('error', (error) => {
       this.#failure = { reason: error.message, reached: connected && stream.rstCode !== NGHTTP2_REFUSED_STREAM }
     })
+    // Headers that no frame holds: node:http2 closes the stream as if the handler had refused it, and would so each time.
+    stream.on('frameError', (_type, code) =>
+      this.#settle({ kind: 'Unsendable', reason: `headers too large (HTTP/2 error ${code})` }),
+    )
     stream.on('close', () => this.#closed(connected))
   }
 

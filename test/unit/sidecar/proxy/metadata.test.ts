@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { Metadata } from '@grpc/grpc-js'
+import { MAX_METADATA_VALUES } from '../../../../sidecar/metadata.ts'
 import { MAX_METADATA_BYTES, declaredMetadata, toGrpcMetadata } from '../../../../sidecar/proxy/metadata.ts'
 
 suite('declaredMetadata', () => {
@@ -26,6 +27,14 @@ suite('declaredMetadata', () => {
     metadata.set('big', 'x'.repeat(room + 1))
     assert.equal(declaredMetadata(metadata, ['big']), undefined)
     assert.deepEqual(declaredMetadata(metadata, ['other']), [])
+  })
+
+  test('is bounded in its values: a connection to the handler ends at 128 header fields', () => {
+    const metadata = new Metadata()
+    for (let index = 0; index < MAX_METADATA_VALUES; index++) metadata.add('many', 'v')
+    assert.equal(declaredMetadata(metadata, ['many'])?.length, MAX_METADATA_VALUES)
+    metadata.add('one-more', 'v')
+    assert.equal(declaredMetadata(metadata, ['many', 'one-more']), undefined)
   })
 })
 
