@@ -1,16 +1,18 @@
 /** What stands on a route's topics and in Redis, read and written past the sidecars. */
 import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
-import { Kafka, logLevel } from 'kafkajs'
-import type { IHeaders, KafkaMessage } from 'kafkajs'
+import type { IHeaders, Kafka, KafkaMessage } from 'kafkajs'
 import type { CallId } from '../../../sidecar/call-id.ts'
+import { createKafka } from '../../../sidecar/kafka/client.ts'
 import { callKey } from '../../../sidecar/results/keys.ts'
 import { decodeOutcome } from '../../../sidecar/results/outcome.ts'
 import type { Outcome } from '../../../sidecar/results/outcome.ts'
+import { createLogger } from '../../../sidecar/telemetry/log.ts'
 import { until } from './route.ts'
 import type { Route } from './route.ts'
 
-const kafkaOf = (route: Route): Kafka => new Kafka({ brokers: [...route.brokers], logLevel: logLevel.NOTHING })
+const kafkaOf = ({ brokers }: Route): Kafka =>
+  createKafka({ brokers, clientId: 'test', logger: createLogger('error', {}) })
 
 /** All records of a topic, in the order of each partition; waits until there are `count`. */
 export async function readTopic(route: Route, count: number, topic = route.topic): Promise<KafkaMessage[]> {

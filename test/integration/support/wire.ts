@@ -76,7 +76,7 @@ export async function wireCall(session: ClientHttp2Session, request: WireRequest
   const grpcStatus = trailers['grpc-status'] ?? answered['grpc-status']
   const message = trailers['grpc-message'] ?? answered['grpc-message']
   return {
-    httpStatus: answered[':status'],
+    httpStatus: answered[':status'] === undefined ? undefined : Number(answered[':status']),
     grpcStatus: grpcStatus === undefined ? undefined : Number(grpcStatus),
     message: decodeURIComponent(String(message ?? '')),
     body: Buffer.concat(chunks),
