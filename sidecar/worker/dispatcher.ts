@@ -126,7 +126,11 @@ export class Dispatcher implements RunnerEvents {
       if (!keep || !numbers.includes(number)) this.#lose(partition)
     }
     for (const number of numbers) {
-      if (this.#partitions.has(number)) continue
+      const kept = this.#partitions.get(number)
+      if (kept !== undefined) {
+        kept.readAgain()
+        continue
+      }
       const before = this.#ending.get(number)
       this.#ending.delete(number)
       this.#partitions.set(number, new Partition(number, before?.running() ?? []))
@@ -174,7 +178,7 @@ export class Dispatcher implements RunnerEvents {
     for (const partition of this.#partitions.values()) partition.handBack()
     for (const timer of this.#parked.values()) clearTimeout(timer)
     this.#parked.clear()
-    const handedBack = this.#takeBack([...this.#cleared, ...this.#alone])
+    const handedBack = this.#takeBack([...this.#cleared])
     for (const entries of [this.#doubtful, this.#cleared, this.#alone]) entries.clear()
     const idle = Promise.withResolvers<void>()
     this.#idle = idle.resolve
@@ -225,7 +229,10 @@ export class Dispatcher implements RunnerEvents {
     this.#unfinished -= 1
     this.#options.onHandlerLost(reason)
     entry.state = 'Queued'
-    if (!entry.partition.lost && this.#accepting) this.#cleared.push(entry)
+    // Its partition may have gone while it was on its way: then nobody else takes the start back.
+    const stays = !entry.partition.lost && this.#accepting
+    if (entry.alone || !stays) void this.#takeBack([entry])
+    if (stays) (entry.alone ? this.#alone : this.#cleared).push(entry)
     if (this.#unfinished === 0) this.#idle?.()
     this.#endIfLost(entry.partition)
   }
@@ -320,43 +327,69 @@ export class Dispatcher implements RunnerEvents {
     this.#places += 1
     if (this.#asking.length === 0) {
       setImmediate(() => {
-        this.#begun = this.#begin()
+        const entries = this.#asking
+        this.#asking = []
+        this.#begun = this.#begin(entries, false)
       })
     }
     this.#asking.push(entry)
   }
 
-  async #begin(): Promise<void> {
+  /** Nothing runs, and nothing starts until it has run or may not. */
+  #askAlone(entry: Entry): void {
+    entry.state = 'Asking'
+    this.#places += 1
+    this.#loneRuns = true
+    this.#begun = this.#begin([entry], true)
+  }
+
+  async #begin(all: readonly Entry[], alone: boolean): Promise<void> {
     const { store, maxAttempts, startsRetentionMilliseconds } = this.#options
-    const entries = this.#asking.filter(({ partition }) => !partition.lost && this.#accepting)
-    this.#places -= this.#asking.length - entries.length
-    this.#asking = []
-    if (entries.length === 0) return
+    const entries = all.filter(({ partition }) => !partition.lost && this.#accepting)
     // A record of an earlier owner's window may have had its first start there. With one attempt allowed that is not held
     // against it: at least one run comes first (SEMANTICS 13, promise 1).
     const asked = entries.map((entry) => ({
       id: callIdOf(entry),
       attempt: entry.mayHaveRun && maxAttempts > 1 && entry.attempt === 1 ? 2 : entry.attempt,
     }))
-    const begun = await store.begin(asked, startsRetentionMilliseconds).catch(() => undefined)
-    this.#places -= entries.length
-    if (begun === undefined) return
+    const options = { maxAttempts, alone, keepMilliseconds: startsRetentionMilliseconds }
+    const answers = entries.length === 0 ? [] : await store.begin(asked, options).catch(() => undefined)
+    this.#places -= all.length
+    if (alone) this.#loneRuns = false
+    if (answers === undefined) return
     const handedBack: Entry[] = []
     entries.forEach((entry, index) => {
-      const start = begun.starts[index] ?? 0
-      if (start > 0) entry.counted = begun.token
-      if (entry.partition.lost || !this.#accepting) handedBack.push(entry)
-      else if (start === 0) this.#skip(entry)
-      else if (start > maxAttempts) {
-        entry.state = 'Running'
-        this.#unfinished += 1
-        this.#runner?.bury(entry, 'ATTEMPTS_USED_UP', `started ${start - 1} times without an answer`)
-      } else {
-        entry.state = 'Queued'
-        entry.attempt = start
-        // More starts than were known here: it was started elsewhere, and whoever started it never came back.
-        if (start > (asked[index]?.attempt ?? 0)) this.#alone.push(entry)
-        else this.#cleared.push(entry)
+      const begun = answers[index]
+      if (begun === undefined) return
+      if (begun.kind === 'Counted') entry.counted = begun.token
+      if (entry.partition.lost || !this.#accepting) {
+        handedBack.push(entry)
+        return
+      }
+      entry.state = 'Queued'
+      switch (begun.kind) {
+        case 'HasOutcome':
+          this.#skip(entry)
+          return
+        case 'UsedUp':
+          entry.state = 'Running'
+          this.#unfinished += 1
+          this.#runner?.bury(entry, 'ATTEMPTS_USED_UP', `started ${begun.starts} times without an answer`)
+          return
+        case 'OnlyAlone':
+          entry.alone = true
+          this.#alone.push(entry)
+          return
+        case 'Counted':
+          entry.attempt = begun.start
+          if (!alone) this.#cleared.push(entry)
+          else if (this.#healthy) {
+            this.#loneRuns = true
+            this.#run(entry)
+          } else {
+            handedBack.push(entry)
+            this.#alone.push(entry)
+          }
       }
     })
     this.#pump()
@@ -387,14 +420,15 @@ export class Dispatcher implements RunnerEvents {
 
   #startAll(now: number): void {
     while (this.#running + this.#places < this.#options.concurrency && !this.#loneRuns) {
-      const lone = this.#running === 0 || this.#alone.length === 0 ? takeFrom(this.#alone, now) : undefined
-      if (lone !== undefined) {
-        this.#loneRuns = true
-        this.#run(lone)
-        continue
+      if (this.#alone.length > 0) {
+        // One that has to run alone waits until what runs is done, and nothing new goes before it.
+        if (this.#running + this.#places > 0) return
+        const lone = takeFrom(this.#alone, now)
+        if (lone !== undefined) {
+          this.#askAlone(lone)
+          return
+        }
       }
-      // One that has to run alone waits until what runs is done, and nothing new goes before it.
-      if (this.#running > 0 && this.#alone.length > 0) return
       const entry = this.#next(now)
       if (entry === undefined) return
       if (isDoubtful(entry)) this.#ask(entry)
@@ -445,7 +479,7 @@ export class Dispatcher implements RunnerEvents {
     partition.lose()
     if (partition.paused) this.#options.resume(partition.number)
     this.#partitions.delete(partition.number)
-    void this.#takeBack([...this.#cleared, ...this.#alone].filter((entry) => entry.partition === partition))
+    void this.#takeBack([...this.#cleared].filter((entry) => entry.partition === partition))
     for (const [entry, timer] of this.#parked) {
       if (entry.partition !== partition) continue
       clearTimeout(timer)

@@ -29,8 +29,10 @@ export interface Entry {
   attempt: number
   /** A copy may have run, or may run elsewhere. */
   mayHaveRun: boolean
-  /** The asking that counted the next start, while that start was not made. */
+  /** The asking that counted the present or next start. */
   counted: string | undefined
+  /** It was started elsewhere and nobody came back: it runs alone, so that one that kills its worker takes no neighbour along. */
+  alone: boolean
 }
 
 export interface Committed {
@@ -67,6 +69,7 @@ export class Partition {
   others = 0
   paused = false
   highWatermark = 0
+  #readFrom = 0
 
   constructor(number: number, carried: readonly Entry[] = []) {
     this.number = number
@@ -76,6 +79,16 @@ export class Partition {
 
   get committed(): Committed | undefined {
     return this.#committed
+  }
+
+  /** Reading began here, or further on, when the group was last joined; a record below it is of another log. */
+  get readFrom(): number {
+    return this.#readFrom
+  }
+
+  /** The group was joined again: reading begins at what is committed by now, perhaps much later (while it is paused). */
+  readAgain(): void {
+    this.#readFrom = this.#committed?.offset ?? 0
   }
 
   get lost(): boolean {
@@ -101,6 +114,7 @@ export class Partition {
     if (this.#committed === undefined) {
       this.#windowEnd = takenOver ? committed.offset + committed.window : committed.offset
       this.#committed = committed
+      this.#readFrom = committed.offset
       this.#forgetBelow(committed.offset)
       for (let index = this.#head; index < this.#entries.length; index++) this.#sort(this.#entries[index] as Entry)
     } else if (committed.offset > this.#committed.offset) this.#committed = committed
@@ -132,6 +146,7 @@ export class Partition {
         attempt: decoded.kind === 'Call' ? decoded.record.attempt : 1,
         mayHaveRun: false,
         counted: undefined,
+        alone: false,
       }
       this.#entries.push(entry)
       if (this.#committed !== undefined) this.#sort(entry)

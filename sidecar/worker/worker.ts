@@ -288,10 +288,16 @@ class Worker implements RunningSidecar {
   }
 
   #onFetched(number: number, records: readonly FetchedRecord[], highWatermark: number): void {
-    const committed = this.#dispatcher.partitions.get(number)?.committed
+    const partition = this.#dispatcher.partitions.get(number)
+    const committed = partition?.committed
     const first = records[0]
-    // Reading begins at the committed offset; below it only where the log itself began anew.
-    if (committed !== undefined && first !== undefined && first.offset < committed.offset) {
+    // After a join records are read again from what was committed then; below that only where the log itself began anew.
+    const anew =
+      partition !== undefined &&
+      committed !== undefined &&
+      first !== undefined &&
+      (first.offset < partition.readFrom || highWatermark < committed.offset)
+    if (anew) {
       this.#logger.warn({ partition: number, offset: first.offset }, 'the topic was made anew: reading what it holds')
       this.#dispatcher.renew(number)
       void this.#open(this.#joins, [number])

@@ -15,7 +15,9 @@ for (const side of ['proxy', 'worker'] as const) {
       const route = await startRoute(t, side === 'proxy' ? { proxyEnv: env } : { workerEnv: env })
       // Against a local clock a call of 2 s would be over before it began, or never.
       const answers = await Promise.all(
-        Array.from({ length: 20 }, (_, number) => route.call({ id: `short-${number}`, reply: 'in time' }, { deadline: 2000 })),
+        Array.from({ length: 20 }, (_, number) =>
+          route.call({ id: `short-${number}`, reply: 'in time' }, { deadline: 2000 }),
+        ),
       )
       assert.deepEqual(
         answers.map(({ code, reply }) => [code, reply?.toString()]),
@@ -27,7 +29,6 @@ for (const side of ['proxy', 'worker'] as const) {
       }
     })
   }
-
 }
 
 test('with clocks 8 s apart a call whose deadline passed while the worker was away is not run', async (t) => {

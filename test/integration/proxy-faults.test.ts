@@ -5,10 +5,19 @@ import { Load, assertAllAnswered, assertEachRanOnce, ended } from './support/loa
 import { startRoute, until } from './support/route.ts'
 
 test('callers of a killed proxy get UNAVAILABLE at once, and those of the other proxy notice nothing', async (t) => {
-  const route = await startRoute(t, { proxies: 2, method: { timeoutMilliseconds: 20_000 }, worker: { concurrency: 256 } })
-  const orphans = Array.from({ length: 50 }, (_, number) => route.call({ id: `orphan-${number}`, sleep: 3000 }, { proxy: 0 }))
+  const route = await startRoute(t, {
+    proxies: 2,
+    method: { timeoutMilliseconds: 20_000 },
+    worker: { concurrency: 256 },
+  })
+  const orphans = Array.from({ length: 50 }, (_, number) =>
+    route.call({ id: `orphan-${number}`, sleep: 3000 }, { proxy: 0 }),
+  )
   const others = new Load(route, { perSecond: 100, proxies: [1], name: 'other' })
-  await until('the handler runs the calls of the proxy', () => [...route.runs().keys()].filter((id) => id.startsWith('orphan')).length === 50)
+  await until(
+    'the handler runs the calls of the proxy',
+    () => [...route.runs().keys()].filter((id) => id.startsWith('orphan')).length === 50,
+  )
   const killedAt = performance.now()
   route.proxies[0]?.process.kill('SIGKILL')
   const answers = await Promise.all(orphans)
@@ -26,7 +35,11 @@ test('callers of a killed proxy get UNAVAILABLE at once, and those of the other 
 })
 
 test('a proxy told to end under load loses no call: each one taken is answered, others are refused unrun', async (t) => {
-  const route = await startRoute(t, { proxies: 2, method: { timeoutMilliseconds: 20_000 }, worker: { concurrency: 256 } })
+  const route = await startRoute(t, {
+    proxies: 2,
+    method: { timeoutMilliseconds: 20_000 },
+    worker: { concurrency: 256 },
+  })
   const load = new Load(route, { perSecond: 200, proxies: [0, 1], instruction: { sleep: 300 } })
   await until('the load runs', () => load.answered > 200)
   const [proxy] = route.proxies
@@ -41,6 +54,10 @@ test('a proxy told to end under load loses no call: each one taken is answered, 
   assert.ok(refused.length > 0, 'calls went on to the proxy after its end')
   assertAllAnswered(served)
   const runs = route.runs()
-  assert.deepEqual(refused.filter(({ id }) => runs.has(id)).map(({ id, details }) => ({ id, details })), [], 'a refused call ran')
+  assert.deepEqual(
+    refused.filter(({ id }) => runs.has(id)).map(({ id, details }) => ({ id, details })),
+    [],
+    'a refused call ran',
+  )
   assertEachRanOnce(route, served)
 })

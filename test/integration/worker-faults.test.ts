@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ERRORS, GrpcStatus } from '../../sidecar/errors.ts'
 import { Load, assertAllAnswered, assertEachRanOnce, ended } from './support/load.ts'
 import { startRoute, until } from './support/route.ts'
 
@@ -7,7 +8,11 @@ import { startRoute, until } from './support/route.ts'
 const RECOVERY_MILLISECONDS = 12_000
 
 test('a call whose worker is killed in the middle of its handler is answered by the next worker', async (t) => {
-  const route = await startRoute(t, { workers: 2, method: { timeoutMilliseconds: 20_000 }, worker: { retry: { maxAttempts: 3 } } })
+  const route = await startRoute(t, {
+    workers: 2,
+    method: { timeoutMilliseconds: 20_000 },
+    worker: { retry: { maxAttempts: 3 } },
+  })
   const answer = route.call({ id: 'victim', sleep: 1500, reply: 'late but right' })
   await until('the handler runs the call', () => route.ledger().length === 1)
   const [entry] = route.ledger()
@@ -22,7 +27,10 @@ test('a call whose worker is killed in the middle of its handler is answered by 
   assert.deepEqual({ code, details, reply: reply?.toString() }, { code: 0, details: '', reply: 'late but right' })
   assert.ok(recovery <= RECOVERY_MILLISECONDS, `${recovery} ms`)
   assert.deepEqual(
-    route.ledger().filter(({ event }) => event === 'began').map(({ pid, attempt }) => [pid === entry?.pid, attempt]),
+    route
+      .ledger()
+      .filter(({ event }) => event === 'began')
+      .map(({ pid, attempt }) => [pid === entry?.pid, attempt]),
     [
       [true, 1],
       [false, 2],
@@ -31,22 +39,37 @@ test('a call whose worker is killed in the middle of its handler is answered by 
 })
 
 test('calls under load are all answered when a worker is killed', async (t) => {
-  const route = await startRoute(t, { workers: 2, method: { timeoutMilliseconds: 20_000 }, worker: { retry: { maxAttempts: 3 } } })
+  const route = await startRoute(t, {
+    workers: 2,
+    method: { timeoutMilliseconds: 20_000 },
+    worker: { retry: { maxAttempts: 3 } },
+  })
   const load = new Load(route, { perSecond: 200, instruction: { sleep: 20 } })
   await until('the load runs', () => load.answered > 200)
   route.workers[0]?.process.kill('SIGKILL')
   const sent = load.sent
-  await until('calls of after the recovery are answered', () => load.answered > sent + 400, RECOVERY_MILLISECONDS + 5000)
+  await until(
+    'calls of after the recovery are answered',
+    () => load.answered > sent + 400,
+    RECOVERY_MILLISECONDS + 5000,
+  )
   const answers = await load.stop()
   assertAllAnswered(answers)
   const repeated = [...route.runs().values()].filter((runs) => runs > 1).length
-  t.diagnostic(`${answers.length} calls, ${repeated} of them ran again, slowest ${Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))} ms`)
+  t.diagnostic(
+    `${answers.length} calls, ${repeated} of them ran again, slowest ${Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))} ms`,
+  )
   assert.equal(route.runs().size, answers.length)
   await until('every offset is committed', async () => (await route.lag()) === 0)
 })
 
 test('ordinary rebalances run each call once: workers come and go under load', async (t) => {
-  const route = await startRoute(t, { workers: 1, partitions: 6, method: { timeoutMilliseconds: 20_000 }, worker: { retry: { maxAttempts: 3 } } })
+  const route = await startRoute(t, {
+    workers: 1,
+    partitions: 6,
+    method: { timeoutMilliseconds: 20_000 },
+    worker: { retry: { maxAttempts: 3 } },
+  })
   const load = new Load(route, { perSecond: 250, instruction: { sleep: 60 } })
   const moreAnswers = (count: number) => {
     const goal = load.answered + count
@@ -65,7 +88,9 @@ test('ordinary rebalances run each call once: workers come and go under load', a
   const answers = await load.stop()
   assertAllAnswered(answers)
   assertEachRanOnce(route, answers)
-  t.diagnostic(`${answers.length} calls, slowest ${Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))} ms`)
+  t.diagnostic(
+    `${answers.length} calls, slowest ${Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))} ms`,
+  )
   await until('every offset is committed', async () => (await route.lag()) === 0)
 })
 
@@ -94,4 +119,97 @@ test('rebalances in a row count no start of a call that still waits for its turn
   assertAllAnswered(all)
   assertEachRanOnce(route, all)
   assert.equal(await route.records(`${route.topic}.dead`), 0)
+})
+
+test('a record that kills every worker that runs it ends on the failure topic after as many starts as its policy allows', async (t) => {
+  const route = await startRoute(t, {
+    workers: 1,
+    partitions: 1,
+    method: { timeoutMilliseconds: 60_000 },
+    worker: { retry: { maxAttempts: 3 } },
+    workerEnv: () => ({ TEST_IMPORT: 'test/integration/support/fatal-record.ts', FATAL_MARKER: 'deadly' }),
+  })
+  const neighbours = Array.from({ length: 20 }, (_, number) => `neighbour-${number}`)
+  const beside = neighbours.map(async (id) => ({
+    id,
+    ...(await route.call({ id, reply: id, sleep: 50 }, { deadline: 60_000 })),
+  }))
+  const deadly = route.call({ id: 'deadly' }, { deadline: 60_000 })
+  let starts = 0
+  const answered = deadly.then(() => true)
+  for (;;) {
+    const worker = route.workers.at(-1)
+    assert.ok(worker)
+    if (await Promise.race([answered, worker.process.exited.then(() => false)])) break
+    starts += 1
+    assert.ok(starts <= 3, `it killed ${starts} workers`)
+    await route.startWorker({}, { whenReady: false })
+  }
+  const { code, details } = await deadly
+  assert.deepEqual(
+    { code, details, starts },
+    { code: GrpcStatus.UNAVAILABLE, details: ERRORS.ATTEMPTS_USED_UP.message, starts: 3 },
+  )
+  assertAllAnswered(await Promise.all(beside))
+  assert.equal(await route.records(`${route.topic}.dead`), 1)
+  await until('every offset is committed', async () => (await route.lag()) === 0)
+})
+
+test('a worker told to end under load finishes what runs: each call is answered once and runs once', async (t) => {
+  const route = await startRoute(t, {
+    workers: 2,
+    method: { timeoutMilliseconds: 20_000 },
+    worker: { retry: { maxAttempts: 1 } },
+  })
+  const load = new Load(route, { perSecond: 300, instruction: { sleep: 100 } })
+  await until('the load runs', () => load.answered > 300)
+  const [worker] = route.workers
+  assert.ok(worker)
+  worker.process.kill('SIGTERM')
+  assert.equal(await ended(worker.process, 15_000), 0)
+  const goal = load.sent + 100
+  await until('the other worker answers', () => load.answered > goal)
+  const answers = await load.stop()
+  assertAllAnswered(answers)
+  assertEachRanOnce(route, answers)
+  t.diagnostic(
+    `${answers.length} calls, slowest ${Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))} ms`,
+  )
+})
+
+test('two proxies and two workers share the load and each call gets its own answer', async (t) => {
+  const route = await startRoute(t, { workers: 2, proxies: 2, partitions: 4, method: { timeoutMilliseconds: 20_000 } })
+  const load = new Load(route, { perSecond: 400, proxies: [0, 1] })
+  await until('the load was carried', () => load.answered > 1200)
+  const answers = await load.stop()
+  assertAllAnswered(answers)
+  assertEachRanOnce(route, answers)
+  for (const proxy of route.proxies)
+    assert.ok((await route.metric(proxy, 'grpc_server_handled_total', 'grpc_code="OK"')) > 400)
+  for (const worker of route.workers)
+    assert.ok((await route.metric(worker, 'grpc_kafka_records_total', 'result="answered"')) > 200)
+})
+
+test('a rebalance while a backlog holds the reading back runs nothing twice', async (t) => {
+  const calls = 12_000
+  const route = await startRoute(t, {
+    workers: 0,
+    partitions: 2,
+    method: { timeoutMilliseconds: 90_000 },
+    proxy: { maxInFlight: 2 * calls },
+    worker: { retry: { maxAttempts: 1 }, concurrency: 32 },
+  })
+  const answers = Array.from({ length: calls }, async (_, number) => {
+    const id = `backlog-${number}`
+    // Some always run, also at the moment when reading goes on after the rebalance.
+    return { id, ...(await route.call({ id, reply: id, sleep: number % 50 === 0 ? 1000 : 10 }, { deadline: 90_000 })) }
+  })
+  await until('the backlog stands', async () => (await route.records()) === calls, 30_000)
+  const first = await route.startWorker()
+  const done = () => route.metric(first, 'grpc_kafka_records_total', 'result="answered"')
+  await until('the first worker goes on', async () => (await done()) > 300)
+  await route.startWorker()
+  const all = await Promise.all(answers)
+  assertAllAnswered(all)
+  assertEachRanOnce(route, all)
 })

@@ -70,15 +70,13 @@ export class Load {
 export function assertAllAnswered(answers: readonly NamedAnswer[]): void {
   const others = answers.filter(({ id, code, reply }) => code !== 0 || reply?.toString() !== id)
   assert.deepEqual(
-    others
-      .slice(0, 5)
-      .map(({ id, code, details, reply, milliseconds }) => ({
-        id,
-        code,
-        details,
-        reply: reply?.toString(),
-        milliseconds: Math.round(milliseconds),
-      })),
+    others.slice(0, 5).map(({ id, code, details, reply, milliseconds }) => ({
+      id,
+      code,
+      details,
+      reply: reply?.toString(),
+      milliseconds: Math.round(milliseconds),
+    })),
     [],
     `${others.length} of ${answers.length} calls were not answered`,
   )
