@@ -91,7 +91,7 @@ export class Dispatcher implements RunnerEvents {
     }
     this.#runningGauge = metrics.gauge('grpc_kafka_running_calls')
     metrics.gaugeFrom('grpc_kafka_buffered_records', {}, () =>
-      [...this.#partitions.values()].reduce((sum, { queue, suspects }) => sum + queue.length + suspects.length, 0),
+      [...this.#partitions.values()].reduce((sum, { waiting, suspects }) => sum + waiting + suspects.length, 0),
     )
   }
 
@@ -161,7 +161,10 @@ export class Dispatcher implements RunnerEvents {
   }
 
   committed(number: number, committed: Committed): void {
-    this.#partitions.get(number)?.committedUpTo(committed)
+    const partition = this.#partitions.get(number)
+    if (partition === undefined) return
+    partition.committedUpTo(committed)
+    this.#takeOut(partition)
     this.#pump()
   }
 
@@ -240,14 +243,22 @@ export class Dispatcher implements RunnerEvents {
   // The ways of a record to its start.
 
   #sorted(partition: Partition): void {
-    for (const entry of partition.unusual.splice(0)) this.#takeOut(entry)
+    this.#takeOut(partition)
     if (partition.suspects.length > 0) void this.#clear(partition)
     this.#pressure(partition)
     this.#pump()
   }
 
-  /** What is no call of this version takes its own way as soon as it is read. */
-  #takeOut(entry: Entry): void {
+  /** What is no call of this version takes its own way, inside the window and whether or not the handler is there. */
+  #takeOut(partition: Partition): void {
+    if (partition.unusual.length === 0 || !this.#accepting) return
+    const now = performance.now()
+    for (let entry = partition.takeUnusual(now); entry !== undefined; entry = partition.takeUnusual(now))
+      this.#divert(entry)
+    this.#pressure(partition)
+  }
+
+  #divert(entry: Entry): void {
     const { decoded } = entry
     const runner = this.#runner
     if (runner === undefined) return
@@ -461,9 +472,9 @@ export class Dispatcher implements RunnerEvents {
 
   /** Reading stops while too much is read and not started. */
   #pressure(partition: Partition): void {
-    const { length } = partition.queue
-    const full = length >= PAUSE_AT_RECORDS || partition.queuedBytes >= PAUSE_AT_BYTES
-    const roomy = length <= RESUME_AT_RECORDS && partition.queuedBytes <= RESUME_AT_BYTES
+    const { waiting, waitingBytes } = partition
+    const full = waiting >= PAUSE_AT_RECORDS || waitingBytes >= PAUSE_AT_BYTES
+    const roomy = waiting <= RESUME_AT_RECORDS && waitingBytes <= RESUME_AT_BYTES
     if (!partition.paused && full) {
       partition.paused = true
       this.#options.pause(partition.number)
@@ -509,6 +520,7 @@ export class Dispatcher implements RunnerEvents {
       this.#lastLook = now
       for (const partition of this.#rotation) if (partition.committed !== undefined) void this.#clear(partition)
     }
+    for (const partition of this.#rotation) this.#takeOut(partition)
     this.#expireQueued()
     this.#pump()
   }
@@ -576,7 +588,10 @@ export class Dispatcher implements RunnerEvents {
     }
     // Partitions that came while this was on its way.
     if ([...this.#partitions.values()].some(({ heldUntil }) => heldUntil === 0)) this.#lastHold = -Infinity
-    for (const partition of this.#rotation) if (partition.committed !== undefined) void this.#clear(partition)
+    for (const partition of this.#rotation) {
+      this.#takeOut(partition)
+      if (partition.committed !== undefined) void this.#clear(partition)
+    }
     this.#pump()
   }
 

@@ -56,13 +56,13 @@ export class Partition {
   /** First offset that no earlier owner can have started. */
   #windowEnd = 0
   #lost = false
-  #queuedBytes = 0
+  #waitingBytes = 0
   /** Records that may start, in order. */
   readonly queue = new Fifo<Entry>()
   /** Records of an earlier owner's window that Redis has to be asked about. */
   readonly suspects: Entry[] = []
-  /** Records that are no call of this version: each kind has its own way. */
-  readonly unusual: Entry[] = []
+  /** Records that are no call of this version, in order: each kind has its own way. */
+  readonly unusual = new Fifo<Entry>()
   /** Until then (monotonic milliseconds) our word that work may run here stands in Redis. */
   heldUntil = 0
   /** Other instances that may have work running here. */
@@ -156,13 +156,13 @@ export class Partition {
   #sort(entry: Entry): void {
     if (entry.state !== 'Queued') return
     entry.mayHaveRun = entry.offset < this.#windowEnd
-    if (entry.decoded.kind !== 'Call') this.unusual.push(entry)
-    else if (entry.mayHaveRun) {
+    if (entry.decoded.kind === 'Call' && entry.mayHaveRun) {
       entry.state = 'Asking'
       this.suspects.push(entry)
     } else {
-      this.queue.push(entry)
-      this.#queuedBytes += bytesOf(entry)
+      const waiting = entry.decoded.kind === 'Call' ? this.queue : this.unusual
+      waiting.push(entry)
+      this.#waitingBytes += bytesOf(entry)
     }
   }
 
@@ -173,15 +173,27 @@ export class Partition {
     return this.takeFirst()
   }
 
-  takeFirst(): Entry | undefined {
-    const entry = this.queue.shift()
-    if (entry !== undefined) this.#queuedBytes -= bytesOf(entry)
+  takeFirst(from = this.queue): Entry | undefined {
+    const entry = from.shift()
+    if (entry !== undefined) this.#waitingBytes -= bytesOf(entry)
     return entry
   }
 
-  /** Bytes of the messages in the queue. */
-  get queuedBytes(): number {
-    return this.#queuedBytes
+  /** The next record that is no call of this version and may take its way. */
+  takeUnusual(now: number): Entry | undefined {
+    const entry = this.unusual.peek()
+    if (entry === undefined || !this.mayStart(entry, now)) return undefined
+    return this.takeFirst(this.unusual)
+  }
+
+  /** Records that were read and wait for their turn; suspects, which end with their window, are not among them. */
+  get waiting(): number {
+    return this.queue.length + this.unusual.length
+  }
+
+  /** Bytes of their messages. */
+  get waitingBytes(): number {
+    return this.#waitingBytes
   }
 
   mayStart(entry: Entry, now: number): boolean {
@@ -190,7 +202,8 @@ export class Partition {
       !this.#lost &&
       committed !== undefined &&
       now < this.heldUntil &&
-      entry.offset < committed.offset + committed.window
+      // Our next commit tells of our window: nothing that it leaves out may have been started.
+      entry.offset < committed.offset + Math.min(committed.window, WINDOW_RECORDS)
     )
   }
 
@@ -216,9 +229,9 @@ export class Partition {
   /** What has not started is forgotten here: whoever owns the partition next reads it again. */
   handBack(): void {
     this.queue.clear()
-    this.#queuedBytes = 0
+    this.#waitingBytes = 0
     this.suspects.length = 0
-    this.unusual.length = 0
+    this.unusual.clear()
   }
 
   #forgetBelow(offset: number): void {

@@ -1,0 +1,53 @@
+/** Records as a worker fetches them. */
+import type { FetchedRecord } from '../../../../sidecar/kafka/consumer.ts'
+import { encodeRecord, type CallRecord } from '../../../../sidecar/kafka/record.ts'
+
+/** The shared clock's time in these tests, unless one moves it. */
+export const NOW = 1_800_000_000_000
+
+/** The call at an offset of partition 0 has this id; other partitions differ in the first byte. */
+export function idAt(offset: number, partition = 0): Buffer {
+  const id = Buffer.alloc(16)
+  id[0] = partition
+  id.writeUInt32BE(offset, 12)
+  return id
+}
+
+export function callRecord(offset: number, changes: Partial<CallRecord> = {}): CallRecord {
+  return {
+    id: idAt(offset),
+    deadline: NOW + 10_000,
+    replyTo: 'proxy-1',
+    method: 'test.Service/Do',
+    attempt: 1,
+    producedAgain: false,
+    enqueuedAt: NOW - 5,
+    firstFailureAt: 0,
+    caller: '',
+    metadata: [],
+    message: Buffer.from(String(offset)),
+    ...changes,
+  }
+}
+
+export function fetched(offset: number, changes: Partial<CallRecord> = {}): FetchedRecord {
+  return { offset, ...encodeRecord(callRecord(offset, changes)) }
+}
+
+export const range = (from: number, to: number): FetchedRecord[] =>
+  Array.from({ length: to - from }, (_, index) => fetched(from + index))
+
+export const poison = (offset: number): FetchedRecord => ({
+  offset,
+  key: null,
+  value: Buffer.from('poison'),
+  headers: {},
+})
+
+/** Written by a version of the header that this worker does not know. */
+export function newer(offset: number, version: number, changes: Partial<CallRecord> = {}): FetchedRecord {
+  const record = fetched(offset, changes)
+  const header = Buffer.from(record.headers['grpc-kafka'] as Buffer)
+  header[0] = version
+  return { ...record, headers: { ...record.headers, 'grpc-kafka': header } }
+}
