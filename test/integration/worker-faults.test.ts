@@ -191,7 +191,7 @@ test('two proxies and two workers share the load and each call gets its own answ
 })
 
 test('a rebalance while a backlog holds the reading back runs nothing twice', async (t) => {
-  const calls = 12_000
+  const calls = 10_000
   const route = await startRoute(t, {
     workers: 0,
     partitions: 2,
@@ -202,7 +202,7 @@ test('a rebalance while a backlog holds the reading back runs nothing twice', as
   const answers = Array.from({ length: calls }, async (_, number) => {
     const id = `backlog-${number}`
     // Some always run, also at the moment when reading goes on after the rebalance.
-    return { id, ...(await route.call({ id, reply: id, sleep: number % 50 === 0 ? 1000 : 10 }, { deadline: 90_000 })) }
+    return { id, ...(await route.call({ id, reply: id, sleep: number % 100 === 0 ? 700 : 10 }, { deadline: 90_000 })) }
   })
   await until('the backlog stands', async () => (await route.records()) === calls, 30_000)
   const first = await route.startWorker()
