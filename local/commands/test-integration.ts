@@ -25,7 +25,14 @@ try {
       const tests = files.length > 0 ? files : ['test/integration/**/*.test.ts']
       endWith(
         await runNode(
-          ['--disable-warning=TimeoutNegativeWarning', '--test', ...concurrency, ...flags, ...tests],
+          [
+            '--disable-warning=TimeoutNegativeWarning',
+            '--test',
+            '--test-timeout=300000',
+            ...concurrency,
+            ...flags,
+            ...tests,
+          ],
           environment,
         ),
       )

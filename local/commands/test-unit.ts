@@ -7,6 +7,7 @@ endWith(
     [
       '--test',
       '--experimental-test-coverage',
+      '--test-timeout=60000',
       ...['crds', 'operator', 'sidecar', 'local'].map((folder) => `--test-coverage-include=${folder}/**/*.ts`),
       ...flags,
       ...(files.length > 0 ? files : ['test/unit/**/*.test.ts']),
