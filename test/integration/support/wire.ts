@@ -32,12 +32,15 @@ export function grpcRequest(message: Buffer, flag = 0, length = message.length):
   return Buffer.concat([prefix, message])
 }
 
+/** More than any server takes; node:http2 alone would refuse to send it. */
+const LARGEST_HEADERS_BYTES = 16_777_216
+
 /** Connects for as long as `use` takes. What breaks on the connection shows in the calls' answers. */
 export async function withSession<Result>(
   port: number,
   use: (session: ClientHttp2Session) => Promise<Result>,
 ): Promise<Result> {
-  const session = http2.connect(`http://127.0.0.1:${port}`)
+  const session = http2.connect(`http://127.0.0.1:${port}`, { maxSendHeaderBlockLength: LARGEST_HEADERS_BYTES })
   session.on('error', () => undefined)
   try {
     return await use(session)
@@ -69,10 +72,16 @@ export async function wireCall(session: ClientHttp2Session, request: WireRequest
   stream.on('trailers', (value) => (trailers = value))
   stream.on('data', (chunk: Buffer) => chunks.push(chunk))
   stream.on('error', () => undefined)
-  const closed = new Promise<void>((resolve) => stream.on('close', () => resolve()))
-  await Promise.race([write(stream, body), closed])
-  await closed
+  // An answer is whole at its end, also while this side still has something to say.
+  const ended = new Promise<void>((resolve) => {
+    stream.on('end', resolve)
+    stream.on('close', resolve)
+  })
+  await Promise.race([write(stream, body), ended])
+  await ended
   clearTimeout(timer)
+  const reset = stream.rstCode ?? 0
+  if (!stream.closed) stream.close(http2.constants.NGHTTP2_CANCEL)
   const grpcStatus = trailers['grpc-status'] ?? answered['grpc-status']
   const message = trailers['grpc-message'] ?? answered['grpc-message']
   return {
@@ -80,7 +89,7 @@ export async function wireCall(session: ClientHttp2Session, request: WireRequest
     grpcStatus: grpcStatus === undefined ? undefined : Number(grpcStatus),
     message: decodeURIComponent(String(message ?? '')),
     body: Buffer.concat(chunks),
-    reset: stream.rstCode,
+    reset,
     timedOut,
   }
 }
