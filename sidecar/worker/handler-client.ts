@@ -44,6 +44,13 @@ const FRAME_BYTES = 5
 const WINDOW_BYTES = 8 * 1024 * 1024
 const RESERVED_BYTES_PER_SESSION_MEGABYTES = 1000
 const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM } = http2.constants
+/** Node's types know the last field for servers only. */
+const SESSION_OPTIONS: http2.ClientSessionOptions & { readonly strictSingleValueFields: boolean } = {
+  settings: { enablePush: false, initialWindowSize: WINDOW_BYTES },
+  maxSessionMemory: RESERVED_BYTES_PER_SESSION_MEGABYTES,
+  // Metadata may stand twice whatever its name; Node would refuse a second `etag`.
+  strictSingleValueFields: false,
+}
 const OF_THE_SESSION: ReadonlySet<string> = new Set([
   'ERR_HTTP2_INVALID_SESSION',
   'ERR_HTTP2_GOAWAY_SESSION',
@@ -99,10 +106,7 @@ export class HandlerClient {
     const present = this.#session
     if (present !== undefined && !present.closed && !present.destroyed) return present
     const { host, port } = this.#address
-    const session = http2.connect(`http://${host.includes(':') ? `[${host}]` : host}:${port}`, {
-      settings: { enablePush: false, initialWindowSize: WINDOW_BYTES },
-      maxSessionMemory: RESERVED_BYTES_PER_SESSION_MEGABYTES,
-    })
+    const session = http2.connect(`http://${host.includes(':') ? `[${host}]` : host}:${port}`, SESSION_OPTIONS)
     session.on('connect', () => session.setLocalWindowSize(WINDOW_BYTES))
     // Each stream reports its own failure.
     session.on('error', () => undefined)
@@ -160,6 +164,7 @@ class Exchange {
   #trailers: IncomingHttpHeaders | undefined
   readonly #chunks: Buffer[] = []
   #bytes = 0
+  #unpacking = false
   #failure: { readonly reason: string; readonly reached: boolean } | undefined
 
   constructor(
@@ -221,13 +226,15 @@ class Exchange {
     if (text === undefined) {
       // RFC 9110 has no word for a lost trailer: the answer broke off after its headers.
       const http = Number(headers[':status'] ?? 0)
-      if (http === 200)
+      if (http === 200 && !isGrpc(first(headers['content-type'])))
+        this.#settle({ kind: 'NotGrpc', reason: 'its content-type is not application/grpc' })
+      else if (http === 200)
         this.#settle({ kind: 'Broken', reason: this.#failure?.reason ?? 'the answer ended without a status' })
       else this.#settle({ kind: 'Answered', answer: answerOfHttpStatus(http) })
       return
     }
-    const status = Number(text)
-    if (!Number.isInteger(status) || status < 0 || status > 16) {
+    const status = STATUS.test(String(text)) ? Number(text) : NaN
+    if (!(status <= LAST_STATUS)) {
       this.#settle({ kind: 'NotGrpc', reason: 'grpc-status is no status' })
       return
     }
@@ -255,6 +262,8 @@ class Exchange {
       this.#settle({ kind: 'NotGrpc', reason: 'the message is compressed in a way that was not offered' })
       return
     }
+    if (this.#unpacking) return
+    this.#unpacking = true
     gunzip(message, { maxOutputLength: this.#maxMessageBytes }, (error, plain) => {
       if (error === null) this.#settle({ kind: 'Answered', answer: { ...answer, message: plain } })
       else if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') this.#settle({ kind: 'TooLarge' })
@@ -270,6 +279,11 @@ class Exchange {
     onResult(result)
   }
 }
+
+const STATUS = /^[0-9]{1,2}$/
+const LAST_STATUS = GrpcStatus.UNAUTHENTICATED
+
+const isGrpc = (contentType = ''): boolean => /^application\/grpc([+;]|$)/.test(contentType)
 
 const first = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value[0] : value)
 
