@@ -42,6 +42,8 @@ export interface RouteOptions {
   /** Added to the environment of the n-th worker or proxy. */
   readonly workerEnv?: (index: number) => Readonly<Record<string, string>>
   readonly proxyEnv?: (index: number) => Readonly<Record<string, string>>
+  /** Added to the environment of every handler. */
+  readonly handlerEnv?: Readonly<Record<string, string>>
 }
 
 export interface LedgerEntry {
@@ -219,6 +221,7 @@ export class Route {
 
   async startHandler(port = 0): Promise<{ readonly handler: Process; readonly handlerPort: number }> {
     const handler = this.spawn('test/integration/support/handler.ts', [], {
+      ...this.#options.handlerEnv,
       LEDGER_FILE: this.ledgerFile,
       PORT: String(port),
     })
