@@ -18,6 +18,7 @@ import type { End, Pipeline } from './call.ts'
 import { MethodMetrics, refusalCounters } from './call-metrics.ts'
 import { compress, usesGzip } from './compression.ts'
 import type { CompressedMessage } from './compression.ts'
+import { shortenLongTimeouts } from './long-timeouts.ts'
 import { servedMethod } from './method.ts'
 import { loadReflection } from './reflection.ts'
 import { replyTo } from './respond.ts'
@@ -80,8 +81,12 @@ export class ProxyServer {
     const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
     return new Promise((resolve, reject) => {
       this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
-        if (error === null) resolve(bound)
-        else reject(error)
+        if (error !== null) {
+          reject(error)
+          return
+        }
+        shortenLongTimeouts(this.#server)
+        resolve(bound)
       })
     })
   }

@@ -1,0 +1,28 @@
+import type { Server } from '@grpc/grpc-js'
+import type { Http2Server, IncomingHttpHeaders } from 'node:http2'
+
+const LONGEST_SECONDS = Math.floor(2 ** 31 / 1000) - 1
+const SECONDS: Readonly<Record<string, number>> = { H: 3600, M: 60, S: 1 }
+
+/**
+ * grpc-js 1.14 keeps a client's timeout in 32 bits of milliseconds: one of more than 24.8 days comes out as any number, often
+ * one that has passed, and the call is refused before it reaches us. Here such a timeout becomes the longest that fits. To be
+ * called once the server is bound.
+ */
+export function shortenLongTimeouts(server: Server): void {
+  const { http2Servers } = server as unknown as { readonly http2Servers: ReadonlyMap<Http2Server, unknown> }
+  for (const http2Server of http2Servers.keys()) {
+    http2Server.prependListener('stream', (_stream: unknown, headers: IncomingHttpHeaders) => {
+      const timeout = headers['grpc-timeout']
+      if (typeof timeout === 'string') headers['grpc-timeout'] = fittingTimeout(timeout)
+    })
+  }
+}
+
+/** @param timeout a value of `grpc-timeout` (PROTOCOL-HTTP2.md): at most eight digits and a unit. */
+export function fittingTimeout(timeout: string): string {
+  const unit = SECONDS[timeout.at(-1) ?? '']
+  // Eight digits of the smaller units fit.
+  if (unit === undefined) return timeout
+  return Number(timeout.slice(0, -1)) * unit > LONGEST_SECONDS ? `${LONGEST_SECONDS}S` : timeout
+}
