@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
-import { Client, credentials, loadPackageDefinition } from '@grpc/grpc-js'
+import { credentials, loadPackageDefinition } from '@grpc/grpc-js'
 import type { ClientDuplexStream, GrpcObject, ServiceClientConstructor, ServiceError } from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 import { service as healthService } from 'grpc-health-check'
@@ -144,7 +144,7 @@ function reflect(proxy: Proxy, question: object): Promise<ReflectionAnswer> {
     })
     stream.on('error', ({ code }: ServiceError) => resolve({ code }))
     stream.write(question)
-  }).finally(() => (client as Client).close())
+  }).finally(() => client.close())
 }
 
 test('a proxy with a descriptor set', async (t) => {

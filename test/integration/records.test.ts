@@ -43,7 +43,7 @@ const value = Buffer.from('{"id":"poison"}')
 const withHeader = (header: Buffer | Buffer[] | string): RawMessage => ({
   key: null,
   value,
-  headers: { 'grpc-kafka': header as Buffer },
+  headers: { 'grpc-kafka': header },
 })
 
 function poisons(): Poison[] {
