@@ -96,7 +96,7 @@ export class CallRunner {
       (result) => {
         seconds.observe((performance.now() - started) / 1000)
         this.#options.events.handlerFree(entry)
-        this.#judge(entry, record, result)
+        this.#judge(entry, record, result, remaining <= timeoutMilliseconds)
       },
     )
   }
@@ -143,8 +143,9 @@ export class CallRunner {
     )
   }
 
-  #judge(entry: Entry, record: CallRecord, result: AttemptResult): void {
-    const { events, now } = this.#options
+  /** @param untilDeadline whether the attempt had all the time that was left for the call. */
+  #judge(entry: Entry, record: CallRecord, result: AttemptResult, untilDeadline: boolean): void {
+    const { events, observer, now } = this.#options
     switch (result.kind) {
       case 'Answered':
         this.#answered(entry, record, result.answer)
@@ -161,7 +162,8 @@ export class CallRunner {
         return
       case 'TimedOut':
         entry.mayHaveRun = true
-        if (!this.#options.observer && now() >= record.deadline) this.expire(entry)
+        // A timer may be some milliseconds early by the shared clock.
+        if (!observer && (untilDeadline || now() >= record.deadline)) this.expire(entry)
         else this.#answered(entry, record, ownAnswer('HANDLER_TIMEOUT'))
         return
       case 'TooLarge':

@@ -1,0 +1,392 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
+import { pino } from 'pino'
+import type { RetryConfig } from '../../../../sidecar/config.ts'
+import { ERRORS, GrpcStatus, type ErrorCode } from '../../../../sidecar/errors.ts'
+import type { CallRecord } from '../../../../sidecar/kafka/record.ts'
+import { decodeOutcome, type Answer, type Outcome } from '../../../../sidecar/results/outcome.ts'
+import type { OutcomeStore } from '../../../../sidecar/results/store.ts'
+import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
+import { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
+import type { DeadLetters } from '../../../../sidecar/worker/dead-letters.ts'
+import type { AttemptResult, HandlerClient, HandlerRequest } from '../../../../sidecar/worker/handler-client.ts'
+import { Partition, type Entry } from '../../../../sidecar/worker/partition.ts'
+import { fetched, idAt, newer, NOW, poison } from './records.ts'
+
+const RETRY: RetryConfig = {
+  maxAttempts: 3,
+  backoff: { initialMilliseconds: 100, factorPercent: 200, maxMilliseconds: 10_000, jitterPercent: 0 },
+  retryableCodes: ['UNAVAILABLE', 'DEADLINE_EXCEEDED'],
+}
+
+interface Options {
+  readonly observer?: boolean
+  readonly retry?: Partial<RetryConfig>
+  readonly timeoutMilliseconds?: number
+}
+
+/** Everything that the runner does, in the order in which it does it. */
+class Harness {
+  readonly runner: CallRunner
+  readonly metrics = new Metrics()
+  /** What happened, in words. */
+  readonly log: string[] = []
+  readonly requests: HandlerRequest[] = []
+  outcome: Outcome | undefined
+  told: readonly (Buffer | string)[] = []
+  clock = NOW
+  #answer: ((result: AttemptResult) => void) | undefined
+  #stored: (() => void) | undefined
+  #onTopic = Promise.withResolvers<void>()
+
+  constructor({ observer = false, retry = {}, timeoutMilliseconds = 3000 }: Options = {}) {
+    this.runner = new CallRunner({
+      service: 'test.Service',
+      methods: ['Do'],
+      observer,
+      retry: { ...RETRY, ...retry },
+      timeoutMilliseconds,
+      handler: {
+        call: (request: HandlerRequest, onResult: (result: AttemptResult) => void) => {
+          this.log.push('call')
+          this.requests.push(request)
+          this.#answer = onResult
+        },
+      } as unknown as HandlerClient,
+      store: {
+        store: (id: Buffer, replyTo: string, bytes: Buffer, done: () => void) => {
+          assert.deepEqual([id, replyTo], [idAt(7), 'proxy-1'])
+          this.outcome = decodeOutcome(bytes)
+          this.log.push(`store ${this.outcome.state}`)
+          this.#stored = done
+        },
+        tellAgain: (id: Buffer, replyTo: string) => (this.told = [id, replyTo]),
+      } as unknown as OutcomeStore,
+      deadLetters: {
+        bury: (_entry: Entry, reason: string) => {
+          this.log.push(`bury: ${reason}`)
+          return this.#onTopic.promise
+        },
+      } as unknown as DeadLetters,
+      now: () => this.clock,
+      random: () => 0.5,
+      logger: pino({ enabled: false }),
+      metrics: this.metrics,
+      events: {
+        handlerFree: () => this.log.push('free'),
+        finished: (_entry, result) => this.log.push(`finished ${result}`),
+        retry: (_entry, milliseconds) => this.log.push(`retry in ${milliseconds}`),
+        notReached: (_entry, reason) => this.log.push(`not reached: ${reason}`),
+      },
+    })
+  }
+
+  start(entry: Entry): this {
+    this.runner.start(entry)
+    return this
+  }
+
+  answer(result: AttemptResult): this {
+    assert.ok(this.#answer !== undefined, 'the handler was not called')
+    this.#answer(result)
+    return this
+  }
+
+  /** Redis has the outcome. */
+  stored(): this {
+    assert.ok(this.#stored !== undefined, 'nothing was stored')
+    this.#stored()
+    return this
+  }
+
+  /** The failure topic has the record, or never will. */
+  async onTopic(has = true): Promise<this> {
+    if (has) this.#onTopic.resolve()
+    else this.#onTopic.reject(new Error('closed'))
+    await turn()
+    return this
+  }
+}
+
+function entryOf(raw = fetched(7), changes: Partial<Entry> = {}): Entry {
+  const partition = new Partition(0)
+  partition.heldUntil = 1
+  partition.open({ offset: 0, window: 100 }, false)
+  partition.deliver([raw], 8)
+  const entry = partition.takeStartable(0) ?? partition.takeUnusual(0)
+  assert.ok(entry !== undefined)
+  return Object.assign(entry, { state: 'Running' as const }, changes)
+}
+
+const callOf = (record: Partial<CallRecord> = {}, changes: Partial<Entry> = {}) => entryOf(fetched(7, record), changes)
+
+const answerOf = (status: number, details = ''): Answer => ({
+  status,
+  details,
+  initialMetadata: [],
+  trailingMetadata: [],
+  message: status === 0 ? Buffer.from('answer') : null,
+})
+const answered = (status: number, details = ''): AttemptResult => ({
+  kind: 'Answered',
+  answer: answerOf(status, details),
+})
+const own = (code: ErrorCode): Answer => answerOf(GrpcStatus[ERRORS[code].status], ERRORS[code].message)
+
+describe('a start', () => {
+  test('calls the handler with the record, its id, its attempt and its trace', () => {
+    const metadata = [['x-tenant', Buffer.from('one')]] as const
+    const harness = new Harness().start(
+      callOf({ metadata, traceparent: '00-a-b-01', tracestate: 'c=d' }, { attempt: 2 }),
+    )
+    assert.deepEqual(harness.requests, [
+      {
+        path: '/test.Service/Do',
+        message: Buffer.from('7'),
+        metadata,
+        extra: {
+          'grpc-kafka-call-id': '00000000-0000-0000-0000-000000000007',
+          'grpc-kafka-attempt': '2',
+          traceparent: '00-a-b-01',
+          tracestate: 'c=d',
+        },
+        timeoutMilliseconds: 3000,
+      },
+    ])
+  })
+
+  test('gives the handler what remains of the deadline when that is less than an attempt may take', () => {
+    const harness = new Harness().start(callOf({ deadline: NOW + 250 }))
+    assert.equal(harness.requests[0]?.timeoutMilliseconds, 250)
+  })
+
+  test('of a call whose deadline passed calls nobody', () => {
+    const harness = new Harness().start(callOf({ deadline: NOW }))
+    assert.deepEqual(harness.log, ['free', 'store Expired'])
+    assert.deepEqual(harness.outcome, { state: 'Expired', started: 'No' })
+    assert.deepEqual(harness.stored().log.at(-1), 'finished expired')
+  })
+
+  test('of a method that is not served goes to the failure topic and calls nobody', async () => {
+    const harness = new Harness().start(callOf({ method: 'test.Service/Other' }))
+    assert.deepEqual(harness.log, ['free', 'bury: method test.Service/Other is not served'])
+    await harness.onTopic()
+    assert.deepEqual(harness.outcome, { state: 'DeadLettered', revision: 0, ...own('METHOD_NOT_SERVED') })
+  })
+
+  test('counts the wait in the queue for the first attempt and a retry for the others', async () => {
+    const harness = new Harness()
+    harness.start(callOf({ enqueuedAt: NOW - 2000 }))
+    harness.start(callOf({}, { attempt: 2 }))
+    harness.start(callOf({}, { attempt: 3 }))
+    const text = await harness.metrics.expose()
+    assert.match(text, /^grpc_kafka_queue_wait_seconds_count 1$/m)
+    assert.match(text, /^grpc_kafka_queue_wait_seconds_sum 2$/m)
+    assert.match(text, /^grpc_kafka_handler_retries_total 2$/m)
+  })
+})
+
+describe("the handler's word", () => {
+  const final = [
+    GrpcStatus.OK,
+    GrpcStatus.NOT_FOUND,
+    GrpcStatus.INTERNAL,
+    GrpcStatus.UNKNOWN,
+    GrpcStatus.RESOURCE_EXHAUSTED,
+  ]
+  for (const status of final) {
+    test(`of status ${status} is the outcome`, () => {
+      const harness = new Harness().start(callOf()).answer(answered(status, 'why'))
+      assert.deepEqual(harness.outcome, { state: 'Answered', ...answerOf(status, 'why') })
+      assert.deepEqual(
+        harness.log,
+        ['call', 'free', 'store Answered'],
+        'the place is free before the outcome is stored',
+      )
+      assert.deepEqual(harness.stored().log.at(-1), 'finished answered')
+    })
+  }
+
+  test('of a status that is retried is tried again after the backoff', () => {
+    for (const [attempt, wait] of [
+      [1, 100],
+      [2, 200],
+    ] as const) {
+      const harness = new Harness().start(callOf({}, { attempt })).answer(answered(GrpcStatus.UNAVAILABLE))
+      assert.deepEqual(harness.log, ['call', 'free', `retry in ${wait}`])
+    }
+  })
+
+  test('of a status that is retried is the outcome where one attempt is allowed', () => {
+    const harness = new Harness({ retry: { maxAttempts: 1 } })
+      .start(callOf())
+      .answer(answered(GrpcStatus.UNAVAILABLE, 'busy'))
+    assert.deepEqual(harness.outcome, { state: 'Answered', ...answerOf(GrpcStatus.UNAVAILABLE, 'busy') })
+  })
+
+  test('is the outcome when the next attempt would begin after the deadline', () => {
+    const late = new Harness().start(callOf({ deadline: NOW + 100 })).answer(answered(GrpcStatus.UNAVAILABLE, 'busy'))
+    assert.deepEqual(late.outcome, { state: 'Answered', ...answerOf(GrpcStatus.UNAVAILABLE, 'busy') })
+    const inTime = new Harness().start(callOf({ deadline: NOW + 101 })).answer(answered(GrpcStatus.UNAVAILABLE, 'busy'))
+    assert.deepEqual(inTime.log.at(-1), 'retry in 100')
+  })
+
+  test('at the last attempt: the failure topic has the record before the caller has the status', async () => {
+    const harness = new Harness().start(callOf({}, { attempt: 3 })).answer(answered(GrpcStatus.UNAVAILABLE, 'busy'))
+    assert.deepEqual(harness.log, ['call', 'free', 'bury: attempts used up, last status 14'])
+    await harness.onTopic()
+    assert.deepEqual(harness.outcome, {
+      state: 'DeadLettered',
+      revision: 0,
+      ...answerOf(GrpcStatus.UNAVAILABLE, 'busy'),
+    })
+    assert.deepEqual(harness.log.slice(3), ['store DeadLettered'])
+    assert.deepEqual(harness.stored().log.at(-1), 'finished dead_lettered')
+  })
+
+  test('a record that the failure topic never took is not finished', async () => {
+    const harness = new Harness().start(callOf({}, { attempt: 3 })).answer(answered(GrpcStatus.UNAVAILABLE))
+    await harness.onTopic(false)
+    assert.deepEqual(harness.log.slice(3), [])
+  })
+})
+
+describe('no word of the handler', () => {
+  test('NotReached does not count, and the call is not said to have run', () => {
+    const entry = callOf()
+    const harness = new Harness().start(entry).answer({ kind: 'NotReached', reason: 'refused' })
+    assert.deepEqual(harness.log, ['call', 'free', 'not reached: refused'])
+    assert.equal(entry.mayHaveRun, false)
+  })
+
+  test('Broken counts as UNAVAILABLE, and the call may have run', () => {
+    const entry = callOf()
+    const harness = new Harness().start(entry).answer({ kind: 'Broken', reason: 'reset' })
+    assert.deepEqual(harness.log, ['call', 'free', 'retry in 100'])
+    assert.equal(entry.mayHaveRun, true)
+    const last = new Harness({ retry: { maxAttempts: 1 } }).start(callOf()).answer({ kind: 'Broken', reason: 'reset' })
+    assert.deepEqual(last.outcome, { state: 'Answered', ...own('HANDLER_UNREACHABLE') })
+  })
+
+  test('TimedOut within the deadline counts as DEADLINE_EXCEEDED, and the call may have run', () => {
+    const entry = callOf()
+    const harness = new Harness().start(entry)
+    harness.clock += 3000
+    harness.answer({ kind: 'TimedOut' })
+    assert.deepEqual(harness.log, ['call', 'free', 'retry in 100'])
+    assert.equal(entry.mayHaveRun, true)
+    const last = new Harness({ retry: { retryableCodes: [] } }).start(callOf()).answer({ kind: 'TimedOut' })
+    assert.deepEqual(last.outcome, { state: 'Answered', ...own('HANDLER_TIMEOUT') })
+  })
+
+  test('TimedOut at the deadline is Expired(Unknown), also when the timer was a little early', () => {
+    for (const early of [0, 1, 5]) {
+      const harness = new Harness().start(callOf({ deadline: NOW + 1000 }))
+      harness.clock = NOW + 1000 - early
+      harness.answer({ kind: 'TimedOut' })
+      assert.deepEqual(harness.outcome, { state: 'Expired', started: 'Unknown' }, `${early} ms early`)
+    }
+  })
+
+  test('TooLarge is RESOURCE_EXHAUSTED', () => {
+    const harness = new Harness().start(callOf()).answer({ kind: 'TooLarge' })
+    assert.deepEqual(harness.outcome, { state: 'Answered', ...own('RESULT_TOO_LARGE') })
+  })
+
+  test('NotGrpc is INTERNAL', () => {
+    const harness = new Harness().start(callOf()).answer({ kind: 'NotGrpc', reason: 'html' })
+    assert.deepEqual(harness.outcome, { state: 'Answered', ...own('HANDLER_PROTOCOL') })
+  })
+
+  test('Unsendable goes to the failure topic: no handler would take it', async () => {
+    const harness = new Harness().start(callOf()).answer({ kind: 'Unsendable', reason: 'connection' })
+    assert.deepEqual(harness.log, ['call', 'free', 'bury: cannot be sent to a handler: connection'])
+    await harness.onTopic()
+    assert.deepEqual(harness.outcome, { state: 'DeadLettered', revision: 0, ...own('UNREADABLE_RECORD') })
+  })
+})
+
+describe('an expired call', () => {
+  test('surely did not run at its first start, outside any window, produced once', () => {
+    const harness = new Harness()
+    harness.runner.expire(callOf())
+    assert.deepEqual(harness.outcome, { state: 'Expired', started: 'No' })
+  })
+
+  for (const [what, entry] of [
+    ['in a window that was taken over', () => callOf({}, { mayHaveRun: true })],
+    ['after another attempt', () => callOf({}, { attempt: 2 })],
+    ['produced again', () => callOf({ producedAgain: true })],
+  ] as const) {
+    test(`may have run ${what}`, () => {
+      const harness = new Harness()
+      harness.runner.expire(entry())
+      assert.deepEqual(harness.outcome, { state: 'Expired', started: 'Unknown' })
+    })
+  }
+
+  test('of the next version gets its outcome by its prefix', () => {
+    const harness = new Harness()
+    harness.runner.expire(entryOf(newer(7, 2)))
+    assert.deepEqual(harness.outcome, { state: 'Expired', started: 'No' })
+    assert.deepEqual(harness.stored().log.at(-1), 'finished expired')
+  })
+})
+
+describe('a record that cannot be read', () => {
+  test('is finished when the failure topic has it, if nobody can be told', async () => {
+    const harness = new Harness()
+    harness.runner.bury(entryOf(poison(7)), 'UNREADABLE_RECORD', 'unreadable')
+    assert.deepEqual(harness.log, ['bury: unreadable'])
+    await harness.onTopic()
+    assert.deepEqual(harness.log, ['bury: unreadable', 'finished dead_lettered'])
+  })
+
+  test('whose prefix can be read tells its caller', async () => {
+    const harness = new Harness()
+    harness.runner.bury(entryOf({ ...fetched(7), value: null }), 'UNREADABLE_RECORD', 'unreadable')
+    await harness.onTopic()
+    assert.deepEqual(harness.outcome, { state: 'DeadLettered', revision: 0, ...own('UNREADABLE_RECORD') })
+  })
+})
+
+test('a record that has an outcome tells its replica again and is finished', () => {
+  const harness = new Harness()
+  harness.runner.skip(callOf())
+  assert.deepEqual(harness.told, [idAt(7), 'proxy-1'])
+  assert.deepEqual(harness.log, ['finished skipped'])
+})
+
+describe('an observer', () => {
+  const observing = () => new Harness({ observer: true })
+
+  test('runs a call whose deadline passed, with all the time that an attempt may take', () => {
+    const harness = observing().start(callOf({ deadline: NOW - 1000 }))
+    assert.equal(harness.requests[0]?.timeoutMilliseconds, 3000)
+  })
+
+  test('writes no outcome, whatever the handler says', () => {
+    for (const result of [
+      answered(0),
+      answered(GrpcStatus.NOT_FOUND),
+      { kind: 'TooLarge' },
+      { kind: 'NotGrpc', reason: 'html' },
+    ] as const) {
+      assert.deepEqual(observing().start(callOf()).answer(result).log, ['call', 'free', 'finished observed'])
+    }
+  })
+
+  test('tries again without looking at the deadline', () => {
+    const harness = observing().start(callOf({ deadline: NOW - 1000 }))
+    assert.deepEqual(harness.answer({ kind: 'TimedOut' }).log, ['call', 'free', 'retry in 100'])
+  })
+
+  test('writes no outcome for what goes to the failure topic', async () => {
+    const harness = observing()
+      .start(callOf({}, { attempt: 3 }))
+      .answer(answered(GrpcStatus.UNAVAILABLE))
+    await harness.onTopic()
+    assert.deepEqual(harness.log, ['call', 'free', 'bury: attempts used up, last status 14', 'finished dead_lettered'])
+  })
+})
