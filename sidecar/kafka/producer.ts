@@ -137,7 +137,7 @@ const NOT_WRITTEN: ReadonlySet<string> = new Set([
 
 function classify(error: unknown, sent: boolean): ProduceError {
   let cause = error as { type?: string; cause?: unknown; message?: string }
-  while (cause.cause != null && cause.type === undefined && cause.cause !== cause) cause = cause.cause as typeof cause
+  while (cause.cause != null && cause.type === undefined && cause.cause !== cause) cause = cause.cause
   const reason = cause.type ?? cause.message ?? 'unknown'
   const options = { cause: error }
   if (cause.type === 'MESSAGE_TOO_LARGE' || cause.type === 'RECORD_LIST_TOO_LARGE')

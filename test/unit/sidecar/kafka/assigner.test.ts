@@ -31,7 +31,7 @@ function check(shares: Shares, ids: readonly string[], partitions: readonly (rea
     'every partition exactly once',
   )
   const counts = [...shares.values()].map((one) => flat(one).length)
-  assert.ok(Math.max(...counts) - Math.min(...counts) <= 1, `counts ${counts}`)
+  assert.ok(Math.max(...counts) - Math.min(...counts) <= 1, `counts ${counts.join(' ')}`)
 }
 
 const ids = fc.uniqueArray(fc.string({ minLength: 1, maxLength: 5 }), { minLength: 1, maxLength: 12 })
@@ -68,7 +68,7 @@ describe('assignSticky', () => {
           names.map((id) => member(id)),
           partitions,
         )
-        assert.deepEqual(new Map(assignSticky(members(first).reverse(), partitions)), new Map(first))
+        assert.deepEqual(new Map(assignSticky(members(first).toReversed(), partitions)), new Map(first))
       }),
       RUNS,
     )

@@ -38,7 +38,7 @@ class Harness {
   clock = NOW
   #answer: ((result: AttemptResult) => void) | undefined
   #stored: (() => void) | undefined
-  #onTopic = Promise.withResolvers<void>()
+  readonly #onTopic = Promise.withResolvers<void>()
 
   constructor({ observer = false, retry = {}, timeoutMilliseconds = 3000 }: Options = {}) {
     this.runner = new CallRunner({

@@ -384,7 +384,10 @@ describe('what may have run before', () => {
         [0],
       )
       await harness.settle()
-      assert.deepEqual(harness.runningOffsets.toSorted(), [0, 1])
+      assert.deepEqual(
+        harness.runningOffsets.toSorted((a, b) => a - b),
+        [0, 1],
+      )
     })
   }
 

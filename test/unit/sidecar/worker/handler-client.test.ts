@@ -427,7 +427,7 @@ describe('a call that breaks', () => {
 
   test('is answered when the handler goes away but finishes it, and the next goes over a new connection', async (t) => {
     const { client, handler } = await pair(t, (stream, seen, session) => {
-      session.goaway(NGHTTP2_NO_ERROR, stream.id as number)
+      session.goaway(NGHTTP2_NO_ERROR, stream.id)
       ok(stream, seen, session)
     })
     assert.equal((await call(client)).kind, 'Answered')
