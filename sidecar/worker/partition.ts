@@ -1,6 +1,7 @@
 import type { FetchedRecord } from '../kafka/consumer.ts'
 import { decodeRecord } from '../kafka/record.ts'
 import type { Decoded } from '../kafka/record.ts'
+import { Fifo } from './fifo.ts'
 
 /**
  * How far past the committed offset records are started: what a new owner has to look up (SEMANTICS 5). Large enough that
@@ -57,6 +58,8 @@ export class Partition {
   #windowEnd = 0
   #lost = false
   #waitingBytes = 0
+  /** Records that were read before the committed offset was known. */
+  #unsorted = 0
   /** Records that may start, in order. */
   readonly queue = new Fifo<Entry>()
   /** Records of an earlier owner's window that Redis has to be asked about. */
@@ -116,6 +119,8 @@ export class Partition {
       this.#committed = committed
       this.#readFrom = committed.offset
       this.#forgetBelow(committed.offset)
+      this.#unsorted = 0
+      this.#waitingBytes = 0
       for (let index = this.#head; index < this.#entries.length; index++) this.#sort(this.#entries[index] as Entry)
     } else if (committed.offset > this.#committed.offset) this.#committed = committed
   }
@@ -150,6 +155,10 @@ export class Partition {
       }
       this.#entries.push(entry)
       if (this.#committed !== undefined) this.#sort(entry)
+      else {
+        this.#unsorted += 1
+        this.#waitingBytes += bytesOf(entry)
+      }
     }
   }
 
@@ -188,7 +197,7 @@ export class Partition {
 
   /** Records that were read and wait for their turn; suspects, which end with their window, are not among them. */
   get waiting(): number {
-    return this.queue.length + this.unusual.length
+    return this.#unsorted + this.queue.length + this.unusual.length
   }
 
   /** Bytes of their messages. */
@@ -229,6 +238,7 @@ export class Partition {
   /** What has not started is forgotten here: whoever owns the partition next reads it again. */
   handBack(): void {
     this.queue.clear()
+    this.#unsorted = 0
     this.#waitingBytes = 0
     this.suspects.length = 0
     this.unusual.clear()
@@ -244,41 +254,3 @@ export class Partition {
 }
 
 const bytesOf = ({ raw }: Entry): number => raw.value?.length ?? 0
-
-/** First in, first out, without moving what stands behind. */
-export class Fifo<T> {
-  #items: T[] = []
-  #head = 0
-
-  get length(): number {
-    return this.#items.length - this.#head
-  }
-
-  push(item: T): void {
-    this.#items.push(item)
-  }
-
-  peek(): T | undefined {
-    return this.#items[this.#head]
-  }
-
-  *[Symbol.iterator](): IterableIterator<T> {
-    for (let index = this.#head; index < this.#items.length; index++) yield this.#items[index] as T
-  }
-
-  shift(): T | undefined {
-    const item = this.#items[this.#head]
-    if (item === undefined) return undefined
-    this.#head += 1
-    if (this.#head > 512 && this.#head * 2 > this.#items.length) {
-      this.#items = this.#items.slice(this.#head)
-      this.#head = 0
-    }
-    return item
-  }
-
-  clear(): void {
-    this.#items = []
-    this.#head = 0
-  }
-}
