@@ -1,19 +1,17 @@
 import type { FetchedRecord } from '../kafka/consumer.ts'
 import { VERSION } from '../kafka/record.ts'
-import type { OutcomeStore, TopicPartition } from '../results/store.ts'
+import type { OutcomeStore } from '../results/store.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Gauge, Metrics } from '../telemetry/metrics.ts'
 import type { CallRunner, RecordResult, RunnerEvents } from './call-runner.ts'
-import { Fifo, Partition, WINDOW_RECORDS } from './partition.ts'
-import type { Committed, Entry } from './partition.ts'
+import { Fifo } from './fifo.ts'
+import { Parking } from './parking.ts'
+import { WINDOW_RECORDS } from './partition.ts'
+import type { Committed, Entry, Partition } from './partition.ts'
+import { Tenure } from './tenure.ts'
 
-/** SEMANTICS 5: the word that work may run here is renewed each second and lives for three. */
-const HOLD_INTERVAL_MILLISECONDS = 1000
-const HOLD_MILLISECONDS = 3000
-/** Starting stops this long before the word lapses: the renewal may be on its way. */
-const HOLD_MARGIN_MILLISECONDS = 500
-/** While another's word stands in a partition: how often it is looked whether it still does. */
-const OTHERS_INTERVAL_MILLISECONDS = 150
+/** How often those that wait for an earlier owner are looked up: it stores outcomes meanwhile. */
+const LOOK_INTERVAL_MILLISECONDS = 150
 const TICK_MILLISECONDS = 50
 /** Records read and not started, per partition, at which reading pauses and goes on. */
 const PAUSE_AT_RECORDS = 4 * WINDOW_RECORDS
@@ -47,15 +45,13 @@ export interface DispatcherOptions {
  */
 export class Dispatcher implements RunnerEvents {
   readonly #options: DispatcherOptions
-  readonly #partitions = new Map<number, Partition>()
-  /** Lost partitions in which handlers still run here. */
-  readonly #ending = new Map<number, Partition>()
+  readonly #tenure: Tenure
   /** May have run before: each is asked about when a place is free for it. */
   readonly #doubtful = new Fifo<Entry>()
   /** Asked about, and kept from their start in between. */
   readonly #cleared = new Fifo<Entry>()
   readonly #alone = new Fifo<Entry>()
-  readonly #parked = new Map<Entry, NodeJS.Timeout>()
+  readonly #parking = new Parking()
   readonly #results: Readonly<Record<RecordResult | 'newer', Counter>>
   readonly #runningGauge: Gauge
   #runner: CallRunner | undefined
@@ -64,15 +60,12 @@ export class Dispatcher implements RunnerEvents {
   #loneRuns = false
   #healthy = false
   #accepting = true
-  #rotation: Partition[] = []
   #turn = 0
   #asking: Entry[] = []
   /** Places kept for records that are asked about. */
   #places = 0
   #begun: Promise<void> = Promise.resolve()
   #tick: NodeJS.Timeout | undefined
-  #lastHold = -Infinity
-  #holding = false
   #lastLook = -Infinity
   #idle: (() => void) | undefined
   #pumping = false
@@ -80,6 +73,10 @@ export class Dispatcher implements RunnerEvents {
   constructor(options: DispatcherOptions) {
     this.#options = options
     const { metrics } = options
+    this.#tenure = new Tenure({
+      ...options,
+      events: { lost: (partition) => this.#onLost(partition), held: () => this.#onHeld() },
+    })
     const result = (name: RecordResult | 'newer') => metrics.counter('grpc_kafka_records_total', { result: name })
     this.#results = {
       answered: result('answered'),
@@ -91,7 +88,7 @@ export class Dispatcher implements RunnerEvents {
     }
     this.#runningGauge = metrics.gauge('grpc_kafka_running_calls')
     metrics.gaugeFrom('grpc_kafka_buffered_records', {}, () =>
-      [...this.#partitions.values()].reduce((sum, { waiting, suspects }) => sum + waiting + suspects.length, 0),
+      this.#tenure.owned.reduce((sum, { waiting, suspects }) => sum + waiting + suspects.length, 0),
     )
   }
 
@@ -102,13 +99,12 @@ export class Dispatcher implements RunnerEvents {
 
   close(): void {
     clearInterval(this.#tick)
-    for (const timer of this.#parked.values()) clearTimeout(timer)
-    this.#parked.clear()
+    this.#parking.clear()
   }
 
   /** Partitions that this worker owns, by number. */
   get partitions(): ReadonlyMap<number, Partition> {
-    return this.#partitions
+    return this.#tenure.partitions
   }
 
   get running(): number {
@@ -122,46 +118,24 @@ export class Dispatcher implements RunnerEvents {
 
   /** The group has shared its partitions out. `keep` says that the group never gave this member up. */
   assign(numbers: readonly number[], keep: boolean): void {
-    for (const [number, partition] of this.#partitions) {
-      if (!keep || !numbers.includes(number)) this.#lose(partition)
-    }
-    for (const number of numbers) {
-      const kept = this.#partitions.get(number)
-      if (kept !== undefined) {
-        kept.readAgain()
-        continue
-      }
-      const before = this.#ending.get(number)
-      this.#ending.delete(number)
-      this.#partitions.set(number, new Partition(number, before?.running() ?? []))
-      this.#options.metrics.gaugeFrom('grpc_kafka_consumer_lag', { partition: String(number) }, () => this.#lag(number))
-    }
-    this.#rotation = [...this.#partitions.values()]
-    this.#lastHold = -Infinity
-    void this.#hold()
+    this.#tenure.assign(numbers, keep)
   }
 
   /** The topic was made anew under the same name: what was read of the old one is forgotten. */
   renew(number: number): void {
-    const partition = this.#partitions.get(number)
-    if (partition === undefined) return
-    this.#lose(partition)
-    this.#ending.delete(number)
-    this.#partitions.set(number, new Partition(number))
-    this.#rotation = [...this.#partitions.values()]
-    this.#lastHold = -Infinity
+    this.#tenure.renew(number)
   }
 
   /** What is committed is known. @param takenOver whether an earlier owner may have started records beyond it. */
   open(number: number, committed: Committed, takenOver: boolean): void {
-    const partition = this.#partitions.get(number)
+    const partition = this.#tenure.partitions.get(number)
     if (partition === undefined) return
     partition.open(committed, takenOver)
     this.#sorted(partition)
   }
 
   committed(number: number, committed: Committed): void {
-    const partition = this.#partitions.get(number)
+    const partition = this.#tenure.partitions.get(number)
     if (partition === undefined) return
     partition.committedUpTo(committed)
     this.#takeOut(partition)
@@ -169,7 +143,7 @@ export class Dispatcher implements RunnerEvents {
   }
 
   deliver(number: number, records: readonly FetchedRecord[], highWatermark: number): void {
-    const partition = this.#partitions.get(number)
+    const partition = this.#tenure.partitions.get(number)
     if (partition === undefined || !this.#accepting) return
     partition.deliver(records, highWatermark)
     this.#sorted(partition)
@@ -178,9 +152,8 @@ export class Dispatcher implements RunnerEvents {
   /** Nothing starts any more; what has not started is handed back. Resolves when nothing runs. */
   async quiesce(signal: AbortSignal): Promise<void> {
     this.#accepting = false
-    for (const partition of this.#partitions.values()) partition.handBack()
-    for (const timer of this.#parked.values()) clearTimeout(timer)
-    this.#parked.clear()
+    for (const partition of this.#tenure.owned) partition.handBack()
+    this.#parking.clear()
     const handedBack = this.#takeBack([...this.#cleared])
     for (const entries of [this.#doubtful, this.#cleared, this.#alone]) entries.clear()
     const idle = Promise.withResolvers<void>()
@@ -193,10 +166,8 @@ export class Dispatcher implements RunnerEvents {
 
   /** All partitions are given up; a later `assign` begins anew. */
   async reset(): Promise<void> {
-    for (const partition of this.#partitions.values()) this.#lose(partition)
-    this.#rotation = []
     this.#accepting = true
-    await this.#options.store.release(this.#options.groupId, this.#names([...this.#ending.keys()]))
+    await this.#tenure.giveUp()
   }
 
   // The runner's words.
@@ -213,7 +184,7 @@ export class Dispatcher implements RunnerEvents {
     this.#results[result].inc()
     this.#unfinished -= 1
     if (this.#unfinished === 0) this.#idle?.()
-    this.#endIfLost(entry.partition)
+    this.#tenure.endIfNothingRuns(entry.partition)
   }
 
   retry(entry: Entry, milliseconds: number): void {
@@ -225,7 +196,7 @@ export class Dispatcher implements RunnerEvents {
       this.#pump()
     })
     if (this.#unfinished === 0) this.#idle?.()
-    this.#endIfLost(entry.partition)
+    this.#tenure.endIfNothingRuns(entry.partition)
   }
 
   notReached(entry: Entry, reason: string): void {
@@ -237,7 +208,7 @@ export class Dispatcher implements RunnerEvents {
     if (entry.alone || !stays) void this.#takeBack([entry])
     if (stays) (entry.alone ? this.#alone : this.#cleared).push(entry)
     if (this.#unfinished === 0) this.#idle?.()
-    this.#endIfLost(entry.partition)
+    this.#tenure.endIfNothingRuns(entry.partition)
   }
 
   // The ways of a record to its start.
@@ -288,14 +259,7 @@ export class Dispatcher implements RunnerEvents {
     // Also where it goes no further: a partition that is lost waits only for what runs.
     entry.state = 'Parked'
     if (entry.partition.lost || !this.#accepting) return
-    const timer = setTimeout(
-      () => {
-        this.#parked.delete(entry)
-        if (!entry.partition.lost && this.#accepting) then()
-      },
-      Math.min(Math.max(1, milliseconds), 2_147_483_647),
-    )
-    this.#parked.set(entry, timer)
+    this.#parking.park(entry, milliseconds, then)
   }
 
   /** Asks about the suspects of a partition: those with an outcome are done, the others wait until nobody else runs there. */
@@ -458,8 +422,8 @@ export class Dispatcher implements RunnerEvents {
   #next(now: number): Entry | undefined {
     const before = takeFrom(this.#cleared, now) ?? takeFrom(this.#doubtful, now)
     if (before !== undefined) return before
-    for (let count = this.#rotation.length; count > 0; count--) {
-      const partition = this.#rotation[this.#turn++ % this.#rotation.length]
+    for (let count = this.#tenure.owned.length; count > 0; count--) {
+      const partition = this.#tenure.owned[this.#turn++ % this.#tenure.owned.length]
       for (;;) {
         const entry = partition?.takeStartable(now)
         if (entry === undefined || partition === undefined) break
@@ -484,43 +448,28 @@ export class Dispatcher implements RunnerEvents {
     }
   }
 
-  // Partitions that come and go.
-
-  #lose(partition: Partition): void {
-    partition.lose()
+  #onLost(partition: Partition): void {
     if (partition.paused) this.#options.resume(partition.number)
-    this.#partitions.delete(partition.number)
     void this.#takeBack([...this.#cleared].filter((entry) => entry.partition === partition))
-    for (const [entry, timer] of this.#parked) {
-      if (entry.partition !== partition) continue
-      clearTimeout(timer)
-      this.#parked.delete(entry)
+    this.#parking.release(partition)
+  }
+
+  #onHeld(): void {
+    for (const partition of this.#tenure.owned) {
+      this.#takeOut(partition)
+      if (partition.committed !== undefined) void this.#clear(partition)
     }
-    this.#ending.set(partition.number, partition)
-    this.#endIfLost(partition)
-  }
-
-  /** The word is taken back as soon as nothing runs there: the new owner waits for it. */
-  #endIfLost(partition: Partition): void {
-    if (!partition.lost || this.#ending.get(partition.number) !== partition || partition.running().length > 0) return
-    this.#ending.delete(partition.number)
-    void this.#options.store.release(this.#options.groupId, this.#names([partition.number]))
-  }
-
-  #names(numbers: readonly number[]): TopicPartition[] {
-    return numbers.map((partition) => ({ topic: this.#options.topic, partition }))
+    this.#pump()
   }
 
   #onTick(): void {
     const now = performance.now()
-    const othersStand = this.#rotation.some(({ others, suspects }) => others > 0 && suspects.length > 0)
-    const interval = othersStand ? OTHERS_INTERVAL_MILLISECONDS : HOLD_INTERVAL_MILLISECONDS
-    if (now - this.#lastHold >= interval) void this.#hold()
-    if (now - this.#lastLook >= OTHERS_INTERVAL_MILLISECONDS) {
+    this.#tenure.tick(now)
+    if (now - this.#lastLook >= LOOK_INTERVAL_MILLISECONDS) {
       this.#lastLook = now
-      for (const partition of this.#rotation) if (partition.committed !== undefined) void this.#clear(partition)
+      for (const partition of this.#tenure.owned) if (partition.committed !== undefined) void this.#clear(partition)
     }
-    for (const partition of this.#rotation) this.#takeOut(partition)
+    for (const partition of this.#tenure.owned) this.#takeOut(partition)
     this.#expireQueued()
     this.#pump()
   }
@@ -530,7 +479,7 @@ export class Dispatcher implements RunnerEvents {
     if (this.#options.observer || !this.#accepting || this.#runner === undefined) return
     const clock = this.#options.now()
     const now = performance.now()
-    for (const partition of this.#rotation) {
+    for (const partition of this.#tenure.owned) {
       for (;;) {
         const entry = partition.queue.peek()
         if (entry === undefined || entry.decoded.kind !== 'Call' || entry.decoded.record.deadline > clock) break
@@ -560,48 +509,6 @@ export class Dispatcher implements RunnerEvents {
         this.#runner.expire(entry)
       }
     }
-  }
-
-  async #hold(): Promise<void> {
-    if (this.#holding) return
-    const held = [...this.#partitions.values(), ...this.#ending.values()]
-    if (held.length === 0) return
-    this.#holding = true
-    const sent = performance.now()
-    this.#lastHold = sent
-    try {
-      const others = await this.#options.store.hold(
-        this.#options.groupId,
-        this.#names(held.map(({ number }) => number)),
-        HOLD_MILLISECONDS,
-      )
-      held.forEach((partition, index) => {
-        partition.others = others[index] ?? 0
-        // Lapsed with others about: this worker may have been away so long that the group gave its partitions to them.
-        const lapsed = partition.heldUntil !== 0 && sent > partition.heldUntil && partition.others > 0
-        if (!lapsed) partition.heldUntil = sent + HOLD_MILLISECONDS - HOLD_MARGIN_MILLISECONDS
-      })
-    } catch (error) {
-      this.#options.logger.warn({ reason: (error as Error).message }, 'the word on the partitions cannot be renewed')
-    } finally {
-      this.#holding = false
-    }
-    // Partitions that came while this was on its way.
-    if ([...this.#partitions.values()].some(({ heldUntil }) => heldUntil === 0)) this.#lastHold = -Infinity
-    for (const partition of this.#rotation) {
-      this.#takeOut(partition)
-      if (partition.committed !== undefined) void this.#clear(partition)
-    }
-    this.#pump()
-  }
-
-  /** Undefined where the partition is not owned: its owner tells. */
-  #lag(number: number): number | undefined {
-    const partition = this.#partitions.get(number)
-    const watermark = partition?.watermark()
-    return partition === undefined || watermark === undefined
-      ? undefined
-      : Math.max(0, partition.highWatermark - watermark)
   }
 }
 

@@ -1,0 +1,163 @@
+import type { OutcomeStore, TopicPartition } from '../results/store.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { Partition } from './partition.ts'
+
+/** SEMANTICS 5: the word that work may run here is renewed each second and lives for three. */
+const HOLD_INTERVAL_MILLISECONDS = 1000
+const HOLD_MILLISECONDS = 3000
+/** Starting stops this long before the word lapses: the renewal may be on its way. */
+const HOLD_MARGIN_MILLISECONDS = 500
+/** While another's word stands in a partition: how often it is looked whether it still does. */
+const OTHERS_INTERVAL_MILLISECONDS = 150
+
+export interface TenureEvents {
+  /** The partition went elsewhere, or nowhere: what has not started in it is forgotten already. */
+  lost(partition: Partition): void
+  /** Our word stands anew, and who else's does is known. */
+  held(): void
+}
+
+export interface TenureOptions {
+  readonly topic: string
+  readonly groupId: string
+  readonly store: Pick<OutcomeStore, 'hold' | 'release'>
+  readonly logger: Logger
+  readonly metrics: Metrics
+  readonly events: TenureEvents
+}
+
+/**
+ * Which partitions this worker has, and its word in Redis that work may run in them: from the moment it owns one until it is
+ * lost and nothing runs in it any more (docs/adr/0004).
+ */
+export class Tenure {
+  readonly #options: TenureOptions
+  readonly #partitions = new Map<number, Partition>()
+  /** Lost partitions in which handlers still run here. */
+  readonly #ending = new Map<number, Partition>()
+  #owned: readonly Partition[] = []
+  #lastHold = -Infinity
+  #holding = false
+
+  constructor(options: TenureOptions) {
+    this.#options = options
+  }
+
+  /** The partitions owned now, by number. */
+  get partitions(): ReadonlyMap<number, Partition> {
+    return this.#partitions
+  }
+
+  /** The same, in a row. */
+  get owned(): readonly Partition[] {
+    return this.#owned
+  }
+
+  /** The group has shared its partitions out. `keep` says that the group never gave this member up. */
+  assign(numbers: readonly number[], keep: boolean): void {
+    for (const [number, partition] of this.#partitions) {
+      if (!keep || !numbers.includes(number)) this.#lose(partition)
+    }
+    for (const number of numbers) {
+      const kept = this.#partitions.get(number)
+      if (kept === undefined) this.#take(number)
+      else kept.readAgain()
+    }
+    this.#holdSoon()
+    void this.#hold()
+  }
+
+  /** What was read of the partition is forgotten, also what runs: it belongs to a topic that is no more. */
+  renew(number: number): void {
+    const partition = this.#partitions.get(number)
+    if (partition === undefined) return
+    this.#lose(partition)
+    this.#ending.delete(number)
+    this.#take(number)
+    this.#holdSoon()
+  }
+
+  /** All partitions are given up, also those in which something still runs. Resolves when Redis was told. */
+  async giveUp(): Promise<void> {
+    for (const partition of this.#partitions.values()) this.#lose(partition)
+    this.#owned = []
+    await this.#options.store.release(this.#options.groupId, this.#names([...this.#ending.keys()]))
+  }
+
+  /** The word on a lost partition is taken back as soon as nothing runs there: the new owner waits for it. */
+  endIfNothingRuns(partition: Partition): void {
+    if (!partition.lost || this.#ending.get(partition.number) !== partition || partition.running().length > 0) return
+    this.#ending.delete(partition.number)
+    void this.#options.store.release(this.#options.groupId, this.#names([partition.number]))
+  }
+
+  /** Renews the word when it is time. @param now monotonic milliseconds. */
+  tick(now: number): void {
+    const othersStand = this.#owned.some(({ others, suspects }) => others > 0 && suspects.length > 0)
+    const interval = othersStand ? OTHERS_INTERVAL_MILLISECONDS : HOLD_INTERVAL_MILLISECONDS
+    if (now - this.#lastHold >= interval) void this.#hold()
+  }
+
+  #take(number: number): void {
+    const before = this.#ending.get(number)
+    this.#ending.delete(number)
+    this.#partitions.set(number, new Partition(number, before?.running() ?? []))
+    this.#options.metrics.gaugeFrom('grpc_kafka_consumer_lag', { partition: String(number) }, () => this.#lag(number))
+  }
+
+  #lose(partition: Partition): void {
+    partition.lose()
+    this.#partitions.delete(partition.number)
+    this.#ending.set(partition.number, partition)
+    this.#options.events.lost(partition)
+    this.endIfNothingRuns(partition)
+  }
+
+  #holdSoon(): void {
+    this.#owned = [...this.#partitions.values()]
+    this.#lastHold = -Infinity
+  }
+
+  async #hold(): Promise<void> {
+    if (this.#holding) return
+    const held = [...this.#partitions.values(), ...this.#ending.values()]
+    if (held.length === 0) return
+    this.#holding = true
+    const sent = performance.now()
+    this.#lastHold = sent
+    try {
+      const others = await this.#options.store.hold(
+        this.#options.groupId,
+        this.#names(held.map(({ number }) => number)),
+        HOLD_MILLISECONDS,
+      )
+      held.forEach((partition, index) => {
+        partition.others = others[index] ?? 0
+        // Lapsed with others about: this worker may have been away so long that the group gave its partitions to them.
+        const lapsed = partition.heldUntil !== 0 && sent > partition.heldUntil && partition.others > 0
+        if (!lapsed) partition.heldUntil = sent + HOLD_MILLISECONDS - HOLD_MARGIN_MILLISECONDS
+      })
+    } catch (error) {
+      this.#options.logger.warn({ reason: (error as Error).message }, 'the word on the partitions cannot be renewed')
+    } finally {
+      this.#holding = false
+    }
+    // Partitions that came while this was on its way.
+    if (this.#owned.some(({ heldUntil }) => heldUntil === 0)) this.#lastHold = -Infinity
+    this.#options.events.held()
+  }
+
+  #names(numbers: readonly number[]): TopicPartition[] {
+    return numbers.map((partition) => ({ topic: this.#options.topic, partition }))
+  }
+
+  /** Undefined where the partition is not owned: its owner tells. */
+  #lag(number: number): number | undefined {
+    const partition = this.#partitions.get(number)
+    const watermark = partition?.watermark()
+    return partition === undefined || watermark === undefined
+      ? undefined
+      : Math.max(0, partition.highWatermark - watermark)
+  }
+}
