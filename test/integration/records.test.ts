@@ -301,7 +301,7 @@ test('records that are odd but whole', async (t) => {
   })
 
   await t.test(
-    'more metadata than a connection survives never reaches it, and the calls that run there are answered',
+    'more metadata than a Node handler takes never reaches it, and the calls that run there are answered',
     async () => {
       const id = randomCallId()
       const running = route.call({ id: 'running', sleep: 500 })
