@@ -6,10 +6,7 @@ export type MetadataPairs = readonly (readonly [name: string, value: Buffer])[]
 
 export const NO_METADATA: MetadataPairs = []
 
-/**
- * Metadata values that one call may carry. A Node server closes a connection, with all that runs on it, at 128 header
- * fields, and some of them are gRPC's own and ours.
- */
+/** Metadata values of one call. A Node server refuses a request of more than 128 header fields; some are gRPC's own and ours. */
 export const MAX_METADATA_VALUES = 100
 
 const NAME = /^[a-z0-9._-]{1,128}$/

@@ -29,7 +29,7 @@ suite('declaredMetadata', () => {
     assert.deepEqual(declaredMetadata(metadata, ['other']), [])
   })
 
-  test('is bounded in its values: a connection to the handler ends at 128 header fields', () => {
+  test('is bounded in its values: many a handler takes 128 header fields and no more', () => {
     const metadata = new Metadata()
     for (let index = 0; index < MAX_METADATA_VALUES; index++) metadata.add('many', 'v')
     assert.equal(declaredMetadata(metadata, ['many'])?.length, MAX_METADATA_VALUES)
