@@ -74,6 +74,32 @@ describe('assignSticky', () => {
     )
   })
 
+  test('moves as few as can be from whatever members have', () => {
+    const owners = fc.array(fc.integer({ min: -1, max: 5 }), { maxLength: 40 })
+    fc.assert(
+      fc.property(owners, fc.integer({ min: 1, max: 6 }), (owned, count) => {
+        const partitions = partitionsOf('a', owned.length)
+        // A number that no member has: nobody owns the partition.
+        const all = Array.from({ length: count }, (_, index) =>
+          member(`m${index}`, { a: owned.flatMap((owner, partition) => (owner === index ? [partition] : [])) }),
+        )
+        const after = assignSticky(all, partitions)
+        check(
+          after,
+          all.map(({ id }) => id),
+          partitions,
+        )
+        const least = Math.floor(owned.length / count)
+        const had = all.map((one) => flat(one.owned).length)
+        const more = had.filter((one) => one > least).length
+        const keepable = had.reduce((sum, one) => sum + Math.min(one, least), Math.min(more, owned.length % count))
+        const owner = had.reduce((sum, one) => sum + one, 0)
+        assert.equal(moves(all, after), owner - keepable)
+      }),
+      RUNS,
+    )
+  })
+
   test('moves only what a member that left had', () => {
     fc.assert(
       fc.property(ids, topics, fc.nat(), (names, partitions, leaver) => {

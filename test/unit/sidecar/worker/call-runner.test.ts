@@ -382,6 +382,12 @@ describe('an observer', () => {
     assert.deepEqual(harness.answer({ kind: 'TimedOut' }).log, ['call', 'free', 'retry in 100'])
   })
 
+  test('writes no outcome for a call that it gives up', () => {
+    const harness = observing()
+    harness.runner.expire(callOf())
+    assert.deepEqual(harness.log, ['finished expired'])
+  })
+
   test('writes no outcome for what goes to the failure topic', async () => {
     const harness = observing()
       .start(callOf({}, { attempt: 3 }))

@@ -185,7 +185,15 @@ describe('the watermark', () => {
     }
   })
 
-  test('waits for what still runs below the committed offset, without going back', () => {
+  test('does not go back to what still runs below an offset that somebody else committed', () => {
+    const partition = opened(0)
+    partition.deliver(range(0, 4), 4)
+    takeAll(partition)
+    partition.open({ offset: 2, window: W }, true)
+    assert.equal(partition.watermark(), 2)
+  })
+
+  test('begins at the committed offset, whatever was read before it', () => {
     const partition = new Partition(0)
     partition.deliver(range(0, 3), 3)
     partition.open({ offset: 2, window: W }, true)
