@@ -26,10 +26,12 @@ export type SessionOptions = {
 }
 
 export type Session = {
-  /** Holds logs and configuration; removed at the end unless something failed. */
+  /** Holds logs and configuration; removed at the end unless something failed or `keepFiles` was called. */
   readonly directory: string
   readonly infrastructure: Infrastructure
   readonly routes: RunningRoutes
+  /** The files are kept for a person to look at: something was not as it should be. */
+  keepFiles(): void
 }
 
 /**
@@ -80,7 +82,14 @@ export async function withSession<T>(
         signal,
       )
       try {
-        return await work({ directory, infrastructure, routes: running })
+        return await work({
+          directory,
+          infrastructure,
+          routes: running,
+          keepFiles: () => {
+            keep = true
+          },
+        })
       } finally {
         report('stopping: proxies, workers, handlers')
         await running.stop()
@@ -89,7 +98,7 @@ export async function withSession<T>(
       await infrastructure.stop()
     }
   } catch (error) {
-    keep = !signal.aborted
+    if (!signal.aborted) keep = true
     throw error
   } finally {
     if (keep) report(`logs are kept in ${directory}`)

@@ -99,6 +99,7 @@ async function breakThings(session: Session, rounds: number | undefined, signal:
   } finally {
     await stream.stop()
     calculator.close()
+    if (stream.failures.length > 0) session.keepFiles()
   }
   return stream
 }

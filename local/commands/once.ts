@@ -31,7 +31,7 @@ export async function once(
       handlerEnvironment: (directory) => ({ LEDGER_FILE: ledgerFile(directory) }),
     },
     signal,
-    async ({ infrastructure, routes, directory }) => {
+    async ({ infrastructure, routes, directory, keepFiles }) => {
       const [proxy] = routes.proxies
       if (!proxy) throw new Error('the example has no proxy')
       const topic = proxy.service.spec.topic.name
@@ -56,6 +56,7 @@ export async function once(
       console.log(`handlers' ledger: ${executions} executions gained`)
       if (records !== CASES.length) problems.push(`the topic gained ${records} records, not ${CASES.length}`)
       if (executions !== CASES.length) problems.push(`the ledger gained ${executions} executions, not ${CASES.length}`)
+      if (problems.length > 0) keepFiles()
     },
   )
   for (const problem of problems) console.log(`wrong: ${problem}`)
