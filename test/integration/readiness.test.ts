@@ -15,8 +15,9 @@ import { Route, startRoute, until } from './support/route.ts'
 import type { Proxy } from './support/route.ts'
 import { SERVICE_NAME } from './support/service.ts'
 
-/** From a client's first byte, connecting included, to its answer; far above what a slow machine needs. */
+/** From a client's first byte, connecting included, to its answer, and so many times an ordinary call where the machine is busy. */
 const FIRST_CALL_MILLISECONDS = 150
+const ORDINARY_CALLS = 5
 
 /** What the health service answers; a status code when it refuses. */
 function health(proxy: Proxy, service: string): Promise<string | number> {
@@ -79,10 +80,15 @@ test('a proxy before its topic exists', async (t) => {
 
 test('the first call after readiness is as quick as any', async (t) => {
   const route = await startRoute(t)
-  const answer = await route.call({ id: 'first' })
-  assert.equal(answer.code, 0)
-  t.diagnostic(`first call: ${answer.milliseconds.toFixed(0)} ms, with connecting`)
-  assert.ok(answer.milliseconds < FIRST_CALL_MILLISECONDS, `${answer.milliseconds} ms`)
+  const first = await route.call({ id: 'first' })
+  assert.equal(first.code, 0)
+  const later: number[] = []
+  for (let index = 0; index < 9; index++) later.push((await route.call({ id: `later-${index}` })).milliseconds)
+  const ordinary = later.sort((a, b) => a - b)[4] ?? 0
+  t.diagnostic(
+    `first call: ${first.milliseconds.toFixed(0)} ms, with connecting; an ordinary one: ${ordinary.toFixed(0)} ms`,
+  )
+  assert.ok(first.milliseconds < FIRST_CALL_MILLISECONDS + ORDINARY_CALLS * ordinary, `${first.milliseconds} ms`)
 })
 
 test('a ready proxy', async (t) => {

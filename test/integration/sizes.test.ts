@@ -76,7 +76,8 @@ test('a topic that takes less than the proxy does', async (t) => {
   const route = await startRoute(t, { partitions: 1, topicConfig: { 'max.message.bytes': String(MEBIBYTE) } })
 
   await t.test('a batch that the broker refuses is split until it fits', async () => {
-    const requests = Array.from({ length: 12 }, (_, index) => sized({ id: `part-${index}`, echo: true }, 300_000))
+    // No two of them fit into one batch, and while two requests are on their way what comes gathers.
+    const requests = Array.from({ length: 24 }, (_, index) => sized({ id: `part-${index}`, echo: true }, 600_000))
     const answers = await Promise.all(requests.map((request) => route.call(request)))
     assert.deepEqual(
       answers.map(({ code, reply }) => [code, hash(reply)]),
