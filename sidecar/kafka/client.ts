@@ -6,6 +6,7 @@ import net from 'node:net'
 import { Kafka, logLevel } from 'kafkajs'
 import type { ISocketFactory, LogEntry } from 'kafkajs'
 import type { Logger } from '../telemetry/log.ts'
+import { acceptEncodedBatches } from './kafkajs-codec.ts'
 
 const CONNECTION_TIMEOUT_MILLISECONDS = 3000
 const REQUEST_TIMEOUT_MILLISECONDS = 10_000
@@ -29,6 +30,7 @@ export interface KafkaOptions {
 export function createKafka({ brokers, clientId, logger }: KafkaOptions): Kafka {
   stopIdleTimer()
   decodeHeadersOnce()
+  acceptEncodedBatches()
   return new Kafka({
     brokers: [...brokers],
     clientId,

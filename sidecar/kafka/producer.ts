@@ -2,9 +2,12 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Partitioners } from 'kafkajs'
 import type { Admin, Kafka, Producer } from 'kafkajs'
 import type { Logger } from '../telemetry/log.ts'
+import type { EncodedBatch } from './kafkajs-codec.ts'
+import { encodeRecordBatch } from './record-batch.ts'
 import type { OutgoingRecord } from './record.ts'
 
 const RETRY_MILLISECONDS = 250
+const NOTHING = Buffer.alloc(0)
 const ACKNOWLEDGE_TIMEOUT_MILLISECONDS = 10_000
 
 /**
@@ -39,9 +42,11 @@ export class RecordProducer {
   readonly #producer: Producer
   readonly #admin: Admin
   readonly #logger: Logger
+  readonly #localNow: () => number
   #batches = 0
 
-  constructor(kafka: Kafka, logger: Logger) {
+  /** @param localNow milliseconds since 1970 on this machine: the records' timestamps. */
+  constructor(kafka: Kafka, logger: Logger, localNow: () => number = Date.now) {
     const byKey = Partitioners.DefaultPartitioner()
     this.#producer = kafka.producer({
       allowAutoTopicCreation: false,
@@ -56,6 +61,7 @@ export class RecordProducer {
     })
     this.#admin = kafka.admin({ retry: { retries: 0 } })
     this.#logger = logger
+    this.#localNow = localNow
   }
 
   /**
@@ -89,22 +95,23 @@ export class RecordProducer {
    */
   async produce(topic: string, records: readonly (OutgoingRecord | RawOutgoingRecord)[]): Promise<void> {
     const spread = this.#batches++
-    // kafkajs reads the headers when it writes the request and never before: what fails earlier was not sent.
+    // The batch is read when kafkajs writes the request and never before: what fails earlier was not sent.
     let sent = false
-    const messages = records.map(({ key, value, headers }) => ({
-      key,
-      value,
+    const localNow = this.#localNow
+    const message: EncodedBatch & SpreadRecord = {
+      key: null,
+      value: NOTHING,
       spread,
-      get headers() {
+      get recordBatch() {
         sent = true
-        return headers
+        return encodeRecordBatch(records, localNow())
       },
-    }))
+    }
     try {
       await this.#producer.sendBatch({
         acks: -1,
         timeout: ACKNOWLEDGE_TIMEOUT_MILLISECONDS,
-        topicMessages: [{ topic, messages }],
+        topicMessages: [{ topic, messages: [message] }],
       })
     } catch (error) {
       throw classify(error, sent)

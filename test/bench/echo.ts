@@ -1,6 +1,6 @@
 /** The service of the benchmark: raw bytes, and a reply that proves that it answers this very request. */
 import { hash } from 'node:crypto'
-import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js'
+import type { ServiceDefinition } from '@grpc/grpc-js'
 
 export const SERVICE_NAME = 'bench.Echo'
 export const METHOD_NAME = 'Call'
@@ -9,7 +9,7 @@ export const PATH = `/${SERVICE_NAME}/${METHOD_NAME}`
 const DIGEST_BYTES = 32
 const raw = (bytes: Buffer): Buffer => bytes
 
-export const SERVICE: ServiceDefinition<UntypedServiceImplementation> = {
+export const SERVICE: ServiceDefinition = {
   [METHOD_NAME]: {
     path: PATH,
     requestStream: false,
