@@ -12,7 +12,8 @@ const REBALANCE_MILLISECONDS = 10_000
 /** Also how long `leave` may take: kafkajs lets a fetch end first. */
 const LONGEST_FETCH_WAIT_MILLISECONDS = 200
 const FETCH_BYTES_PER_PARTITION = 1_048_576
-const METADATA_AGE_MILLISECONDS = 30_000
+/** How long calls on partitions that were added may wait to be seen: proxies may know of them at once. */
+const METADATA_AGE_MILLISECONDS = 3000
 const RESTART_MILLISECONDS = 1000
 
 export interface FetchedRecord extends RawRecord {
