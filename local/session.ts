@@ -31,7 +31,7 @@ export type Session = {
   readonly infrastructure: Infrastructure
   readonly routes: RunningRoutes
   /** The files are kept for a person to look at: something was not as it should be. */
-  keepFiles(): void
+  readonly keepFiles: () => void
 }
 
 /**
