@@ -39,6 +39,8 @@ export interface RouteOptions {
   /** Given instead of the environment's. */
   readonly brokers?: readonly string[]
   readonly redisUrl?: string
+  /** What the sidecars read instead of the URL. */
+  readonly redisReference?: SidecarConfigInput['redis']['url']
   /** Added to the environment of the n-th worker or proxy. */
   readonly workerEnv?: (index: number) => Readonly<Record<string, string>>
   readonly proxyEnv?: (index: number) => Readonly<Record<string, string>>
@@ -287,7 +289,7 @@ export class Route {
       instance: `${kind}-${this.topic}-${this.#named++}`,
       service: { name: SERVICE_NAME, topic: this.topic, ...this.#options.service },
       kafka: { brokers: [...this.brokers] },
-      redis: { url: this.redisUrl },
+      redis: { url: this.#options.redisReference ?? this.redisUrl },
       admin: { host: '127.0.0.1', port: adminPort },
       log: { level: 'debug' as const },
     }
