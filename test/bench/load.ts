@@ -10,7 +10,7 @@ import { PATH, isReplyTo } from './echo.ts'
 import { serve } from './program.ts'
 
 interface Common {
-  /** Loads with the same key are one measurement: their latencies are put together. */
+  /** The 99th percentile is that of all loads with the same key so far. */
   readonly key: string
   readonly port: number
   /** Of each request, and of its reply. */
@@ -39,10 +39,10 @@ export type Load = ClosedLoop | OpenLoop
 export interface LoadResult {
   readonly calls: number
   readonly seconds: number
-  /** Of all loads with this key so far, milliseconds. */
+  /** Of this load, milliseconds. */
   readonly p50: number
-  readonly p99: number
-  readonly max: number
+  /** Of all loads with this key so far, milliseconds. */
+  readonly p99OfAll: number
 }
 
 const CALL_MILLISECONDS = 30_000
@@ -52,18 +52,20 @@ const histograms = new Map<string, RecordableHistogram>()
 let numbered = 0n
 
 serve(async (load: Load): Promise<LoadResult> => {
-  const histogram = histograms.get(load.key) ?? createHistogram({ figures: 3 })
-  histograms.set(load.key, histogram)
-  const run = new Run(load, histogram)
+  const latencies = createHistogram({ figures: 3 })
+  const run = new Run(load, latencies)
   const began = performance.now()
   await (load.kind === 'Closed' ? closedLoop(load, run) : openLoop(load, run))
-  const at = (percentile: number): number => histogram.percentile(percentile) / 1e6
+  const seconds = (performance.now() - began) / 1000
+  const all = histograms.get(load.key)
+  if (all === undefined) histograms.set(load.key, latencies)
+  else all.add(latencies)
+  const milliseconds = (histogram: RecordableHistogram, percentile: number) => histogram.percentile(percentile) / 1e6
   return {
     calls: run.calls,
-    seconds: (performance.now() - began) / 1000,
-    p50: at(50),
-    p99: at(99),
-    max: histogram.max / 1e6,
+    seconds,
+    p50: milliseconds(latencies, 50),
+    p99OfAll: milliseconds(all ?? latencies, 99),
   }
 })
 

@@ -17,7 +17,7 @@ import { startInfrastructure } from '../../local/infrastructure.ts'
 import { interruptible } from '../../local/interrupt.ts'
 import { reportToTerminal as report } from '../../local/report.ts'
 import type { Load, LoadResult } from './load.ts'
-import { Measurements } from './measure.ts'
+import { Measurements, cellKey } from './measure.ts'
 import type { Cell, Way } from './measure.ts'
 import { residentMebibytes } from './proc.ts'
 import { ChildError, startProgram } from './program.ts'
@@ -35,7 +35,7 @@ const CELLS: readonly Cell[] = [128, 4096].flatMap((bytes) =>
 /** What the ratios are made of is measured more often. */
 const RATIO_CELLS: readonly Cell[] = [SINGLE_CELL, MAIN_CELL]
 
-/** Times in milliseconds. */
+/** Times in milliseconds, each of one round. */
 interface Plan {
   readonly warmUpCalls: number
   readonly longestWarmUp: number
@@ -43,25 +43,28 @@ interface Plan {
   readonly cell: number
   readonly ratioRounds: number
   readonly ratioCell: number
+  readonly halfLoadRounds: number
   readonly halfLoad: number
 }
 const FULL: Plan = {
   warmUpCalls: 30_000,
-  longestWarmUp: 20_000,
-  rounds: 2,
-  cell: 2500,
-  ratioRounds: 4,
-  ratioCell: 4000,
-  halfLoad: 15_000,
+  longestWarmUp: 15_000,
+  rounds: 3,
+  cell: 1500,
+  ratioRounds: 9,
+  ratioCell: 1500,
+  halfLoadRounds: 5,
+  halfLoad: 3000,
 }
 const QUICK: Plan = {
   warmUpCalls: 15_000,
-  longestWarmUp: 6000,
+  longestWarmUp: 5000,
   rounds: 1,
-  cell: 600,
-  ratioRounds: 2,
-  ratioCell: 2000,
-  halfLoad: 4000,
+  cell: 500,
+  ratioRounds: 5,
+  ratioCell: 700,
+  halfLoadRounds: 3,
+  halfLoad: 1500,
 }
 /** The last counts may still be on their way when the last call is answered. */
 const SETTLE_MILLISECONDS = 10_000
@@ -153,14 +156,12 @@ async function bench(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
   }
 
-  let fastest = 0
   const turns = async (cells: readonly Cell[], rounds: number, milliseconds: number): Promise<void> => {
     for (let round = 1; round <= rounds; round++) {
       for (const cell of cells) {
         for (const way of ways) {
           signal.throwIfAborted()
-          const rate = await measurements.closedLoop(way, cell, milliseconds)
-          if (way.name === 'queued') fastest = Math.max(fastest, rate)
+          await measurements.closedLoop(way, cell, milliseconds)
         }
       }
       report(
@@ -171,10 +172,13 @@ async function bench(signal: AbortSignal): Promise<void> {
   if (profileDirectory === undefined) {
     if (!options.ratios) await turns(CELLS, plan.rounds, plan.cell)
     await turns(RATIO_CELLS, plan.ratioRounds, plan.ratioCell)
-    const rate = fastest / 2
+    const rate = Math.max(...CELLS.map((cell) => measurements.of('queued', cellKey(cell))?.callsPerSecond ?? 0)) / 2
     report(`half load: ${rate.toFixed(0)} calls/s, beginning at random times`)
-    for (const way of queuedWays) await measurements.openLoop(way, HALF_LOAD, MAIN_CELL.bytes, rate, plan.halfLoad)
-  } else await turns([MAIN_CELL], plan.rounds, 4 * plan.ratioCell)
+    for (let round = 1; round <= plan.halfLoadRounds; round++) {
+      for (const way of queuedWays) await measurements.openLoop(way, HALF_LOAD, MAIN_CELL.bytes, rate, plan.halfLoad)
+      signal.throwIfAborted()
+    }
+  } else await turns([MAIN_CELL], plan.ratioRounds, plan.ratioCell)
 
   const counted: string[] = []
   for (const [name, route] of routes)

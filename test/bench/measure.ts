@@ -19,6 +19,10 @@ export interface Cell {
 
 export const cellKey = ({ concurrency, bytes }: Cell): string => `${concurrency}x${bytes}`
 
+/**
+ * What is seen in the middle of all rounds: other programs of the machine come and go, and a mean would be of them. Only
+ * the 99th percentile is that of all calls.
+ */
 export interface Measurement {
   readonly calls: number
   readonly callsPerSecond: number
@@ -29,17 +33,15 @@ export interface Measurement {
   readonly cpuMsPerCall: Readonly<Record<string, number>>
 }
 
-interface Total {
-  calls: number
-  seconds: number
-  p50: number
-  p99: number
-  readonly cpu: Record<string, number>
+interface Round {
+  readonly result: LoadResult
+  /** Milliseconds, by part. */
+  readonly cpu: Readonly<Record<string, number>>
 }
 
 export class Measurements {
   readonly #load: Program<Load, LoadResult>
-  readonly #totals = new Map<string, Total>()
+  readonly #rounds = new Map<string, Round[]>()
   readonly #callsOf = new Map<string, number>()
 
   constructor(load: Program<Load, LoadResult>) {
@@ -56,19 +58,13 @@ export class Measurements {
     await this.#run(way, { kind: 'Closed', key: `${way.name}/warm-up`, port: way.port, ...cell, calls, milliseconds })
   }
 
-  /** Adds a closed loop to what was measured of this way and cell. @returns calls a second, of this time alone. */
-  async closedLoop(way: Way, cell: Cell, milliseconds: number): Promise<number> {
+  /** One round of a closed loop. */
+  async closedLoop(way: Way, cell: Cell, milliseconds: number): Promise<void> {
     const key = keyOf(way.name, cellKey(cell))
-    const { calls, seconds } = await this.#measure(way, {
-      kind: 'Closed',
-      key,
-      port: way.port,
-      ...cell,
-      milliseconds,
-    })
-    return calls / seconds
+    await this.#measure(way, { kind: 'Closed', key, port: way.port, ...cell, milliseconds })
   }
 
+  /** One round of an open loop. */
   async openLoop(way: Way, name: string, bytes: number, callsPerSecond: number, milliseconds: number): Promise<void> {
     const key = keyOf(way.name, name)
     await this.#measure(way, { kind: 'Open', key, port: way.port, bytes, callsPerSecond, milliseconds })
@@ -76,32 +72,30 @@ export class Measurements {
 
   /** @param cell a `cellKey`, or the name of an open loop. */
   of(way: string, cell: string): Measurement | undefined {
-    const total = this.#totals.get(keyOf(way, cell))
-    if (total === undefined) return undefined
-    const { calls, seconds, p50, p99, cpu } = total
+    const rounds = this.#rounds.get(keyOf(way, cell))
+    const last = rounds?.at(-1)
+    if (rounds === undefined || last === undefined) return undefined
+    const middle = (of: (round: Round) => number): number => median(rounds.map(of))
     return {
-      calls,
-      callsPerSecond: calls / seconds,
-      p50Ms: p50,
-      p99Ms: p99,
-      cpuMsPerCall: Object.fromEntries(Object.entries(cpu).map(([part, milliseconds]) => [part, milliseconds / calls])),
+      calls: rounds.reduce((sum, { result }) => sum + result.calls, 0),
+      callsPerSecond: middle(({ result }) => result.calls / result.seconds),
+      p50Ms: middle(({ result }) => result.p50),
+      p99Ms: last.result.p99OfAll,
+      cpuMsPerCall: Object.fromEntries(
+        Object.keys(last.cpu).map((part) => [part, middle(({ cpu, result }) => (cpu[part] ?? NaN) / result.calls)]),
+      ),
     }
   }
 
-  async #measure(way: Way, load: Load): Promise<LoadResult> {
+  async #measure(way: Way, load: Load): Promise<void> {
     const pids = { client: this.#load.pid, ...way.parts }
     const before = Object.values(pids).map(cpuMilliseconds)
     const result = await this.#run(way, load)
-    const total = this.#totals.get(load.key) ?? { calls: 0, seconds: 0, p50: 0, p99: 0, cpu: {} }
-    Object.entries(pids).forEach(([part, pid], index) => {
-      total.cpu[part] = (total.cpu[part] ?? 0) + cpuMilliseconds(pid) - (before[index] ?? 0)
-    })
-    total.calls += result.calls
-    total.seconds += result.seconds
-    total.p50 = result.p50
-    total.p99 = result.p99
-    this.#totals.set(load.key, total)
-    return result
+    const after = Object.values(pids).map(cpuMilliseconds)
+    const cpu = Object.keys(pids).map((part, index) => [part, (after[index] ?? NaN) - (before[index] ?? NaN)] as const)
+    const rounds = this.#rounds.get(load.key) ?? []
+    rounds.push({ result, cpu: Object.fromEntries(cpu) })
+    this.#rounds.set(load.key, rounds)
   }
 
   async #run(way: Way, load: Load): Promise<LoadResult> {
@@ -112,3 +106,9 @@ export class Measurements {
 }
 
 const keyOf = (way: string, cell: string): string => `${way}/${cell}`
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const half = sorted.length / 2
+  return ((sorted[Math.ceil(half) - 1] ?? NaN) + (sorted[Math.floor(half)] ?? NaN)) / 2
+}
