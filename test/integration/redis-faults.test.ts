@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { Redis } from 'ioredis'
+import { GrpcStatus } from '../../sidecar/errors.ts'
 import { atEnd } from './support/clean-up.ts'
 import { DeafeningRelay } from './support/deafening-relay.ts'
-import { Load, assertAllAnswered, assertEachRanOnce } from './support/load.ts'
+import { Load, assertAllAnswered, assertEachRanOnce, ended, slowest } from './support/load.ts'
 import { ownRedis } from './support/own.ts'
 import { redisOfEnvironment, startRoute, until } from './support/route.ts'
 import type { Route, RouteOptions } from './support/route.ts'
@@ -26,9 +27,6 @@ async function cutAgainAndAgain(load: Load, cut: () => Promise<unknown>): Promis
     await until('calls are answered after the cut', () => load.answered >= goal)
   }
 }
-
-const slowest = (answers: readonly { readonly milliseconds: number }[]): number =>
-  Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))
 
 async function rereads(route: Route): Promise<number> {
   const [proxy] = route.proxies
@@ -93,4 +91,16 @@ test('calls under load are all answered when Redis restarts', async (t) => {
   assertAllAnswered(answers)
   assertEachRanOnce(route, answers)
   await until('every offset is committed', async () => (await route.lag()) === 0)
+})
+
+test('both roles end when they are told to while Redis is away', async (t) => {
+  const { redis, route } = await ownRedisRoute(t, { worker: { graceSeconds: 12 }, proxy: { drainMilliseconds: 2000 } })
+  const call = route.call({ id: 'unstored', sleep: 500 })
+  await until('the handler runs the call', () => route.ledger().length === 1)
+  await redis.kill('SIGKILL')
+  for (const { process } of [...route.proxies, ...route.workers]) process.kill('SIGTERM')
+  const codes = await Promise.all([...route.proxies, ...route.workers].map(({ process }) => ended(process, 15_000)))
+  assert.deepEqual(codes, [0, 0])
+  assert.equal((await call).code, GrpcStatus.UNAVAILABLE)
+  assert.equal(await route.lag(), 1, 'the offset passed a call whose outcome was not stored')
 })

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ERRORS, GrpcStatus } from '../../sidecar/errors.ts'
-import { Load, assertAllAnswered, assertEachRanOnce, ended } from './support/load.ts'
+import { Load, assertAllAnswered, assertEachRanOnce, ended, slowest } from './support/load.ts'
 import { startRoute, until } from './support/route.ts'
+import type { Worker } from './support/route.ts'
 
 /** One session (6 s) until the group gives the dead member up, the rest for the rebalance and the takeover. */
 const RECOVERY_MILLISECONDS = 12_000
@@ -56,9 +57,7 @@ test('calls under load are all answered when a worker is killed', async (t) => {
   const answers = await load.stop()
   assertAllAnswered(answers)
   const repeated = [...route.runs().values()].filter((runs) => runs > 1).length
-  t.diagnostic(
-    `${answers.length} calls, ${repeated} of them ran again, slowest ${Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))} ms`,
-  )
+  t.diagnostic(`${answers.length} calls, ${repeated} of them ran again, slowest ${slowest(answers)} ms`)
   assert.equal(route.runs().size, answers.length)
   await until('every offset is committed', async () => (await route.lag()) === 0)
 })
@@ -88,9 +87,7 @@ test('ordinary rebalances run each call once: workers come and go under load', a
   const answers = await load.stop()
   assertAllAnswered(answers)
   assertEachRanOnce(route, answers)
-  t.diagnostic(
-    `${answers.length} calls, slowest ${Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))} ms`,
-  )
+  t.diagnostic(`${answers.length} calls, slowest ${slowest(answers)} ms`)
   await until('every offset is committed', async () => (await route.lag()) === 0)
 })
 
@@ -172,9 +169,7 @@ test('a worker told to end under load finishes what runs: each call is answered 
   const answers = await load.stop()
   assertAllAnswered(answers)
   assertEachRanOnce(route, answers)
-  t.diagnostic(
-    `${answers.length} calls, slowest ${Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))} ms`,
-  )
+  t.diagnostic(`${answers.length} calls, slowest ${slowest(answers)} ms`)
 })
 
 test('two proxies and two workers share the load and each call gets its own answer', async (t) => {
@@ -212,4 +207,45 @@ test('a rebalance while a backlog holds the reading back runs nothing twice', as
   const all = await Promise.all(answers)
   assertAllAnswered(all)
   assertEachRanOnce(route, all)
+})
+
+test('a worker that stood still for longer than its session starts nothing of what it lost, and no offset goes back', async (t) => {
+  const route = await startRoute(t, {
+    workers: 2,
+    method: { timeoutMilliseconds: 30_000 },
+    worker: { retry: { maxAttempts: 3 } },
+  })
+  const offsets = async () => {
+    const [group] = await route.admin.fetchOffsets({ groupId: route.groupId, topics: [route.topic] })
+    return new Map(group?.partitions.map(({ partition, offset }) => [partition, Number(offset)]))
+  }
+  const load = new Load(route, { perSecond: 150, instruction: { sleep: 80 }, deadline: 30_000 })
+  await until('the load runs', () => load.answered > 200)
+  const [frozen, other] = route.workers
+  assert.ok(frozen && other)
+  const begunBy = ({ handler }: Worker) =>
+    route.ledger().filter(({ event, pid }) => event === 'began' && pid === handler.child.pid)
+  frozen.process.kill('SIGSTOP')
+  const partitions = () => other.process.lines.some((line) => line.includes('"partitions":[0,1,2]'))
+  await until('the group gave its partitions to the other one', partitions, 15_000)
+  const goal = load.sent + 150
+  await until('the other one goes on', () => load.answered > goal, 15_000)
+  const before = await offsets()
+  const begun = new Set(begunBy(frozen).map(({ callId }) => callId))
+  frozen.process.kill('SIGCONT')
+  const joins = () => route.metric(frozen, 'grpc_kafka_rebalances_total')
+  const joinsBefore = await joins()
+  await until('it is a member again', async () => (await joins()) > joinsBefore)
+  const later = load.sent + 100
+  await until('calls go on', () => load.answered > later)
+  for (const [partition, offset] of await offsets()) {
+    assert.ok(offset >= (before.get(partition) ?? 0), `the offset of partition ${partition} went back`)
+  }
+  const answers = await load.stop()
+  assertAllAnswered(answers)
+  const byOther = new Set(begunBy(other).map(({ callId }) => callId))
+  const twice = begunBy(frozen).filter(({ callId }) => !begun.has(callId) && byOther.has(callId))
+  assert.deepEqual(twice, [], 'it started calls that the other one had')
+  t.diagnostic(`${answers.length} calls, slowest ${slowest(answers)} ms`)
+  await until('every offset is committed', async () => (await route.lag()) === 0)
 })

@@ -30,6 +30,8 @@ export class Load {
     this.#route = route
     this.#options = options
     this.#timer = setInterval(() => this.#due(), 10)
+    // A test that failed does not come to `stop`.
+    route.closing.addEventListener('abort', () => clearInterval(this.#timer))
   }
 
   get sent(): number {
@@ -65,6 +67,10 @@ export class Load {
     }
   }
 }
+
+/** Milliseconds of the call that waited longest. */
+export const slowest = (answers: readonly NamedAnswer[]): number =>
+  Math.round(Math.max(...answers.map(({ milliseconds }) => milliseconds)))
 
 /** Every call got its own reply. */
 export function assertAllAnswered(answers: readonly NamedAnswer[]): void {

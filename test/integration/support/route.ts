@@ -69,6 +69,9 @@ export interface Answer {
   readonly milliseconds: number
 }
 
+/** For tests that are not about time: no deadline of the resource's comes near, however busy the machine is. */
+export const PATIENT = { timeoutMilliseconds: 20_000 } as const
+
 export function brokersOfEnvironment(): string[] {
   const brokers = process.env['KAFKA_BROKERS']
   if (brokers === undefined) throw new Error('KAFKA_BROKERS is not set: run npm run test:integration')
@@ -174,6 +177,7 @@ export class Route {
   readonly admin: Admin
   readonly #options: RouteOptions
   readonly #processes: Process[] = []
+  readonly #closing = new AbortController()
   #named = 0
 
   constructor(options: RouteOptions) {
@@ -206,7 +210,13 @@ export class Route {
     })
   }
 
+  /** Aborted when the route is closed. */
+  get closing(): AbortSignal {
+    return this.#closing.signal
+  }
+
   async close(): Promise<void> {
+    this.#closing.abort()
     for (const { client } of this.proxies) client.close()
     for (const process of this.#processes) process.kill('SIGKILL')
     await Promise.all(this.#processes.map(({ exited }) => exited))
