@@ -81,7 +81,12 @@ const { values: options } = parseArgs({
 
 const directory = await mkdtemp(join(tmpdir(), 'grpc-kafka-bench-'))
 try {
-  await interruptible((signal) => bench(signal))
+  await interruptible((signal) =>
+    bench(signal).catch((error: unknown) => {
+      // What was stopped for it is not why it ends.
+      throw signal.aborted ? signal.reason : error
+    }),
+  )
 } catch (error) {
   console.error(error instanceof Error ? error.message : error)
   process.exitCode = 1
@@ -93,7 +98,7 @@ async function bench(signal: AbortSignal): Promise<void> {
   const plan = options.quick ? QUICK : FULL
   await using stack = new AsyncDisposableStack()
   // Always its own: the CPU of what runs elsewhere cannot be told.
-  const infrastructure = await startInfrastructure(directory, { PATH: process.env['PATH'] }, report, signal)
+  const infrastructure = await startInfrastructure(directory, {}, report, signal)
   stack.defer(() => infrastructure.stop())
   const { kafka, redis } = infrastructure
   if (kafka === undefined || redis === undefined) throw new ChildError('Kafka and Redis are not its own')
@@ -101,6 +106,7 @@ async function bench(signal: AbortSignal): Promise<void> {
   const start = <Request extends object, Reply>(name: string, file: string): Program<Request, Reply> => {
     const program = startProgram<Request, Reply>(name, file, NODE_FLAGS)
     stack.defer(() => program.stop())
+    signal.addEventListener('abort', () => void program.stop(), { once: true })
     return program
   }
   const load = start<Load, LoadResult>('load generator', 'load.ts')
