@@ -570,8 +570,10 @@ describe('a partition that is lost', () => {
     await harness.own(range(0, 3))
     const entry = harness.entry(0)
     harness.dispatcher.assign([], true)
+    await harness.settle()
+    harness.store.held.length = 0
     await harness.pass(1500)
-    assert.deepEqual(harness.store.held.at(-1), [0], 'the word is renewed')
+    assert.deepEqual(harness.store.held, [[0]], 'the word is renewed')
     assert.deepEqual(harness.store.released, [])
     harness.end(entry)
     assert.deepEqual(harness.store.released, [0])
@@ -616,6 +618,22 @@ describe('a partition that is lost', () => {
     assert.deepEqual(harness.starts, ['0/0', '0/1'])
     for (const offset of [0, 1]) harness.end(harness.entry(offset))
     assert.equal(harness.watermark(), 2)
+  })
+
+  test("with the whole membership may have been another's in between: what had not started is asked about", async (t) => {
+    const harness = new Harness(t, { concurrency: 1 })
+    await harness.own(range(0, 3))
+    harness.store.others.set(0, 1)
+    harness.dispatcher.assign([0], false)
+    harness.dispatcher.open(0, { offset: 0, window: W }, true)
+    harness.dispatcher.deliver(0, range(0, 3), 3)
+    harness.end(harness.entry(0))
+    await harness.pass(500)
+    assert.deepEqual(harness.starts, ['0/0'])
+    harness.store.others.set(0, 0)
+    await harness.pass(300)
+    assert.deepEqual(harness.starts, ['0/0', '0/1'])
+    assert.deepEqual(harness.store.asked, [{ offset: 1, attempt: 2, alone: false }])
   })
 
   test('comes back, and a call carried over that is tried again before it was read again runs once more only', async (t) => {

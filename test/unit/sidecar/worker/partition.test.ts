@@ -216,6 +216,17 @@ describe('records that are read again', () => {
   })
 })
 
+describe('where reading began', () => {
+  test('is the committed offset at the time of the last join', () => {
+    const partition = opened(5)
+    assert.equal(partition.readFrom, 5)
+    partition.committedUpTo({ offset: 9, window: W })
+    assert.equal(partition.readFrom, 5, 'a commit does not move what was asked for')
+    partition.readAgain()
+    assert.equal(partition.readFrom, 9)
+  })
+})
+
 describe('a partition that was lost and came back', () => {
   function lostWithTwoRunning(): { readonly before: Partition; readonly running: Entry[] } {
     const before = opened(0)
