@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Metadata } from '@grpc/grpc-js'
 import { GRPC_STATUS_NAMES, GrpcStatus } from '../../sidecar/errors.ts'
-import { startRoute } from './support/route.ts'
+import { PATIENT, startRoute } from './support/route.ts'
 import { OutcomeReader, allBytes, readTopic } from './support/topic.ts'
 
 const DETAILS = '08031206e298832078c3a4'
@@ -11,7 +11,7 @@ const texts = (metadata: Metadata, name: string): string[] =>
   metadata.get(name).map((value) => (Buffer.isBuffer(value) ? value.toString('hex') : value))
 
 test('the answer of a handler', async (t) => {
-  const route = await startRoute(t)
+  const route = await startRoute(t, { method: PATIENT })
 
   for (const name of GRPC_STATUS_NAMES.filter((one) => one !== 'OK')) {
     await t.test(`status ${name} arrives with its message, details and metadata`, async () => {
@@ -91,7 +91,7 @@ test('the answer of a handler', async (t) => {
 })
 
 test("the caller's metadata", async (t) => {
-  const route = await startRoute(t, { method: { metadata: ['x-tenant', 'x-many', 'x-raw-bin'] } })
+  const route = await startRoute(t, { method: { ...PATIENT, metadata: ['x-tenant', 'x-many', 'x-raw-bin'] } })
   const SECRET = 'not-for-kafka'
 
   const metadata = new Metadata()

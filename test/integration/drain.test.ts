@@ -1,12 +1,13 @@
 /** A proxy that is told to end finishes what it has, refuses what comes, and loses nothing. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { service as healthService } from 'grpc-health-check'
 import { GrpcStatus } from '../../sidecar/errors.ts'
-import { startRoute, until } from './support/route.ts'
+import { PATIENT, startRoute, until } from './support/route.ts'
 import type { Answer } from './support/route.ts'
 
 test('SIGTERM to a proxy with calls in flight', async (t) => {
-  const route = await startRoute(t)
+  const route = await startRoute(t, { method: PATIENT })
   const [proxy] = route.proxies
   assert.ok(proxy)
   const running = Array.from({ length: 20 }, (_, index) =>
@@ -40,7 +41,7 @@ test('SIGTERM to a proxy with calls in flight', async (t) => {
 })
 
 test('SIGTERM to one of two proxies under load: every call is answered once and runs once', async (t) => {
-  const route = await startRoute(t, { proxies: 2 })
+  const route = await startRoute(t, { method: PATIENT, proxies: 2 })
   const [first, second] = route.proxies
   assert.ok(first && second)
   const answers = new Map<string, Answer>()
@@ -82,7 +83,7 @@ test('SIGTERM to one of two proxies under load: every call is answered once and 
 })
 
 test('a drain that takes too long cuts off what is left as UNAVAILABLE, and ends with 0', async (t) => {
-  const route = await startRoute(t, { proxy: { drainMilliseconds: 500 } })
+  const route = await startRoute(t, { method: PATIENT, proxy: { drainMilliseconds: 500 } })
   const [proxy] = route.proxies
   assert.ok(proxy)
   const slow = route.call({ id: 'slow', sleep: 2500 })
@@ -96,8 +97,32 @@ test('a drain that takes too long cuts off what is left as UNAVAILABLE, and ends
   assert.ok(performance.now() - at < 3000, `took ${performance.now() - at} ms`)
 })
 
+test('a client that watches the health of a draining proxy is told, and does not hold it up', async (t) => {
+  const route = await startRoute(t, { method: PATIENT })
+  const [proxy] = route.proxies
+  assert.ok(proxy)
+  const { Watch } = healthService
+  assert.ok(Watch)
+  const seen: string[] = []
+  const watch = proxy.client.makeServerStreamRequest(
+    Watch.path,
+    Watch.requestSerialize,
+    Watch.responseDeserialize as (bytes: Buffer) => { readonly status: string },
+    { service: '' },
+  )
+  watch.on('data', ({ status }: { readonly status: string }) => seen.push(status))
+  watch.on('error', () => undefined)
+  await until('it is SERVING', () => seen.length === 1)
+  proxy.process.kill('SIGTERM')
+  await until('it is told', () => seen.length === 2)
+  assert.deepEqual(seen, ['SERVING', 'NOT_SERVING'])
+  const at = performance.now()
+  assert.equal(await proxy.process.exited, 0)
+  assert.ok(performance.now() - at < 5000, `took ${performance.now() - at} ms`)
+})
+
 test('a second SIGTERM ends a draining proxy at once', async (t) => {
-  const route = await startRoute(t)
+  const route = await startRoute(t, { method: PATIENT })
   const [proxy] = route.proxies
   assert.ok(proxy)
   const slow = route.call({ id: 'slow', sleep: 2500 })

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { GrpcStatus } from '../../sidecar/errors.ts'
-import { startRoute, until } from './support/route.ts'
+import { PATIENT, startRoute, until } from './support/route.ts'
 import type { Answer, Route } from './support/route.ts'
 import { decodeStatus } from './support/google-status.ts'
 
@@ -13,7 +13,10 @@ const BURST = 10
 const pushback = ({ trailing }: Answer): number => Number(trailing.get('grpc-retry-pushback-ms')[0])
 
 test('a rate limit', async (t) => {
-  const route = await startRoute(t, { proxy: { rateLimit: { requestsPerSecond: RATE, burst: BURST } } })
+  const route = await startRoute(t, {
+    method: PATIENT,
+    proxy: { rateLimit: { requestsPerSecond: RATE, burst: BURST } },
+  })
   const [proxy] = route.proxies
   assert.ok(proxy)
   await until('the bucket is full', async () => {
@@ -72,7 +75,10 @@ test('a rate limit', async (t) => {
 })
 
 test('a rate limit at which calls may wait', async (t) => {
-  const route = await startRoute(t, { proxy: { rateLimit: { requestsPerSecond: 10, burst: 1, maxWaiting: 8 } } })
+  const route = await startRoute(t, {
+    method: PATIENT,
+    proxy: { rateLimit: { requestsPerSecond: 10, burst: 1, maxWaiting: 8 } },
+  })
   const waits = async (calls: number) => {
     await pause(300)
     return Promise.all(Array.from({ length: calls }, (_, index) => route.call({ id: `${calls}-${index}` })))
@@ -131,7 +137,7 @@ const waitingCalls = (route: Route): Promise<number> => {
 }
 
 test('a bound on calls in flight', async (t) => {
-  const route = await startRoute(t, { proxy: { maxInFlight: 3 } })
+  const route = await startRoute(t, { method: PATIENT, proxy: { maxInFlight: 3 } })
   const busy = Array.from({ length: 3 }, (_, index) => route.call({ id: `busy-${index}`, sleep: 800 }))
   await until('three calls run', () => route.runs().size === 3)
 
@@ -168,7 +174,7 @@ test('a bound on calls in flight', async (t) => {
 })
 
 test('a bound on the bytes in flight refuses what is above it, naming it', async (t) => {
-  const route = await startRoute(t, { proxy: { maxInFlightBytes: 1_048_576 } })
+  const route = await startRoute(t, { method: PATIENT, proxy: { maxInFlightBytes: 1_048_576 } })
   const large = (id: string, sleep: number) =>
     Buffer.concat([Buffer.from(JSON.stringify({ id, sleep })), Buffer.alloc(700_000)])
   const first = route.call(large('first', 800))

@@ -11,7 +11,7 @@ import { loadSync } from '@grpc/proto-loader'
 import { service as healthService } from 'grpc-health-check'
 import { descriptorSet } from '../../local/descriptor-set.ts'
 import { GrpcStatus } from '../../sidecar/errors.ts'
-import { Route, startRoute, until } from './support/route.ts'
+import { PATIENT, Route, startRoute, until } from './support/route.ts'
 import type { Proxy } from './support/route.ts'
 import { SERVICE_NAME } from './support/service.ts'
 
@@ -45,7 +45,7 @@ async function bareRoute(t: TestContext, options = {}): Promise<Route> {
 }
 
 test('a proxy before its topic exists', async (t) => {
-  const route = await bareRoute(t)
+  const route = await bareRoute(t, { method: PATIENT })
   const proxy = await route.startProxy({}, { whenReady: false })
   await until('the proxy is up', async () => (await route.status(proxy, '/healthz')) === 200)
   await until('only Kafka is waited for', async () => (await reason(proxy)) === 'waiting for Kafka\n')
@@ -79,7 +79,7 @@ test('a proxy before its topic exists', async (t) => {
 })
 
 test('the first call after readiness is as quick as any', async (t) => {
-  const route = await startRoute(t)
+  const route = await startRoute(t, { method: PATIENT })
   const first = await route.call({ id: 'first' })
   assert.equal(first.code, 0)
   const later: number[] = []
@@ -92,7 +92,7 @@ test('the first call after readiness is as quick as any', async (t) => {
 })
 
 test('a ready proxy', async (t) => {
-  const route = await startRoute(t)
+  const route = await startRoute(t, { method: PATIENT })
   const [proxy] = route.proxies
   assert.ok(proxy)
 
@@ -154,7 +154,7 @@ function reflect(proxy: Proxy, question: object): Promise<ReflectionAnswer> {
 }
 
 test('a proxy with a descriptor set', async (t) => {
-  const route = await bareRoute(t)
+  const route = await bareRoute(t, { method: PATIENT })
   await route.createTopics()
   const file = join(route.directory, 'work.descriptors')
   writeFileSync(file, descriptorSet([join(import.meta.dirname, 'support/work.proto')]))

@@ -6,7 +6,7 @@ import type { TestContext } from 'node:test'
 import type { CallId } from '../../sidecar/call-id.ts'
 import { GrpcStatus } from '../../sidecar/errors.ts'
 import { packedHeader, packedPrefix, randomCallId } from './support/packed-header.ts'
-import { startRoute, until } from './support/route.ts'
+import { PATIENT, startRoute, until } from './support/route.ts'
 import type { Route, Worker } from './support/route.ts'
 import { OutcomeReader, headerTexts, produceRaw, readTopic } from './support/topic.ts'
 import type { RawMessage } from './support/topic.ts'
@@ -22,7 +22,7 @@ const call = (id: string, header: Buffer = packedHeader()): RawMessage => ({
 async function narrowRoute(
   t: TestContext,
 ): Promise<{ readonly route: Route; readonly worker: Worker; readonly redis: OutcomeReader }> {
-  const route = await startRoute(t, { partitions: 1 })
+  const route = await startRoute(t, { partitions: 1, method: PATIENT })
   const redis = new OutcomeReader(route)
   t.after(() => redis.close())
   const [worker] = route.workers

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
-import { gzipSync } from 'node:zlib'
+import { gunzipSync, gzipSync } from 'node:zlib'
 import { Client, compressionAlgorithms, credentials } from '@grpc/grpc-js'
 import { GrpcStatus } from '../../sidecar/errors.ts'
-import { startRoute } from './support/route.ts'
+import { PATIENT, startRoute } from './support/route.ts'
 import type { Instruction } from './support/service.ts'
 import { grpcRequest, wireCall, withSession } from './support/wire.ts'
 
@@ -24,6 +24,7 @@ function sized(instruction: Instruction, bytes: number): Buffer {
 test('a limit of 1 MiB', async (t) => {
   const route = await startRoute(t, {
     service: { maxMessageBytes: MEBIBYTE },
+    method: PATIENT,
     topicConfig: { 'max.message.bytes': String(MEBIBYTE + 65_536) },
   })
 
@@ -73,7 +74,11 @@ test('a limit of 1 MiB', async (t) => {
 })
 
 test('a topic that takes less than the proxy does', async (t) => {
-  const route = await startRoute(t, { partitions: 1, topicConfig: { 'max.message.bytes': String(MEBIBYTE) } })
+  const route = await startRoute(t, {
+    partitions: 1,
+    method: PATIENT,
+    topicConfig: { 'max.message.bytes': String(MEBIBYTE) },
+  })
 
   await t.test('a batch that the broker refuses is split until it fits', async () => {
     // No two of them fit into one batch, and while two requests are on their way what comes gathers.
@@ -107,7 +112,7 @@ test('a topic that takes less than the proxy does', async (t) => {
 })
 
 test('compression', async (t) => {
-  const route = await startRoute(t, { service: { maxMessageBytes: MEBIBYTE } })
+  const route = await startRoute(t, { method: PATIENT, service: { maxMessageBytes: MEBIBYTE } })
   const [proxy] = route.proxies
   assert.ok(proxy)
 
@@ -129,6 +134,20 @@ test('compression', async (t) => {
     } finally {
       client.close()
     }
+  })
+
+  await t.test('an answer is compressed as its request was', async () => {
+    const request = Buffer.from(JSON.stringify({ replyBytes: 100_000 }))
+    const [asked, plain] = await withSession(proxy.port, (session) =>
+      Promise.all([
+        wireCall(session, { headers: { 'grpc-encoding': 'gzip' }, body: [grpcRequest(gzipSync(request), 1)] }),
+        wireCall(session, { body: [grpcRequest(request)] }),
+      ]),
+    )
+    assert.deepEqual([asked.grpcStatus, plain.grpcStatus], [0, 0])
+    assert.equal(asked.body[0], 1)
+    assert.ok(asked.body.length < 1000, `${asked.body.length} bytes`)
+    assert.deepEqual(gunzipSync(asked.body.subarray(5)), plain.body.subarray(5))
   })
 
   await t.test('a small request that unpacks to more than the limit is RESOURCE_EXHAUSTED', async () => {

@@ -4,7 +4,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { Metadata } from '@grpc/grpc-js'
 import { GrpcStatus } from '../../sidecar/errors.ts'
-import { startRoute } from './support/route.ts'
+import { PATIENT, startRoute } from './support/route.ts'
 import type { Sidecar } from './support/route.ts'
 
 async function exposition(sidecar: Sidecar): Promise<string> {
@@ -21,7 +21,7 @@ async function series(sidecar: Sidecar): Promise<string[]> {
 }
 
 test('metrics', async (t) => {
-  const route = await startRoute(t, { method: { metadata: ['x-tenant'] } })
+  const route = await startRoute(t, { method: { ...PATIENT, metadata: ['x-tenant'] } })
   const [proxy] = route.proxies
   const [worker] = route.workers
   assert.ok(proxy && worker)

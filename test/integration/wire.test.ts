@@ -6,7 +6,7 @@ import type { Socket } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { GrpcStatus } from '../../sidecar/errors.ts'
-import { startRoute, until } from './support/route.ts'
+import { PATIENT, startRoute, until } from './support/route.ts'
 import { grpcRequest, wireCall, withSession } from './support/wire.ts'
 
 const MEBIBYTE = 1_048_576
@@ -19,7 +19,7 @@ const repeated = function* (count: number, piece: Buffer): Iterable<Buffer> {
 }
 
 test('a client that breaks the rules', async (t) => {
-  const route = await startRoute(t, { method: { metadata: ['x-raw-bin', 'x-many'] } })
+  const route = await startRoute(t, { method: { ...PATIENT, metadata: ['x-raw-bin', 'x-many'] } })
   const [proxy] = route.proxies
   assert.ok(proxy)
   const { port } = proxy
