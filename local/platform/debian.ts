@@ -20,7 +20,7 @@ const patient = ['-o', 'DPkg::Lock::Timeout=300']
  * @throws ToolError with apt's own words
  */
 export function installPackages(names: readonly string[], report: Report, signal?: AbortSignal): Promise<void> {
-  return withLock('apt', async () => {
+  return oneAtATime(async () => {
     report(`setup: apt-get install ${names.join(' ')}`)
     const install = (): Promise<void> =>
       runTool('apt-get', [...patient, 'install', '-y', '--no-install-recommends', ...names], {
@@ -33,6 +33,11 @@ export function installPackages(names: readonly string[], report: Report, signal
     await withFreshLists(install, report, signal)
   })
 }
+
+/**
+ * apt locks its lists and its archives and, of several at once, waits only for the latter: here one waits for the other.
+ */
+const oneAtATime = <T>(work: () => Promise<T>): Promise<T> => withLock('apt', work)
 
 /**
  * Unpacks packages, and of what they need whatever this machine lacks, into a folder; the machine itself is left alone:
@@ -63,7 +68,7 @@ export async function unpackPackages(
         },
       },
     )
-  await withFreshLists(download, report, signal)
+  await oneAtATime(() => withFreshLists(download, report, signal))
   for (const file of await readdir(archives)) {
     if (file.endsWith('.deb')) await runTool('dpkg', ['-x', join(archives, file), into], { signal })
   }
