@@ -22,6 +22,11 @@ const COMMIT_INTERVAL_MILLISECONDS = 100
 const RETRY_MILLISECONDS = 100
 /** What is kept free at the end of the grace period for storing, committing and leaving (SEMANTICS 8). */
 const LEAVING_MILLISECONDS = 5000
+/** Of that: kafkajs waits for a broker that does not answer, and the end must not. */
+const LAST_COMMIT_MILLISECONDS = 2000
+const LEAVE_GROUP_MILLISECONDS = 2000
+const RELEASE_MILLISECONDS = 500
+const DISCONNECT_MILLISECONDS = 500
 
 export interface WorkerDependencies {
   readonly config: WorkerConfig
@@ -69,6 +74,8 @@ class Worker implements RunningSidecar {
   #commitTimer: NodeJS.Timeout | undefined
   #quiescing: Promise<void> | undefined
   #handlerWentAway = false
+  /** Nothing is known of this worker in its group. */
+  #leftGroup = true
 
   constructor({ config, reload, logger, metrics, localNow, random }: WorkerDependencies) {
     const { service, worker } = config
@@ -208,10 +215,10 @@ class Worker implements RunningSidecar {
     this.#health.close()
     this.#dispatcher.close()
     this.#handler.close()
-    await this.#producer.disconnect()
+    await isDoneWithin(DISCONNECT_MILLISECONDS, this.#producer.disconnect())
     this.#disconnectRedis()
     const marker = this.#config.worker.uncleanEndMarker
-    if (marker !== undefined) rmSync(marker, { force: true })
+    if (marker !== undefined && this.#leftGroup) rmSync(marker, { force: true })
   }
 
   async #connect(): Promise<void> {
@@ -266,15 +273,20 @@ class Worker implements RunningSidecar {
       await this.#dispatcher.quiesce(limit.signal)
       clearTimeout(timer)
       clearTimeout(this.#commitTimer)
-      await this.#committing
-      await this.#commit()
-      await this.#consumer.leave()
-      await this.#dispatcher.reset()
+      await isDoneWithin(LAST_COMMIT_MILLISECONDS, this.#lastCommit())
+      this.#leftGroup = await isDoneWithin(LEAVE_GROUP_MILLISECONDS, this.#consumer.leave())
+      await isDoneWithin(RELEASE_MILLISECONDS, this.#dispatcher.reset())
       this.#joins = 0
       this.#memberId = ''
     }
     this.#stage = 'Quiesced'
-    this.#logger.info('left the group')
+    if (this.#leftGroup) this.#logger.info('left the group')
+    else this.#logger.warn('Kafka did not answer: the group gives this member up when its session ends')
+  }
+
+  async #lastCommit(): Promise<void> {
+    await this.#committing
+    await this.#commit()
   }
 
   #onJoined({ memberId, partitions }: GroupJoin): void {
@@ -396,6 +408,10 @@ function readWindow(metadata: string): number {
   }
   return WINDOW_RECORDS
 }
+
+/** What takes longer goes on behind. */
+const isDoneWithin = (milliseconds: number, work: Promise<unknown>): Promise<boolean> =>
+  Promise.race([work.then(() => true), pause(milliseconds, false, { ref: false })])
 
 function longestDeadlineMilliseconds({ worker }: WorkerConfig): number {
   return Math.max(...worker.methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds))
