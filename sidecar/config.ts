@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
+import { OF_THE_HOP } from './metadata.ts'
 
 const port = z.int().min(1).max(65535)
 const milliseconds = z.int().min(1).max(86_400_000)
@@ -79,24 +80,20 @@ const method = z.strictObject({
         .regex(/^[a-z0-9._-]{1,128}$/, 'must be a lower-case metadata name')
         .refine(
           (key) => !FORBIDDEN_METADATA.has(key) && !key.startsWith('grpc-'),
-          'must not be authorization, cookie, te, content-type, user-agent or grpc-*',
+          'must not be credentials (authorization, cookie), grpc-* or a field of the connection (te, host, content-type)',
         ),
     )
     .max(32)
     .default([]),
 })
 
-/** What never goes on Kafka or into Redis, whatever a resource names. */
+/** What never goes on Kafka or into Redis, whatever a resource names: credentials, and what belongs to a connection. */
 export const FORBIDDEN_METADATA: ReadonlySet<string> = new Set([
   'authorization',
   'cookie',
   'set-cookie',
   'proxy-authorization',
-  'te',
-  'content-type',
-  'user-agent',
-  'host',
-  'connection',
+  ...OF_THE_HOP,
 ])
 
 const proxy = z.strictObject({

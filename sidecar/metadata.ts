@@ -16,7 +16,7 @@ const PRINTABLE = /^[\x20-\x7e]*$/
 export const isPrintable = (text: string): boolean => PRINTABLE.test(text)
 
 /** Fields of one hop: HTTP/2 forbids most of them in a message (RFC 9113, section 8.2.2), each side writes the others itself. */
-const OF_THE_HOP: ReadonlySet<string> = new Set([
+export const OF_THE_HOP: ReadonlySet<string> = new Set([
   'connection',
   'content-length',
   'content-type',
