@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { connectRedis, whenReady } from '../../sidecar/results/redis.ts'
+import { encodeOutcome } from '../../sidecar/results/outcome.ts'
+import { OutcomeStore } from '../../sidecar/results/store.ts'
+import { createLogger } from '../../sidecar/telemetry/log.ts'
+import { Metrics } from '../../sidecar/telemetry/metrics.ts'
+import { randomCallId } from './support/packed-header.ts'
+import { redisOfEnvironment } from './support/route.ts'
+
+test('the counting of starts that may be repeated', async (t) => {
+  const logger = createLogger('error', {})
+  const metrics = new Metrics()
+  const redis = connectRedis({ url: redisOfEnvironment(), name: 'starts', logger, metrics })
+  const store = new OutcomeStore({ redis, instance: 'starts', retentionSeconds: 60, logger, metrics })
+  t.after(() => {
+    store.close()
+    redis.disconnect()
+  })
+  await whenReady(redis)
+  const ask = async (id: Buffer, attempt: number, { maxAttempts = 3, alone = false } = {}) => {
+    const [begun] = await store.begin([{ id, attempt }], { maxAttempts, alone, keepMilliseconds: 60_000 })
+    assert.ok(begun)
+    return begun
+  }
+  const counted = async (...args: Parameters<typeof ask>) => {
+    const begun = await ask(...args)
+    assert.ok(begun.kind === 'Counted', begun.kind)
+    return begun
+  }
+
+  await t.test('a start has the number that is known of it, where nothing else is', async () => {
+    assert.equal((await counted(randomCallId(), 2)).start, 2)
+  })
+
+  await t.test('a record that another one started may start alone only, and the asking counts nothing', async () => {
+    const id = randomCallId()
+    await counted(id, 2)
+    assert.deepEqual(await ask(id, 2), { kind: 'OnlyAlone' })
+    assert.deepEqual(await ask(id, 2), { kind: 'OnlyAlone' })
+    assert.equal((await counted(id, 2, { alone: true })).start, 3)
+  })
+
+  await t.test('after as many starts as are allowed, the last one alone, they are used up', async () => {
+    const id = randomCallId()
+    await counted(id, 2)
+    await counted(id, 2, { alone: true })
+    assert.deepEqual(await ask(id, 2), { kind: 'UsedUp', starts: 3 })
+    assert.deepEqual(await ask(id, 2, { alone: true }), { kind: 'UsedUp', starts: 3 })
+  })
+
+  for (const maxAttempts of [1, 2]) {
+    await t.test(`with ${maxAttempts} allowed, one that never ran alone gets one more start, alone`, async () => {
+      const id = randomCallId()
+      await counted(id, maxAttempts, { maxAttempts })
+      assert.deepEqual(await ask(id, maxAttempts, { maxAttempts }), { kind: 'OnlyAlone' })
+      assert.equal((await counted(id, maxAttempts, { maxAttempts, alone: true })).start, maxAttempts + 1)
+      assert.deepEqual(await ask(id, maxAttempts, { maxAttempts }), { kind: 'UsedUp', starts: maxAttempts + 1 })
+    })
+  }
+
+  await t.test('a start that is taken back was none, also when it is taken back twice', async () => {
+    const id = randomCallId()
+    const { token } = await counted(id, 1, { maxAttempts: 1 })
+    await store.takeBack([{ id, token }])
+    await store.takeBack([{ id, token }])
+    const second = await counted(id, 1, { maxAttempts: 1 })
+    assert.equal(second.start, 1)
+    await store.takeBack([{ id, token }])
+    assert.deepEqual(
+      await ask(id, 1, { maxAttempts: 1 }),
+      { kind: 'OnlyAlone' },
+      "an earlier asking's token took it back",
+    )
+  })
+
+  await t.test('a record with an outcome does not start', async () => {
+    const id = randomCallId()
+    await new Promise<void>((resolve) => {
+      store.store(id, '', encodeOutcome({ state: 'Expired', started: 'No' }), resolve)
+    })
+    assert.deepEqual(await ask(id, 1), { kind: 'HasOutcome' })
+    assert.deepEqual(await ask(id, 3, { alone: true }), { kind: 'HasOutcome' })
+  })
+})
