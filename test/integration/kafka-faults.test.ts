@@ -46,7 +46,11 @@ test('a Kafka that fails', async (t) => {
     const [proxy] = route.proxies
     assert.ok(proxy)
     const failures = () => route.metric(proxy, 'grpc_kafka_produce_errors_total')
-    await until('a produce timed out', async () => (await failures()) > 0).finally(() => kafka.kill('SIGCONT'))
+    try {
+      await until('a produce timed out', async () => (await failures()) > 0)
+    } finally {
+      await kafka.kill('SIGCONT')
+    }
     const goal = load.sent + 100
     await until('calls are answered again', () => load.answered > goal, 30_000)
     const answers = await load.stop()

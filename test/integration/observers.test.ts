@@ -10,7 +10,7 @@ const ranBy = ({ handler }: Worker, route: Route) =>
   route
     .ledger()
     .filter(({ event, pid }) => event === 'ended' && pid === handler.child.pid)
-    .map(({ id }) => id)
+    .map(({ id }) => id ?? '')
     .sort()
 
 test('an observer runs the same records as the responder, whose answer stands', async (t) => {

@@ -72,7 +72,7 @@ export interface Answer {
 /** For tests that are not about time: no deadline of the resource's comes near, however busy the machine is. */
 export const PATIENT = { timeoutMilliseconds: 20_000 } as const
 
-export function brokersOfEnvironment(): string[] {
+function brokersOfEnvironment(): string[] {
   const brokers = process.env['KAFKA_BROKERS']
   if (brokers === undefined) throw new Error('KAFKA_BROKERS is not set: run npm run test:integration')
   return brokers.split(',')
@@ -98,7 +98,7 @@ export async function until(
   }
 }
 
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as { port: number }
