@@ -13,7 +13,7 @@ export function idAt(offset: number, partition = 0): Buffer {
   return id
 }
 
-export function callRecord(offset: number, changes: Partial<CallRecord> = {}): CallRecord {
+function callRecord(offset: number, changes: Partial<CallRecord> = {}): CallRecord {
   return {
     id: idAt(offset),
     deadline: NOW + 10_000,
