@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { TestContext } from 'node:test'
 import { ERRORS, GrpcStatus } from '../../sidecar/errors.ts'
 import { Load, assertAllAnswered, assertEachRanOnce, ended, slowest } from './support/load.ts'
 import { startRoute, until } from './support/route.ts'
@@ -118,12 +119,27 @@ test('rebalances in a row count no start of a call that still waits for its turn
   assert.equal(await route.records(`${route.topic}.dead`), 0)
 })
 
-test('a record that kills every worker that runs it ends on the failure topic after as many starts as its policy allows', async (t) => {
+test(
+  'a record that kills every worker that runs it ends on the failure topic and takes no neighbour along',
+  {
+    concurrency: true,
+  },
+  async (t) => {
+    // With one attempt it gets more starts than that: the first two were beside neighbours, and one had to tell who it was.
+    await Promise.all(
+      [1, 3].map((maxAttempts) =>
+        t.test(`with ${maxAttempts} attempt(s) allowed`, (part) => deadly(part, maxAttempts)),
+      ),
+    )
+  },
+)
+
+async function deadly(t: TestContext, maxAttempts: number): Promise<void> {
   const route = await startRoute(t, {
     workers: 1,
     partitions: 1,
     method: { timeoutMilliseconds: 60_000 },
-    worker: { retry: { maxAttempts: 3 } },
+    worker: { retry: { maxAttempts } },
     workerEnv: () => ({ TEST_IMPORT: 'test/integration/support/fatal-record.ts', FATAL_MARKER: 'deadly' }),
   })
   const neighbours = Array.from({ length: 20 }, (_, number) => `neighbour-${number}`)
@@ -131,9 +147,9 @@ test('a record that kills every worker that runs it ends on the failure topic af
     id,
     ...(await route.call({ id, reply: id, sleep: 50 }, { deadline: 60_000 })),
   }))
-  const deadly = route.call({ id: 'deadly' }, { deadline: 60_000 })
+  const call = route.call({ id: 'deadly' }, { deadline: 60_000 })
   let starts = 0
-  const answered = deadly.then(() => true)
+  const answered = call.then(() => true)
   for (;;) {
     const worker = route.workers.at(-1)
     assert.ok(worker)
@@ -142,7 +158,7 @@ test('a record that kills every worker that runs it ends on the failure topic af
     assert.ok(starts <= 3, `it killed ${starts} workers`)
     await route.startWorker({}, { whenReady: false })
   }
-  const { code, details } = await deadly
+  const { code, details } = await call
   assert.deepEqual(
     { code, details, starts },
     { code: GrpcStatus.UNAVAILABLE, details: ERRORS.ATTEMPTS_USED_UP.message, starts: 3 },
@@ -150,7 +166,7 @@ test('a record that kills every worker that runs it ends on the failure topic af
   assertAllAnswered(await Promise.all(beside))
   assert.equal(await route.records(`${route.topic}.dead`), 1)
   await until('every offset is committed', async () => (await route.lag()) === 0)
-})
+}
 
 test('a worker told to end under load finishes what runs: each call is answered once and runs once', async (t) => {
   const route = await startRoute(t, {
