@@ -159,16 +159,23 @@ async function ensureRedis(report: Report, signal?: AbortSignal): Promise<Progra
 async function fillWithRedis(directory: string, report: Report, signal?: AbortSignal): Promise<void> {
   report("setup: Redis: unpacking Debian's redis-server")
   await unpackPackages(['redis-server', 'redis-tools'], directory, report, signal)
-  // Lua extensions and other libraries lie in a folder named after the machine's architecture.
-  const libraries = (await readdir(join(directory, 'usr', 'lib'), { withFileTypes: true }))
+  const libraries = await Promise.all(['lib', 'usr/lib'].map((folder) => libraryFolders(directory, folder)))
+  await writeFile(join(directory, 'libraries'), libraries.flat().join('\n'))
+}
+
+/** Libraries lie in folders named after the machine's architecture. There are none where the machine has them all. */
+async function libraryFolders(directory: string, folder: string): Promise<readonly string[]> {
+  if (!existsSync(join(directory, folder))) return []
+  const entries = await readdir(join(directory, folder), { withFileTypes: true })
+  return entries
     .filter((entry) => entry.isDirectory() && entry.name.includes('-linux-'))
-    .map((entry) => join('usr', 'lib', entry.name))
-  await writeFile(join(directory, 'libraries'), libraries.join('\n'))
+    .map((entry) => join(folder, entry.name))
 }
 
 async function unpackedRedis(directory: string): Promise<Program> {
   const libraries = (await readFile(join(directory, 'libraries'), 'utf8'))
     .split('\n')
+    .filter((path) => path !== '')
     .map((path) => join(directory, path))
   const file = join(directory, 'usr', 'bin', 'redis-server')
   if (!existsSync(file)) throw new PartFailedError('Redis', `the packages hold no ${file}`, '')
