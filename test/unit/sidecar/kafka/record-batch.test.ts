@@ -26,8 +26,8 @@ const readBack = async (records: readonly BatchRecord[], timestamp = 1_700_000_0
 
 const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array))
 const nullable = fc.option(bytes, { nil: null })
-// kafkajs' reader takes `__proto__` for something else.
-const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 100 }).filter((text) => text !== '__proto__')
+// kafkajs' reader takes names that every object has (`__proto__`, `valueOf`) for something else.
+const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 100 }).filter((text) => !(text in {}))
 
 describe('crc32c', () => {
   it('gives the check values of RFC 3720, B.4, and of the catalogue of CRCs', () => {
