@@ -7,7 +7,7 @@ export type CallStreamOptions = {
 
 /** The calls that were in flight when it was opened, and those that began while it was open. */
 export type CallWindow = {
-  /** Waits for those that were in flight at the opening, and tells of all that have settled since. */
+  /** Waits for all of them, and tells of what has settled since the opening. */
   close(): Promise<Readonly<Tally>>
 }
 
@@ -70,12 +70,11 @@ export class CallStream {
   }
 
   open(): CallWindow {
-    const before = [...this.#inFlight]
-    const tally: Tally = { settled: 0, answered: 0, longestWait: 0, mostInFlight: before.length }
+    const tally: Tally = { settled: 0, answered: 0, longestWait: 0, mostInFlight: this.#inFlight.size }
     this.#windows.add(tally)
     return {
       close: async () => {
-        await Promise.all(before)
+        await Promise.all(this.#inFlight)
         this.#windows.delete(tally)
         return tally
       },

@@ -32,7 +32,7 @@ test('calls are made whether or not those before were answered', async () => {
   assert.deepEqual(stream.failures, [])
 })
 
-test('a window waits for the calls that were in flight when it was opened', async () => {
+test('a window waits for every call that was in flight while it was open', async () => {
   const { stream, calls } = controlled()
   stream.start()
   await untilCalls(calls, 3)
