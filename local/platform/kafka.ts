@@ -136,7 +136,17 @@ async function formatOnce(
 ): Promise<void> {
   if (await exists(join(directory, 'data', 'meta.properties'))) return
   const format = ['kafka.tools.StorageTool', 'format', '-t', CLUSTER_ID, '-c', settings.file]
-  await runTool(program.java, [...program.options, ...SHORT_LIVED, ...settings.options, ...format], { signal })
+  try {
+    await runTool(program.java, [...program.options, ...SHORT_LIVED, ...settings.options, ...format], { signal })
+  } catch (cause) {
+    if (!(cause instanceof Error) || !cause.message.includes('UnsupportedClassVersionError')) throw cause
+    throw new PartMissingError(
+      'Kafka',
+      `${program.java} is older than Java 17`,
+      ['install Java 17 or newer and put it first on PATH', RUNNING_KAFKA],
+      { cause },
+    )
+  }
 }
 
 /** Java, and what it is told to find Kafka and to start it fast. */
