@@ -236,6 +236,8 @@ class Worker implements RunningSidecar {
         { milliseconds: SESSION_MILLISECONDS },
         'the last end was unclean: waiting one session before joining',
       )
+      // A drain meanwhile ends both; one of them is looked at.
+      connected.catch(() => undefined)
       await pause(SESSION_MILLISECONDS, undefined, { signal })
     }
     await connected
@@ -253,18 +255,22 @@ class Worker implements RunningSidecar {
   #onHealth(healthy: boolean): void {
     this.#dispatcher.setHealthy(healthy)
     if (!healthy) this.#handlerWentAway = true
-    // Only the handler was restarted: no SIGTERM follows a quiesce, and the work goes on.
-    else if (this.#stage === 'Quiesced' && this.#handlerWentAway) {
-      this.#quiescing = undefined
-      this.#stage = 'Connecting'
-      this.#join().catch((error: unknown) => this.#logger.error({ err: error }, 'the worker cannot join again'))
-    }
+    else this.#resume()
+  }
+
+  /** Only the handler was restarted: no SIGTERM follows a quiesce, and the work goes on. */
+  #resume(): void {
+    if (this.#stage !== 'Quiesced' || !this.#handlerWentAway || !this.#health.healthy) return
+    this.#quiescing = undefined
+    this.#stage = 'Connecting'
+    this.#join().catch((error: unknown) => this.#logger.error({ err: error }, 'the worker cannot join again'))
   }
 
   async #quiesce(): Promise<void> {
     const wasRunning = this.#stage === 'Running'
     this.#stage = 'Quiescing'
-    this.#handlerWentAway = false
+    // A handler that hangs is away before its container is ended, which is when this is asked for.
+    this.#handlerWentAway = !this.#health.healthy
     this.#logger.info('handing back what has not started, waiting for what runs')
     if (wasRunning) {
       const milliseconds = this.#config.worker.graceSeconds * 1000 - LEAVING_MILLISECONDS
@@ -282,6 +288,8 @@ class Worker implements RunningSidecar {
     this.#stage = 'Quiesced'
     if (this.#leftGroup) this.#logger.info('left the group')
     else this.#logger.warn('Kafka did not answer: the group gives this member up when its session ends')
+    // It may have come back before this was done.
+    setImmediate(() => this.#resume())
   }
 
   async #lastCommit(): Promise<void> {

@@ -59,3 +59,17 @@ test('a quiesced worker resumes when its handler was away and is back, because o
     ],
   )
 })
+
+test('a worker that is quiesced because its handler hangs resumes with the next handler', async (t) => {
+  const route = await startRoute(t, { method: { timeoutMilliseconds: 20_000 } })
+  const [worker] = route.workers
+  assert.ok(worker)
+  worker.handler.kill('SIGSTOP')
+  await until('the worker has noticed', async () => (await route.metric(worker, 'grpc_kafka_handler_healthy')) === 0)
+  assert.equal(await route.status(worker, '/quiesce'), 200)
+  worker.handler.kill('SIGKILL')
+  await worker.handler.exited
+  await route.startHandler(worker.handlerPort)
+  await route.ready(worker)
+  assert.equal((await route.call({ id: 'after' })).code, 0)
+})
