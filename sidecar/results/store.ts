@@ -9,6 +9,8 @@ import { BEGIN, HOLD_PARTITIONS, STORE_OUTCOMES, TAKE_BACK } from './scripts.ts'
 /** An outcome up to this size rides along with its notification; a larger one is read by the replica itself. */
 const RIDE_ALONG_BYTES = 16_384
 const LARGEST_BATCH = 256
+/** An outcome above this goes alone: a batch must reach Redis before the limit of a command's time. */
+const LARGEST_BATCH_BYTES = 1_048_576
 const SHORTEST_PAUSE_MILLISECONDS = 25
 const LONGEST_PAUSE_MILLISECONDS = 1000
 
@@ -187,7 +189,7 @@ export class OutcomeStore {
   async #flush(): Promise<void> {
     try {
       while (this.#pending.length > 0) {
-        const batch = this.#pending.splice(0, LARGEST_BATCH)
+        const batch = this.#pending.splice(0, this.#nextBatchLength())
         await this.#persist('store', () => this.#send(batch))
         this.#outcomes.inc(batch.length)
         this.#batch.observe(batch.length)
@@ -198,6 +200,16 @@ export class OutcomeStore {
     } finally {
       this.#flushing = false
     }
+  }
+
+  #nextBatchLength(): number {
+    const most = Math.min(this.#pending.length, LARGEST_BATCH)
+    let bytes = 0
+    for (let length = 0; length < most; length++) {
+      bytes += this.#pending[length]!.outcome.length
+      if (bytes > LARGEST_BATCH_BYTES) return Math.max(1, length)
+    }
+    return most
   }
 
   #send(batch: readonly PendingOutcome[]): Promise<number> {
