@@ -9,7 +9,8 @@ import { whenReady } from './redis.ts'
 
 const READ_IT = 0xffffffff
 const ENTRY_BYTES = 20
-const LARGEST_READ = 256
+/** An outcome may have several MiB, and a read must end before the limit of a command's time. */
+const LARGEST_READ = 16
 /**
  * A waiter is looked up again when it has waited this long, then after twice that, and so on: a notification can be
  * lost on a connection that is half open, where nobody sees a disconnect.
@@ -152,13 +153,11 @@ export class OutcomeWaiters {
   #lookAgain(now: number): void {
     if (this.#waiters.size === 0 || this.#redis.status !== 'ready') return
     const due: Waiter[] = []
-    // In the order of their adding: the first that is young ends the search, but for those that were looked up before.
     for (const waiter of this.#waiters.values()) {
-      if (waiter.nextLook <= now) {
-        waiter.pause *= 2
-        waiter.nextLook = now + waiter.pause
-        due.push(waiter)
-      } else if (waiter.pause === FIRST_LOOK_MILLISECONDS) break
+      if (waiter.nextLook > now) continue
+      waiter.pause *= 2
+      waiter.nextLook = now + waiter.pause
+      due.push(waiter)
     }
     if (due.length > 0) void this.#read(due)
   }
@@ -171,7 +170,11 @@ export class OutcomeWaiters {
       try {
         values = await this.#redis.mgetBuffer(part.map(({ id }) => callKey(id)))
       } catch (error) {
-        // What was not read stays: the next look finds it.
+        // What was not read stays, and is due at the next look: what was lost meanwhile is not told again.
+        for (const waiter of waiters.slice(at)) {
+          waiter.nextLook = 0
+          waiter.pause = FIRST_LOOK_MILLISECONDS
+        }
         this.#failures.inc()
         this.#logger.warn({ reason: (error as Error).message }, 'outcomes cannot be read; looking again later')
         return
