@@ -43,7 +43,9 @@ export class Enqueuer {
   readonly #batchRecords: Histogram
   readonly #errors: Readonly<Record<ProduceFailure, Counter>>
   readonly #closed = new AbortController()
-  #pending: Enqueued[] = []
+  readonly #pending = new Set<Enqueued>()
+  /** What was in a request before and will be in another: calls that end leave these too. */
+  readonly #toSendAgain = new Set<Set<Enqueued>>()
   #requestsInFlight = 0
   #scheduled = false
 
@@ -57,8 +59,14 @@ export class Enqueuer {
   }
 
   add(call: Enqueued): void {
-    this.#pending.push(call)
+    this.#pending.add(call)
     this.#schedule()
+  }
+
+  /** Lets go of a call that has ended, and of its message, unless a request with it is on its way. */
+  forget(call: Enqueued): void {
+    this.#pending.delete(call)
+    for (const calls of this.#toSendAgain) calls.delete(call)
   }
 
   /** Nothing is sent again from now on; what would be fails as `KAFKA_UNAVAILABLE`. */
@@ -67,7 +75,7 @@ export class Enqueuer {
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#requestsInFlight >= MAX_REQUESTS_IN_FLIGHT || this.#pending.length === 0) return
+    if (this.#scheduled || this.#requestsInFlight >= MAX_REQUESTS_IN_FLIGHT || this.#pending.size === 0) return
     this.#scheduled = true
     setImmediate(this.#flush)
   }
@@ -76,7 +84,7 @@ export class Enqueuer {
     this.#scheduled = false
     while (this.#requestsInFlight < MAX_REQUESTS_IN_FLIGHT) {
       const batch = this.#take()
-      if (batch.length === 0) return
+      if (batch.size === 0) return
       this.#requestsInFlight++
       void this.#send(batch).then(() => {
         this.#requestsInFlight--
@@ -86,45 +94,55 @@ export class Enqueuer {
   }
 
   /** The oldest that are still waited for, up to the limit in bytes. */
-  #take(): Enqueued[] {
-    const pending = this.#pending
-    const batch: Enqueued[] = []
+  #take(): Set<Enqueued> {
+    const batch = new Set<Enqueued>()
     let bytes = 0
-    let next = 0
-    for (; next < pending.length; next++) {
-      const call = pending[next] as Enqueued
-      if (call.ended) continue
-      if (batch.length > 0 && bytes + call.recordBytes > this.#options.maxBatchBytes) break
-      bytes += call.recordBytes
-      batch.push(call)
+    for (const call of this.#pending) {
+      if (!call.ended) {
+        if (batch.size > 0 && bytes + call.recordBytes > this.#options.maxBatchBytes) break
+        bytes += call.recordBytes
+        batch.add(call)
+      }
+      this.#pending.delete(call)
     }
-    this.#pending = next === pending.length ? [] : pending.slice(next)
     return batch
   }
 
-  /** Resolves, and never rejects, when each of the calls is on Kafka, has failed, or is not waited for any more. */
-  async #send(calls: readonly Enqueued[]): Promise<void> {
-    let left = calls
+  /**
+   * Resolves, and never rejects, when each of the calls is on Kafka, has failed, or is not waited for any more.
+   * @param calls is emptied of what ended meanwhile, so that a batch that fails for long does not hold its messages.
+   */
+  async #send(calls: Set<Enqueued>): Promise<void> {
     let pause = FIRST_PAUSE_MILLISECONDS
     for (;;) {
-      const failure = await this.#produce(left)
+      const failure = await this.#produce(calls)
       if (failure === undefined) return
       if (failure === 'TOO_LARGE') {
-        if (left.length === 1) return left[0]?.fail('REQUEST_TOO_LARGE')
-        const middle = left.length >> 1
-        await this.#send(left.slice(0, middle))
-        await this.#send(left.slice(middle))
+        if (calls.size === 1) {
+          for (const call of calls) call.fail('REQUEST_TOO_LARGE')
+          return
+        }
+        const secondHalf = splitOffHalf(calls)
+        await this.#whileForgetting(secondHalf, () => this.#send(calls))
+        if (secondHalf.size > 0) await this.#send(secondHalf)
         return
       }
-      await this.#pause(pause)
+      await this.#whileForgetting(calls, () => this.#pause(pause))
       pause = Math.min(2 * pause, LONGEST_PAUSE_MILLISECONDS)
-      left = left.filter((call) => !call.ended)
-      if (left.length === 0) return
+      if (calls.size === 0) return
       if (this.#closed.signal.aborted) {
-        for (const call of left) call.fail('KAFKA_UNAVAILABLE')
+        for (const call of calls) call.fail('KAFKA_UNAVAILABLE')
         return
       }
     }
+  }
+
+  /** While something else happens, the calls that have ended or end now leave. */
+  async #whileForgetting(calls: Set<Enqueued>, happens: () => Promise<void>): Promise<void> {
+    dropEnded(calls)
+    this.#toSendAgain.add(calls)
+    await happens()
+    this.#toSendAgain.delete(calls)
   }
 
   /** Ends early when this closes. */
@@ -142,7 +160,8 @@ export class Enqueuer {
   }
 
   /** @returns why it failed; undefined: it is on Kafka. */
-  async #produce(calls: readonly Enqueued[]): Promise<ProduceFailure | undefined> {
+  async #produce(batch: ReadonlySet<Enqueued>): Promise<ProduceFailure | undefined> {
+    const calls = [...batch]
     const before = calls.map((call) => call.maybeOnKafka)
     for (const call of calls) call.maybeOnKafka = true
     const startedAt = performance.now()
@@ -169,4 +188,17 @@ export class Enqueuer {
       this.#seconds.observe((performance.now() - startedAt) / 1000)
     }
   }
+}
+
+// Functions of their own: a loop's variables would live on in an async function that waits, and hold a call.
+
+function dropEnded(calls: Set<Enqueued>): void {
+  for (const call of calls) if (call.ended) calls.delete(call)
+}
+
+/** @returns the second half, which has left `calls`. */
+function splitOffHalf(calls: Set<Enqueued>): Set<Enqueued> {
+  const half = new Set([...calls].slice(calls.size >> 1))
+  for (const call of half) calls.delete(call)
+  return half
 }

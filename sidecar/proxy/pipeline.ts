@@ -21,7 +21,7 @@ export interface PipelineOptions {
   readonly config: ProxyConfig
   readonly gate: Gate
   readonly admission: Admission
-  readonly enqueuer: Pick<Enqueuer, 'add'>
+  readonly enqueuer: Pick<Enqueuer, 'add' | 'forget'>
   readonly waiters: Pick<OutcomeWaiters, 'add' | 'remove'>
   readonly clock: Pick<SharedClock, 'now'>
   /** Milliseconds since 1970 on this machine. */
@@ -139,6 +139,7 @@ const enqueue =
       enqueuer.add(call)
       next(call)
     },
+    leave: (call) => enqueuer.forget(call),
   })
 
 const awaitOutcome =

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { ErrorCode } from '../../../../sidecar/errors.ts'
 import { ProduceError } from '../../../../sidecar/kafka/producer.ts'
 import { decodeRecord, encodeRecord } from '../../../../sidecar/kafka/record.ts'
@@ -77,6 +79,11 @@ function setUp(t: TestContext, maxBatchBytes = 1000) {
     enqueuer.add(call)
     return call
   }
+  /** As the pipeline does it. */
+  const end = (call: Waiting): void => {
+    call.ended = true
+    enqueuer.forget(call)
+  }
   /** Lets everything happen that needs no time to pass. */
   const settle = async (): Promise<void> => {
     for (let turn = 0; turn < 4; turn++) await nextTurn()
@@ -85,7 +92,26 @@ function setUp(t: TestContext, maxBatchBytes = 1000) {
     t.mock.timers.tick(milliseconds)
     await settle()
   }
-  return { broker, metrics, enqueuer, add, settle, pass }
+  return { broker, metrics, enqueuer, add, end, settle, pass }
+}
+
+/** A call that was put in, ended, and dropped by all but the enqueuer, after a collection of garbage. */
+async function endedAndCollected(
+  put: (call: Waiting) => void | Promise<void>,
+  enqueuer: Enqueuer,
+): Promise<WeakRef<Waiting>> {
+  const made = await (async () => {
+    const call = new Waiting('ended')
+    await put(call)
+    call.ended = true
+    enqueuer.forget(call)
+    return new WeakRef(call)
+  })()
+  // A WeakRef holds its target until the turn in which it was made has ended.
+  await nextTurn()
+  setFlagsFromString('--expose-gc')
+  ;(runInNewContext('gc') as () => void)()
+  return made
 }
 
 const producedAgain = (record: OutgoingRecord | undefined): boolean | undefined => {
@@ -141,6 +167,29 @@ suite('Enqueuer', () => {
     assert.equal(broker.requests.length, 1)
   })
 
+  test('while Kafka is silent, holds nothing of calls that ended before they were sent', async (t) => {
+    const { broker, enqueuer, add, settle } = setUp(t)
+    for (const name of ['a', 'b']) {
+      add(name)
+      await settle()
+    }
+    const ended = await endedAndCollected((call) => enqueuer.add(call), enqueuer)
+    assert.equal(ended.deref(), undefined)
+    assert.deepEqual(broker.names, [['a'], ['b']])
+  })
+
+  test('a batch that waits to be sent again holds nothing of calls that ended', async (t) => {
+    const { broker, enqueuer, settle, add } = setUp(t)
+    add('a')
+    const ended = await endedAndCollected(async (call) => {
+      enqueuer.add(call)
+      await settle()
+      broker.requests.shift()?.refuse(new ProduceError('REFUSED', 'NOT_ENOUGH_REPLICAS'))
+      await settle()
+    }, enqueuer)
+    assert.equal(ended.deref(), undefined)
+  })
+
   test('splits what the broker finds too large, down to the one that is', async (t) => {
     const { broker, add, settle } = setUp(t)
     const calls = ['a', 'b', 'c', 'd'].map((name) => add(name))
@@ -158,6 +207,18 @@ suite('Enqueuer', () => {
       [undefined, undefined, 'REQUEST_TOO_LARGE', undefined],
     )
     assert.equal(calls[2]?.maybeOnKafka, false)
+  })
+
+  test('what waits for the first half of its batch is dropped when it ends', async (t) => {
+    const { broker, add, end, settle } = setUp(t)
+    const calls = ['a', 'b', 'c', 'd'].map((name) => add(name))
+    await settle()
+    broker.requests[0]?.refuse(new ProduceError('TOO_LARGE', 'MESSAGE_TOO_LARGE'))
+    await settle()
+    end(calls[2] as Waiting)
+    broker.requests[1]?.take()
+    await settle()
+    assert.deepEqual(broker.names, [['a', 'b', 'c', 'd'], ['a', 'b'], ['d']])
   })
 
   test('sends again what was refused, with a growing pause, unmarked', async (t) => {
@@ -205,17 +266,17 @@ suite('Enqueuer', () => {
   })
 
   test('sends again only for those who still wait, and stops when nobody does', async (t) => {
-    const { broker, add, settle, pass } = setUp(t)
+    const { broker, add, end, settle, pass } = setUp(t)
     const [a, b] = [add('a'), add('b')]
     await settle()
     broker.requests[0]?.refuse(new ProduceError('REFUSED', 'NOT_ENOUGH_REPLICAS'))
     await settle()
-    a.ended = true
+    end(a)
     await pass(50)
     assert.deepEqual(broker.names.at(-1), ['b'])
     broker.requests[1]?.refuse(new ProduceError('REFUSED', 'NOT_ENOUGH_REPLICAS'))
     await settle()
-    b.ended = true
+    end(b)
     await pass(100)
     assert.equal(broker.requests.length, 2)
     add('c')

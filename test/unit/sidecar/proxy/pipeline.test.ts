@@ -45,12 +45,13 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}) {
   gate.open()
   const admission = new Admission(config.proxy)
   const enqueued: Enqueued[] = []
+  const forgotten: Enqueued[] = []
   const waiting = new Map<string, (outcome: Outcome | undefined) => void>()
   const pipeline = callPipeline({
     config,
     gate,
     admission,
-    enqueuer: { add: (call) => enqueued.push(call) },
+    enqueuer: { add: (call) => enqueued.push(call), forget: (call) => forgotten.push(call) },
     waiters: {
       add: (id: CallId, onOutcome) => waiting.set(id.toString('hex'), onOutcome),
       remove: (id: CallId) => waiting.delete(id.toString('hex')),
@@ -85,7 +86,7 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}) {
   }
   /** Everything that a call could leave behind. */
   const left = () => ({ waiting: waiting.size, calls: admission.calls, bytes: admission.bytes })
-  return { gate, admission, enqueued, waiting, start, record, left }
+  return { gate, admission, enqueued, forgotten, waiting, start, record, left }
 }
 
 const NOTHING = { waiting: 0, calls: 0, bytes: 0 }
@@ -150,12 +151,13 @@ suite('the way of a call', () => {
   })
 
   test('a caller who goes away gives up its waiting', (t) => {
-    const { start, enqueued, left } = setUp(t)
+    const { start, enqueued, forgotten, left } = setUp(t)
     const { call, ends, answer } = start()
     call.end({ kind: 'Abandoned' })
     answer(OK)
     assert.deepEqual(ends, [{ kind: 'Abandoned' }])
     assert.equal(enqueued[0]?.ended, true)
+    assert.deepEqual(forgotten, [call])
     assert.deepEqual(left(), NOTHING)
   })
 
