@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { CallId } from '../call-id.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -87,6 +88,8 @@ export class OutcomeStore {
   readonly #closed = new AbortController()
   readonly #pending: PendingOutcome[] = []
   #flushing = false
+  /** An instance that comes back under its name must not ask with the tokens of its earlier life. */
+  readonly #life = randomUUID()
   #askings = 0
 
   constructor({ redis, instance, observerGroup, retentionSeconds, logger, metrics }: OutcomeStoreOptions) {
@@ -139,7 +142,7 @@ export class OutcomeStore {
    * @throws the reason, once closed.
    */
   async begin(starts: readonly Start[], { maxAttempts, alone, keepMilliseconds }: BeginOptions): Promise<Begun[]> {
-    const token = `${this.#instance}/${++this.#askings}`
+    const token = `${this.#instance}/${this.#life}/${++this.#askings}`
     const keys = starts.flatMap(({ id }) => [this.#outcomeKey(id), this.#startsKey(id)])
     const attempts = starts.map(({ attempt }) => attempt)
     const answers = await this.#persist('begin', () =>

@@ -74,6 +74,17 @@ test('the counting of starts that may be repeated', async (t) => {
     )
   })
 
+  await t.test('a worker that comes back under its name counts on: its first asking is no repeated one', async (t) => {
+    const id = randomCallId()
+    const starts: unknown[] = []
+    for (const alone of [false, true]) {
+      const life = new OutcomeStore({ redis, instance: 'comes-back', retentionSeconds: 60, logger, metrics })
+      t.after(() => life.close())
+      starts.push(await life.begin([{ id, attempt: 2 }], { maxAttempts: 3, alone, keepMilliseconds: 60_000 }))
+    }
+    assert.partialDeepStrictEqual(starts, [[{ kind: 'Counted', start: 2 }], [{ kind: 'Counted', start: 3 }]])
+  })
+
   await t.test('a record with an outcome does not start', async () => {
     const id = randomCallId()
     await new Promise<void>((resolve) => {
