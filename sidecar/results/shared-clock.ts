@@ -10,8 +10,10 @@ const RETRY_MILLISECONDS = 500
 
 export interface SharedClockOptions {
   readonly redis: Redis
-  /** Milliseconds since 1970 on this machine. */
+  /** Milliseconds since 1970 on this machine; for the metric only. */
   readonly localNow: () => number
+  /** Milliseconds on a clock that nobody sets. Default: `performance.now`. */
+  readonly monotonicNow?: () => number
   readonly metrics: Metrics
   readonly logger: Logger
 }
@@ -20,21 +22,24 @@ export interface SharedClockOptions {
  * The one clock on which deadlines are written: that of the Redis master. Each side measures its own offset, again
  * after every new connection (a failover may have changed the clock). The sample with the shortest round trip counts, and the
  * server's word is taken to be from its middle (Cristian's algorithm, 1989), so the error is at most half that trip.
+ * Between the measurements it goes on with a monotonic clock: a step of this machine's clock moves no deadline.
  */
 export class SharedClock {
   readonly #redis: Redis
-  readonly #localNow: () => number
+  readonly #monotonicNow: () => number
   readonly #logger: Logger
   readonly #closed = new AbortController()
   readonly #measureAgain = (): void => void this.#measure().catch(() => undefined)
   #offset = 0
   #measured = false
 
-  constructor({ redis, localNow, metrics, logger }: SharedClockOptions) {
+  constructor({ redis, localNow, monotonicNow = () => performance.now(), metrics, logger }: SharedClockOptions) {
     this.#redis = redis
-    this.#localNow = localNow
+    this.#monotonicNow = monotonicNow
     this.#logger = logger
-    metrics.gaugeFrom('grpc_kafka_clock_offset_seconds', {}, () => this.#offset / 1000)
+    metrics.gaugeFrom('grpc_kafka_clock_offset_seconds', {}, () =>
+      this.#measured ? (this.#monotonicNow() + this.#offset - localNow()) / 1000 : 0,
+    )
   }
 
   /** Resolves when the offset is known; then keeps it fresh until `close`. */
@@ -58,7 +63,7 @@ export class SharedClock {
 
   /** Milliseconds since 1970 on the shared clock, an integer. */
   now(): number {
-    return Math.round(this.#localNow() + this.#offset)
+    return Math.round(this.#monotonicNow() + this.#offset)
   }
 
   close(): void {
@@ -70,10 +75,9 @@ export class SharedClock {
     let shortest = Infinity
     let offset = 0
     for (let sample = 0; sample < SAMPLES; sample++) {
-      const sent = this.#localNow()
-      const sentMonotonic = performance.now()
+      const sent = this.#monotonicNow()
       const [seconds, microseconds] = await this.#redis.time()
-      const trip = performance.now() - sentMonotonic
+      const trip = this.#monotonicNow() - sent
       if (trip >= shortest) continue
       shortest = trip
       offset = Number(seconds) * 1000 + Number(microseconds) / 1000 - (sent + trip / 2)
