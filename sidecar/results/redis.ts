@@ -28,6 +28,9 @@ export function connectRedis({ url, name, logger, metrics }: RedisOptions): Redi
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     commandTimeout: COMMAND_TIMEOUT_MILLISECONDS,
+    // A connection that went half open is never closed by anyone else. It runs only while a command has no answer, so it
+    // cuts no idle connection and no quiet subscription.
+    socketTimeout: COMMAND_TIMEOUT_MILLISECONDS,
     connectTimeout: COMMAND_TIMEOUT_MILLISECONDS,
     retryStrategy: (times) => Math.min(25 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_PAUSE_MILLISECONDS),
     // After a failover the old master answers READONLY: a new connection finds the new one.

@@ -3,6 +3,9 @@ import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { Redis } from 'ioredis'
 import { GrpcStatus } from '../../sidecar/errors.ts'
+import { connectRedis, whenReady } from '../../sidecar/results/redis.ts'
+import { createLogger } from '../../sidecar/telemetry/log.ts'
+import { Metrics } from '../../sidecar/telemetry/metrics.ts'
 import { atEnd } from './support/clean-up.ts'
 import { DeafeningRelay } from './support/deafening-relay.ts'
 import { Load, assertAllAnswered, assertEachRanOnce, ended, slowest } from './support/load.ts'
@@ -74,6 +77,21 @@ test('a notification that is lost without a sign costs a second, not the answer'
   assert.ok(relay.lost > 0, 'the notification was not lost')
   assert.ok(milliseconds < 2500, `answered after ${Math.round(milliseconds)} ms`)
   assert.ok((await rereads(route)) > 0)
+})
+
+test('a connection that went half open is replaced once a command had no answer', { timeout: 15_000 }, async (t) => {
+  const relay = await DeafeningRelay.start(t, redisOfEnvironment())
+  const logger = createLogger('fatal', {})
+  const redis = connectRedis({ url: relay.url, name: 'half-open', logger, metrics: new Metrics() })
+  atEnd(t, () => redis.disconnect())
+  await whenReady(redis)
+  assert.equal(await redis.ping(), 'PONG')
+  relay.mute()
+  const replaced = new Promise<void>((resolve) => redis.once('ready', resolve))
+  await assert.rejects(redis.ping())
+  await replaced
+  assert.ok(relay.lost > 0, 'no answer was lost')
+  assert.equal(await redis.ping(), 'PONG')
 })
 
 test('calls under load are all answered when Redis restarts', async (t) => {

@@ -3,10 +3,11 @@ import type { Server, Socket } from 'node:net'
 import type { TestContext } from 'node:test'
 import { atEnd } from './clean-up.ts'
 
-/** Stands between sidecars and Redis, and can make the subscribed connections half open: what Redis says there is lost. */
+/** Stands between sidecars and Redis, and can make connections half open: what Redis says there is lost. */
 export class DeafeningRelay {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
+  readonly #mute = new WeakSet<Socket>()
   #deaf = false
   lost = 0
 
@@ -21,7 +22,7 @@ export class DeafeningRelay {
         redis.write(bytes)
       })
       redis.on('data', (bytes: Buffer) => {
-        if (subscribed && this.#deaf) this.lost += 1
+        if ((subscribed && this.#deaf) || this.#mute.has(redis)) this.lost += 1
         else client.write(bytes)
       })
       for (const [socket, other] of [
@@ -52,6 +53,11 @@ export class DeafeningRelay {
   /** From now on nothing reaches those who subscribed, and no connection breaks. */
   deafen(): void {
     this.#deaf = true
+  }
+
+  /** From now on nothing comes back on the connections that are open, and none breaks; new ones work. */
+  mute(): void {
+    for (const socket of this.#sockets) this.#mute.add(socket)
   }
 
   #close(): void {
