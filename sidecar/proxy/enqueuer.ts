@@ -30,6 +30,10 @@ export interface EnqueuerOptions {
 
 /** With more in flight batches stay small, and a small batch costs proxy, broker and worker nearly what a large one does. */
 const MAX_REQUESTS_IN_FLIGHT = 2
+/** A batch not done by then no longer counts as in flight: its broker may be silent, and the others are not. */
+const LATE_MILLISECONDS = 500
+/** Late batches and those in flight; each may hold `maxBatchBytes` of calls that have ended. */
+const MAX_BATCHES = 16
 const FIRST_PAUSE_MILLISECONDS = 50
 const LONGEST_PAUSE_MILLISECONDS = 1000
 
@@ -47,6 +51,7 @@ export class Enqueuer {
   /** What was in a request before and will be in another: calls that end leave these too. */
   readonly #toSendAgain = new Set<Set<Enqueued>>()
   #requestsInFlight = 0
+  #lateBatches = 0
   #scheduled = false
 
   constructor(options: EnqueuerOptions) {
@@ -74,23 +79,40 @@ export class Enqueuer {
     this.#closed.abort()
   }
 
+  get #full(): boolean {
+    return this.#requestsInFlight >= MAX_REQUESTS_IN_FLIGHT || this.#requestsInFlight + this.#lateBatches >= MAX_BATCHES
+  }
+
   #schedule(): void {
-    if (this.#scheduled || this.#requestsInFlight >= MAX_REQUESTS_IN_FLIGHT || this.#pending.size === 0) return
+    if (this.#scheduled || this.#full || this.#pending.size === 0) return
     this.#scheduled = true
     setImmediate(this.#flush)
   }
 
   readonly #flush = (): void => {
     this.#scheduled = false
-    while (this.#requestsInFlight < MAX_REQUESTS_IN_FLIGHT) {
+    while (!this.#full) {
       const batch = this.#take()
       if (batch.size === 0) return
-      this.#requestsInFlight++
-      void this.#send(batch).then(() => {
-        this.#requestsInFlight--
-        this.#schedule()
-      })
+      this.#start(batch)
     }
+  }
+
+  #start(batch: Set<Enqueued>): void {
+    this.#requestsInFlight++
+    let late = false
+    const timer = setTimeout(() => {
+      late = true
+      this.#requestsInFlight--
+      this.#lateBatches++
+      this.#schedule()
+    }, LATE_MILLISECONDS)
+    void this.#send(batch).then(() => {
+      clearTimeout(timer)
+      if (late) this.#lateBatches--
+      else this.#requestsInFlight--
+      this.#schedule()
+    })
   }
 
   /** The oldest that are still waited for, up to the limit in bytes. */
