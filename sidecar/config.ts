@@ -225,11 +225,26 @@ const flatten = (issues: readonly z.core.$ZodIssue[], base: readonly PropertyKey
  */
 export function parseConfig(value: unknown, environment: Readonly<Record<string, string | undefined>>): SidecarConfig {
   const result = schema.safeParse(value)
-  if (!result.success) throw new ConfigError(flatten(result.error.issues))
+  if (!result.success) throw new ConfigError([...flatten(result.error.issues), ...secretProblems(value, environment)])
   const config = result.data
   const reference = config.redis.url
   if (typeof reference === 'string') return { ...config, redis: { url: reference } }
   return { ...config, redis: { url: resolveSecret('redis.url', reference, environment) } }
+}
+
+const withSecrets = z.object({ redis: z.object({ url: secretReference }) })
+
+/** What is wrong with the secrets of a configuration whose other values are wrong. */
+function secretProblems(value: unknown, environment: Readonly<Record<string, string | undefined>>): readonly string[] {
+  const { data } = withSecrets.safeParse(value)
+  if (data === undefined) return []
+  try {
+    resolveSecret('redis.url', data.redis.url, environment)
+    return []
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems
+    throw error
+  }
 }
 
 function resolveSecret(

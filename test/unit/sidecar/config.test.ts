@@ -160,6 +160,16 @@ suite('secrets', () => {
     assert.deepEqual(problems({ ...proxy, redis: { url: { env: 'REDIS' } } }, { REDIS: '' }).length, 1)
   })
 
+  test('one that cannot be resolved is named beside every other wrong value', () => {
+    const wrong = { ...proxy, admin: { port: 70_000 } }
+    assert.deepEqual(paths({ ...wrong, redis: { url: { env: 'REDIS' } } }).sort(), ['admin.port', 'redis.url.env'])
+    assert.deepEqual(paths({ ...wrong, redis: { url: { file: '/not/there' } } }).sort(), [
+      'admin.port',
+      'redis.url.file',
+    ])
+    assert.equal(problems({ ...wrong, redis: { url: { env: 'REDIS' } } }, { REDIS: 'redis://r:1' }).length, 1)
+  })
+
   test('comes from a file, without its last newline', (t) => {
     const file = join(directory(t), 'redis')
     writeFileSync(file, 'redis://:hunter2@redis:6379\n')
