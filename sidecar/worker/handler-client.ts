@@ -56,6 +56,9 @@ const OF_THE_SESSION: ReadonlySet<string> = new Set([
   'ERR_HTTP2_OUT_OF_STREAMS',
 ])
 
+/** Whether the connection, and not the call, is at its end: thrown, or, when the stream numbers are used up, told by the stream. */
+const isOfTheSession = (error: unknown): boolean => OF_THE_SESSION.has((error as NodeJS.ErrnoException).code ?? '')
+
 /** One connection, made when first needed and again after it broke. */
 export class HandlerClient {
   readonly #maxMessageBytes: number
@@ -90,13 +93,15 @@ export class HandlerClient {
     try {
       stream = session.request(requestHeaders(request))
     } catch (error) {
-      const { code = '', message } = error as NodeJS.ErrnoException
       // The session was closed under us between two turns, and the next call makes a new one; or it is the request's fault.
-      const kind = OF_THE_SESSION.has(code) ? 'NotReached' : 'Unsendable'
-      if (kind === 'NotReached') this.#forget(session)
-      queueMicrotask(() => onResult({ kind, reason: message }))
+      const kind = isOfTheSession(error) ? 'NotReached' : 'Unsendable'
+      if (kind === 'NotReached') this.#leave(session)
+      queueMicrotask(() => onResult({ kind, reason: (error as Error).message }))
       return
     }
+    stream.on('error', (error) => {
+      if (isOfTheSession(error)) this.#leave(session)
+    })
     new Exchange(session, stream, this.#maxMessageBytes, request.timeoutMilliseconds, onResult)
     stream.end(frame(request.message))
   }
@@ -114,6 +119,12 @@ export class HandlerClient {
     session.unref()
     this.#session = session
     return session
+  }
+
+  /** Takes no new calls; those that run on it end there. */
+  #leave(session: ClientHttp2Session): void {
+    this.#forget(session)
+    session.close()
   }
 
   #forget(session: ClientHttp2Session): void {
@@ -187,7 +198,8 @@ class Exchange {
       if (this.#trailers !== undefined || this.#headers?.['grpc-status'] !== undefined) this.#complete()
     })
     stream.on('error', (error) => {
-      this.#failure = { reason: error.message, reached: connected && stream.rstCode !== NGHTTP2_REFUSED_STREAM }
+      const refused = stream.rstCode === NGHTTP2_REFUSED_STREAM || isOfTheSession(error)
+      this.#failure = { reason: error.message, reached: connected && !refused }
     })
     // Headers that no frame holds: node:http2 closes the stream as if the handler had refused it, and would so each time.
     stream.on('frameError', (_type, code) =>

@@ -468,6 +468,32 @@ describe('a call that breaks', () => {
     assert.deepEqual(await call(client, { timeoutMilliseconds: 50 }), { kind: 'TimedOut' })
   })
 
+  test('is NotReached when the stream numbers of its connection are used up, and the next goes over a new one', async (t) => {
+    const connect = http2.connect
+    const sessions: http2.ClientHttp2Session[] = []
+    t.mock.method(http2, 'connect', (...args: Parameters<typeof connect>) => {
+      const session = connect(...args)
+      sessions.push(session)
+      return session
+    })
+    const running = Promise.withResolvers<() => void>()
+    const { client, handler } = await pair(t, ok)
+    await call(client)
+    const [first] = sessions as [http2.ClientHttp2Session & { setNextStreamID(id: number): void }]
+    first.setNextStreamID(2 ** 31 - 1)
+    handler.onCall = (...args) => running.resolve(() => ok(...args))
+    const last = call(client)
+    const finish = await running.promise
+    handler.onCall = ok
+    assert.equal((await call(client)).kind, 'NotReached')
+    assert.equal((await call(client)).kind, 'Answered')
+    assert.equal(handler.sessions.length, 2)
+    const closed = once(first, 'close')
+    finish()
+    assert.equal((await last).kind, 'Answered', 'what runs on the old connection ends there')
+    await closed
+  })
+
   test('leaves its neighbours on the connection alone', async (t) => {
     const { client, handler } = await pair(t, (stream, seen, session) => {
       if (seen.headers[':path'] === '/a.B/Bad') stream.close(NGHTTP2_INTERNAL_ERROR)
