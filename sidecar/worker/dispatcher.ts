@@ -6,7 +6,7 @@ import type { Counter, Gauge, Metrics } from '../telemetry/metrics.ts'
 import type { CallRunner, RecordResult, RunnerEvents } from './call-runner.ts'
 import { Fifo } from './fifo.ts'
 import { Parking } from './parking.ts'
-import { WINDOW_RECORDS } from './partition.ts'
+import { WINDOW_RECORDS, finish } from './partition.ts'
 import type { Committed, Entry, Partition } from './partition.ts'
 import { Tenure } from './tenure.ts'
 
@@ -180,7 +180,7 @@ export class Dispatcher implements RunnerEvents {
   }
 
   finished(entry: Entry, result: RecordResult | 'newer'): void {
-    entry.state = 'Finished'
+    finish(entry)
     this.#results[result].inc()
     this.#unfinished -= 1
     if (this.#unfinished === 0) this.#idle?.()

@@ -1,6 +1,6 @@
 /** First in, first out, without moving what stands behind. */
 export class Fifo<T> {
-  #items: T[] = []
+  #items: (T | undefined)[] = []
   #head = 0
 
   get length(): number {
@@ -22,6 +22,8 @@ export class Fifo<T> {
   shift(): T | undefined {
     const item = this.#items[this.#head]
     if (item === undefined) return undefined
+    // What was taken may be large, and must not live on here.
+    this.#items[this.#head] = undefined
     this.#head += 1
     if (this.#head > 512 && this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head)

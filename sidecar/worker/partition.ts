@@ -21,8 +21,10 @@ export type EntryState = 'Queued' | 'Asking' | 'Parked' | 'Running' | 'Finished'
 
 export interface Entry {
   readonly offset: number
-  readonly raw: FetchedRecord
-  readonly decoded: Decoded
+  /** As it was read; empty once it is finished. */
+  raw: FetchedRecord
+  /** Tells nothing any more once it is finished. */
+  decoded: Decoded
   /** The partition as this worker holds it now; changes when it was lost and came back. */
   partition: Partition
   state: EntryState
@@ -247,10 +249,19 @@ export class Partition {
   #forgetBelow(offset: number): void {
     while (this.#head < this.#entries.length && (this.#entries[this.#head] as Entry).offset < offset) {
       const entry = this.#entries[this.#head] as Entry
-      if (entry.state !== 'Running') entry.state = 'Finished'
+      if (entry.state !== 'Running') finish(entry)
       this.#head += 1
     }
   }
 }
+
+/** Nothing is left to be done: what it carried is dropped, because the entry itself stays until the watermark has passed it. */
+export function finish(entry: Entry): void {
+  entry.state = 'Finished'
+  entry.raw = { offset: entry.offset, key: null, value: null, headers: {} }
+  entry.decoded = FINISHED
+}
+
+const FINISHED: Decoded = { kind: 'Unreadable', reason: 'finished' }
 
 const bytesOf = ({ raw }: Entry): number => raw.value?.length ?? 0

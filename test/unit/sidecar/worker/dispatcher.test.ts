@@ -812,6 +812,17 @@ describe('a record that is no call of this version', () => {
   })
 })
 
+test('a finished record keeps nothing of what it carried, while one before it still runs', async (t) => {
+  const harness = new Harness(t)
+  await harness.own(range(0, 2))
+  const entry = harness.entry(1)
+  assert.notEqual(entry.raw.value, null)
+  harness.end(entry)
+  assert.equal(harness.watermark(), 0)
+  assert.deepEqual(entry.raw, { offset: 1, key: null, value: null, headers: {} })
+  assert.equal(entry.decoded.kind, 'Unreadable')
+})
+
 describe('reading', () => {
   test('pauses while too many records wait, and goes on when half are gone', async (t) => {
     const harness = new Harness(t, { concurrency: 1 })

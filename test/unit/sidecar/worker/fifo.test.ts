@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { Fifo } from '../../../../sidecar/worker/fifo.ts'
 
@@ -34,4 +37,17 @@ test('a Fifo is first in, first out, whatever is pushed and taken between', () =
     ),
     { numRuns: 100 },
   )
+})
+
+test('a Fifo keeps nothing of what was taken out of it', async () => {
+  setFlagsFromString('--expose-gc')
+  const collectGarbage = runInNewContext('gc') as () => void
+  const fifo = new Fifo<{ readonly number: number }>()
+  for (let number = 0; number < 100; number++) fifo.push({ number })
+  const taken = Array.from({ length: 50 }, () => new WeakRef(fifo.shift() as WeakKey))
+  // A target lives until the turn in which its reference was made is over.
+  await turn()
+  collectGarbage()
+  assert.equal(taken.filter((one) => one.deref() !== undefined).length, 0)
+  assert.equal(fifo.length, 50)
 })

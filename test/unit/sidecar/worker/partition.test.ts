@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { Partition, WINDOW_RECORDS, type Entry } from '../../../../sidecar/worker/partition.ts'
+import { Partition, WINDOW_RECORDS, finish, type Entry } from '../../../../sidecar/worker/partition.ts'
 import { fetched, newer, poison, range } from './records.ts'
 
 const W = WINDOW_RECORDS
@@ -213,6 +213,36 @@ describe('records that are read again', () => {
     const partition = opened(2)
     partition.deliver(range(0, 4), 4)
     assert.deepEqual(offsets(takeAll(partition)), [2, 3])
+  })
+})
+
+describe('a finished record', () => {
+  const isEmpty = ({ raw, decoded }: Entry): boolean =>
+    raw.value === null && raw.key === null && Object.keys(raw.headers).length === 0 && decoded.kind === 'Unreadable'
+
+  test('keeps nothing of what it carried while it waits behind one that runs', () => {
+    const partition = opened(0)
+    partition.deliver(range(0, 3), 3)
+    const [first, second, third] = takeAll(partition) as [Entry, Entry, Entry]
+    finish(second)
+    assert.deepEqual([first, second, third].map(isEmpty), [false, true, false])
+    assert.equal(partition.watermark(), 0)
+    finish(first)
+    assert.equal(partition.watermark(), 2)
+  })
+
+  test('below the offset that turns out to be committed keeps nothing either', () => {
+    const before = opened(0)
+    before.deliver(range(0, 2), 2)
+    const running = takeAll(before)
+    before.lose()
+    // Known to the next time here, and read again before the committed offset is known.
+    const partition = new Partition(0, before.running())
+    const [first, second] = running as [Entry, Entry]
+    first.state = 'Queued'
+    partition.deliver(range(0, 2), 2)
+    partition.open({ offset: 2, window: W }, true)
+    assert.deepEqual([isEmpty(first), isEmpty(second)], [true, false])
   })
 })
 
