@@ -28,6 +28,11 @@ export interface DispatcherOptions {
   readonly maxAttempts: number
   /** How long the count of a call's starts is kept. */
   readonly startsRetentionMilliseconds: number
+  /**
+   * How long a record of the next version may wait for its reader, whatever deadline it tells: it holds the watermark
+   * meanwhile. Default: `startsRetentionMilliseconds`.
+   */
+  readonly longestWaitMilliseconds?: number
   readonly store: OutcomeStore
   /** Milliseconds since 1970 on the shared clock. */
   readonly now: () => number
@@ -224,35 +229,56 @@ export class Dispatcher implements RunnerEvents {
   #takeOut(partition: Partition): void {
     if (partition.unusual.length === 0 || !this.#accepting) return
     const now = performance.now()
-    for (let entry = partition.takeUnusual(now); entry !== undefined; entry = partition.takeUnusual(now))
-      this.#divert(entry)
+    const newer: Entry[] = []
+    for (let entry = partition.takeUnusual(now); entry !== undefined; entry = partition.takeUnusual(now)) {
+      if (this.#divert(entry) === 'AwaitsReader') newer.push(entry)
+    }
+    if (newer.length > 0) void this.#awaitReader(newer)
     this.#pressure(partition)
   }
 
-  #divert(entry: Entry): void {
+  #divert(entry: Entry): 'AwaitsReader' | undefined {
     const { decoded } = entry
     const runner = this.#runner
-    if (runner === undefined) return
-    entry.state = 'Running'
-    this.#unfinished += 1
-    if (decoded.kind === 'Unreadable') {
-      if (this.#options.observer) this.finished(entry, 'skipped')
-      else runner.bury(entry, 'UNREADABLE_RECORD', `unreadable: ${decoded.reason}`)
-    } else if (decoded.kind === 'Newer') {
+    if (runner === undefined) return undefined
+    const { observer } = this.#options
+    if (decoded.kind === 'Newer') {
       this.#results.newer.inc()
-      if (this.#options.observer) this.finished(entry, 'skipped')
-      else if (decoded.version > VERSION + 1)
-        runner.bury(entry, 'UNREADABLE_RECORD', `written by version ${decoded.version}`)
-      else {
-        // A reader of that version may come within the call's time; else nobody has run it.
-        this.#unfinished -= 1
-        this.#park(entry, decoded.prefix.deadline - this.#options.now(), () => {
-          entry.state = 'Running'
-          this.#unfinished += 1
-          runner.expire(entry)
-        })
+      if (!observer && decoded.version <= VERSION + 1) {
+        entry.state = 'Asking'
+        return 'AwaitsReader'
       }
     }
+    entry.state = 'Running'
+    this.#unfinished += 1
+    if (observer) this.finished(entry, 'skipped')
+    else if (decoded.kind === 'Unreadable') runner.bury(entry, 'UNREADABLE_RECORD', `unreadable: ${decoded.reason}`)
+    else if (decoded.kind === 'Newer') runner.bury(entry, 'UNREADABLE_RECORD', `written by version ${decoded.version}`)
+    return undefined
+  }
+
+  /** A reader of the next version may come within the call's time, or have come before; else nobody has run them. */
+  async #awaitReader(entries: readonly Entry[]): Promise<void> {
+    const {
+      store,
+      now,
+      startsRetentionMilliseconds,
+      longestWaitMilliseconds = startsRetentionMilliseconds,
+    } = this.#options
+    const done = await store.haveOutcomes(entries.map(callIdOf)).catch(() => undefined)
+    entries.forEach((entry, index) => {
+      if (entry.partition.lost || !this.#accepting) return
+      if (done?.[index] === true) {
+        this.#skip(entry)
+        return
+      }
+      const remaining = entry.decoded.kind === 'Newer' ? entry.decoded.prefix.deadline - now() : 0
+      this.#park(entry, Math.min(remaining, longestWaitMilliseconds), () => {
+        entry.state = 'Running'
+        this.#unfinished += 1
+        this.#runner?.expire(entry)
+      })
+    })
   }
 
   #park(entry: Entry, milliseconds: number, then: () => void): void {
@@ -530,7 +556,13 @@ function isDoubtful({ counted, mayHaveRun, attempt, decoded }: Entry): boolean {
   )
 }
 
-function callIdOf(entry: Entry): Buffer {
-  if (entry.decoded.kind !== 'Call') throw new Error('only calls are asked about')
-  return entry.decoded.record.id
+function callIdOf({ decoded }: Entry): Buffer {
+  switch (decoded.kind) {
+    case 'Call':
+      return decoded.record.id
+    case 'Newer':
+      return decoded.prefix.id
+    case 'Unreadable':
+      throw new Error('only calls are asked about')
+  }
 }

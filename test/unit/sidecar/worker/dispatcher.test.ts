@@ -78,7 +78,10 @@ class Harness {
   /** Calls that end the moment they start. */
   endAtOnce = false
 
-  constructor(t: TestContext, { concurrency = 64, maxAttempts = 3, observer = false, healthy = true } = {}) {
+  constructor(
+    t: TestContext,
+    { concurrency = 64, maxAttempts = 3, observer = false, healthy = true, longestWaitMilliseconds = 60_000 } = {},
+  ) {
     this.#t = t
     t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] })
     t.mock.method(performance, 'now', () => this.#monotonic)
@@ -89,6 +92,7 @@ class Harness {
       concurrency,
       maxAttempts,
       startsRetentionMilliseconds: 60_000,
+      longestWaitMilliseconds,
       store: this.store as unknown as OutcomeStore,
       now: () => this.clock,
       pause: (partition) => this.paused.push(partition),
@@ -790,6 +794,38 @@ describe('a record that is no call of this version', () => {
     assert.deepEqual(harness.expired, [])
     await harness.pass(50)
     assert.deepEqual(harness.expired, [0])
+  })
+
+  test('waits no longer than the longest call may take, whatever deadline it tells', async (t) => {
+    const harness = new Harness(t, { longestWaitMilliseconds: 2000 })
+    await harness.own([newer(0, 2, { deadline: NOW + 24 * 3_600_000 })])
+    await harness.pass(1950)
+    assert.deepEqual(harness.expired, [])
+    await harness.pass(50)
+    assert.deepEqual(harness.expired, [0])
+    assert.equal(harness.watermark(), 1)
+  })
+
+  test('is skipped at once when the next version has answered it already', async (t) => {
+    const harness = new Harness(t)
+    harness.store.outcomes.add(idAt(0).toString('hex'))
+    await harness.own([newer(0, 2), newer(1, 2)])
+    assert.deepEqual(harness.skipped, [0])
+    assert.equal(harness.watermark(), 1)
+    await harness.pass(10_000)
+    assert.deepEqual(harness.expired, [1])
+  })
+
+  test('takes no further way when its partition is lost while Redis is asked about it', async (t) => {
+    const harness = new Harness(t)
+    const gate = Promise.withResolvers<void>()
+    harness.store.gate = gate.promise
+    harness.store.outcomes.add(idAt(0).toString('hex'))
+    await harness.own([newer(0, 2), newer(1, 2)])
+    harness.dispatcher.assign([], true)
+    gate.resolve()
+    await harness.pass(10_000)
+    assert.deepEqual([harness.skipped, harness.expired], [[], []])
   })
 
   test('goes to the failure topic when a version further ahead wrote it', async (t) => {
