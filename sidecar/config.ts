@@ -116,7 +116,7 @@ const proxy = z.strictObject({
         maxWaiting: z.int().min(0).max(100_000).default(0),
       })
       .optional(),
-    /** Calls between admission and answer, and the bytes of their requests. */
+    /** Calls between admission and answer; the bytes of their requests and of those that wait for a token. */
     maxInFlight: z.int().min(1).max(1_000_000).default(4096),
     maxInFlightBytes: z.int().min(1_048_576).max(8_589_934_592).default(268_435_456),
     /** A FileDescriptorSet; given, server reflection is served. */

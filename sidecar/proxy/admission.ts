@@ -5,7 +5,7 @@ export interface AdmissionLimits {
   readonly maxInFlightBytes: number
 }
 
-/** Counts the calls between admission and answer, and the bytes of their requests. */
+/** Counts the calls between admission and answer, and the bytes of the requests of these and of those that wait. */
 export class Admission {
   readonly #limits: AdmissionLimits
   #calls = 0
@@ -23,19 +23,27 @@ export class Admission {
     return this.#bytes
   }
 
-  /** @returns why the call is refused; undefined: it is in, until `release`. */
-  admit(bytes: number): ErrorCode | undefined {
-    if (this.#calls >= this.#limits.maxInFlight) return 'TOO_MANY_IN_FLIGHT'
+  /** @returns why the call is refused; undefined: its bytes are counted, until `releaseBytes`. */
+  admitBytes(bytes: number): ErrorCode | undefined {
     // One call alone is let in whatever its size: its bound is maxMessageBytes.
-    if (this.#calls > 0 && this.#bytes + bytes > this.#limits.maxInFlightBytes) return 'TOO_MANY_BYTES'
-    this.#calls++
+    if (this.#bytes > 0 && this.#bytes + bytes > this.#limits.maxInFlightBytes) return 'TOO_MANY_BYTES'
     this.#bytes += bytes
     return undefined
   }
 
-  /** @param bytes as it was admitted. */
-  release(bytes: number): void {
-    this.#calls--
+  /** @param bytes as they were admitted. */
+  releaseBytes(bytes: number): void {
     this.#bytes -= bytes
+  }
+
+  /** @returns why the call is refused; undefined: it is in, until `releaseCall`. */
+  admitCall(): ErrorCode | undefined {
+    if (this.#calls >= this.#limits.maxInFlight) return 'TOO_MANY_IN_FLIGHT'
+    this.#calls++
+    return undefined
+  }
+
+  releaseCall(): void {
+    this.#calls--
   }
 }

@@ -48,6 +48,7 @@ export class Call {
   /** Monotonic milliseconds. */
   patienceEndsAt = 0
   deadlineTimer: NodeJS.Timeout | undefined = undefined
+  bytesAdmitted = false
   admitted = false
   /** Set by the layer that enqueues. */
   record!: OutgoingRecord

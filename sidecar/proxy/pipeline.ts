@@ -36,6 +36,7 @@ export function callPipeline(options: PipelineOptions): Pipeline {
   return new Pipeline([
     gate(options),
     deadline(options),
+    admitBytes(options),
     ...(rateLimit === undefined ? [] : [limit(rateLimit, options)]),
     admit(options),
     enqueue(options),
@@ -74,6 +75,28 @@ const deadline =
 
 const expire = (call: Call): void => call.fail(call.maybeOnKafka ? 'DEADLINE_PASSED' : 'DEADLINE_BEFORE_START')
 
+/** How long the calls in flight take is not known here; a tenth of a second frees room and does not starve the client. */
+const ADMISSION_RETRY_MILLISECONDS = 100
+
+/** Before the rate limit: a call that waits for a token holds its message as well. */
+const admitBytes =
+  ({ admission, metrics }: PipelineOptions): LayerFactory =>
+  (next) => {
+    metrics.gaugeFrom('grpc_kafka_bytes_in_flight', {}, () => admission.bytes)
+    return {
+      enter: (call) => {
+        const refusal = admission.admitBytes(call.message.length)
+        if (refusal === undefined) {
+          call.bytesAdmitted = true
+          next(call)
+        } else call.fail(refusal, ADMISSION_RETRY_MILLISECONDS)
+      },
+      leave: (call) => {
+        if (call.bytesAdmitted) admission.releaseBytes(call.message.length)
+      },
+    }
+  }
+
 const limit =
   (rateLimit: RateLimit, { monotonicNow, metrics }: PipelineOptions): LayerFactory =>
   (next) => {
@@ -89,24 +112,20 @@ const limit =
     }
   }
 
-/** How long the calls in flight take is not known here; a tenth of a second frees room and does not starve the client. */
-const ADMISSION_RETRY_MILLISECONDS = 100
-
 const admit =
   ({ admission, metrics }: PipelineOptions): LayerFactory =>
   (next) => {
     metrics.gaugeFrom('grpc_kafka_calls_in_flight', {}, () => admission.calls)
-    metrics.gaugeFrom('grpc_kafka_bytes_in_flight', {}, () => admission.bytes)
     return {
       enter: (call) => {
-        const refusal = admission.admit(call.message.length)
+        const refusal = admission.admitCall()
         if (refusal === undefined) {
           call.admitted = true
           next(call)
         } else call.fail(refusal, ADMISSION_RETRY_MILLISECONDS)
       },
       leave: (call) => {
-        if (call.admitted) admission.release(call.message.length)
+        if (call.admitted) admission.releaseCall()
       },
     }
   }

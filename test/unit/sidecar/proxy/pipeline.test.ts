@@ -203,6 +203,21 @@ suite('the way of a call', () => {
     assert.equal(record(1).deadline, 1_003_000 + AHEAD)
   })
 
+  test('a call that waits for a token counts with its bytes, once, and leaves none behind', (t) => {
+    const rateLimit = { requestsPerSecond: 10, burst: 1, maxWaiting: 5 }
+    const { start, enqueued, left } = setUp(t, { rateLimit, maxInFlightBytes: 20 })
+    const message = Buffer.alloc(10)
+    const calls = [start({ message }), start({ message })]
+    assert.deepEqual(left(), { waiting: 1, calls: 1, bytes: 20 })
+    assert.deepEqual(start({ message }).ends, [failed('TOO_MANY_BYTES', 100)])
+    t.mock.timers.tick(100)
+    assert.equal(enqueued.length, 2)
+    assert.deepEqual(left(), { waiting: 2, calls: 2, bytes: 20 })
+    calls.push(start({ message: Buffer.alloc(0) }))
+    for (const { call } of calls) call.end({ kind: 'Abandoned' })
+    assert.deepEqual(left(), NOTHING)
+  })
+
   test('a call that ends while it waits for a token never goes on', (t) => {
     const { start, enqueued } = setUp(t, { rateLimit: { requestsPerSecond: 10, burst: 1, maxWaiting: 5 } })
     start()
