@@ -388,9 +388,10 @@ export class Route {
 
   ledger(): LedgerEntry[] {
     if (!existsSync(this.ledgerFile)) return []
+    // A handler may be in the middle of its line: the last one counts once it has ended.
     return readFileSync(this.ledgerFile, 'utf8')
       .split('\n')
-      .filter((line) => line !== '')
+      .slice(0, -1)
       .map((line) => JSON.parse(line) as LedgerEntry)
   }
 
