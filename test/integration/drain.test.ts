@@ -11,14 +11,14 @@ test('SIGTERM to a proxy with calls in flight', async (t) => {
   const [proxy] = route.proxies
   assert.ok(proxy)
   const running = Array.from({ length: 20 }, (_, index) =>
-    route.call({ id: `running-${index}`, sleep: 1500, reply: `${index}` }),
+    route.call({ id: `running-${index}`, sleep: 3000, reply: `${index}` }),
   )
   await until('all run', () => route.runs().size === 20)
   const exited = proxy.process.exited
   proxy.process.kill('SIGTERM')
 
   await t.test('makes it unready at once', async () => {
-    await until('it is not ready', async () => (await route.status(proxy, '/readyz')) === 503, 1000)
+    await until('it is not ready', async () => (await route.status(proxy, '/readyz')) === 503, 5000)
   })
 
   await t.test('refuses new calls as UNAVAILABLE, which did not run', async () => {
@@ -86,7 +86,7 @@ test('a drain that takes too long cuts off what is left as UNAVAILABLE, and ends
   const route = await startRoute(t, { method: PATIENT, proxy: { drainMilliseconds: 500 } })
   const [proxy] = route.proxies
   assert.ok(proxy)
-  const slow = route.call({ id: 'slow', sleep: 2500 })
+  const slow = route.call({ id: 'slow', sleep: 12_000 })
   await until('it runs', () => route.runs().has('slow'))
   const at = performance.now()
   proxy.process.kill('SIGTERM')
@@ -94,7 +94,7 @@ test('a drain that takes too long cuts off what is left as UNAVAILABLE, and ends
   assert.equal(answer.code, GrpcStatus.UNAVAILABLE)
   assert.match(answer.details, /shut down before the result came; the call may still run/)
   assert.equal(await proxy.process.exited, 0)
-  assert.ok(performance.now() - at < 3000, `took ${performance.now() - at} ms`)
+  assert.ok(performance.now() - at < 8000, `took ${performance.now() - at} ms`)
 })
 
 test('a client that watches the health of a draining proxy is told, and does not hold it up', async (t) => {
@@ -118,14 +118,14 @@ test('a client that watches the health of a draining proxy is told, and does not
   assert.deepEqual(seen, ['SERVING', 'NOT_SERVING'])
   const at = performance.now()
   assert.equal(await proxy.process.exited, 0)
-  assert.ok(performance.now() - at < 5000, `took ${performance.now() - at} ms`)
+  assert.ok(performance.now() - at < 10_000, `took ${performance.now() - at} ms`)
 })
 
 test('a second SIGTERM ends a draining proxy at once', async (t) => {
   const route = await startRoute(t, { method: PATIENT })
   const [proxy] = route.proxies
   assert.ok(proxy)
-  const slow = route.call({ id: 'slow', sleep: 2500 })
+  const slow = route.call({ id: 'slow', sleep: 12_000 })
   await until('it runs', () => route.runs().has('slow'))
   proxy.process.kill('SIGTERM')
   await until('it drains', async () => (await route.status(proxy, '/readyz')) === 503)

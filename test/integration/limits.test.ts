@@ -92,7 +92,7 @@ test('a rate limit at which calls may wait', async (t) => {
     )
     const times = answers.map(({ milliseconds }) => milliseconds)
     assert.ok(Math.max(...times) > 750, `the last waited ${Math.max(...times)} ms`)
-    assert.ok(Math.max(...times) < 1500, `the last waited ${Math.max(...times)} ms`)
+    assert.ok(Math.max(...times) < 3000, `the last waited ${Math.max(...times)} ms`)
   })
 
   await t.test('refuses those above maxWaiting at once, naming it', async () => {
@@ -101,7 +101,7 @@ test('a rate limit at which calls may wait', async (t) => {
     assert.equal(refused.length, 4)
     for (const answer of refused) {
       assert.equal(answer.details, 'the limit rateLimit.maxWaiting of this replica is reached')
-      assert.ok(answer.milliseconds < 500)
+      assert.ok(answer.milliseconds < 700)
       assert.ok(pushback(answer) > 0)
     }
   })
