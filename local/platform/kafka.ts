@@ -5,7 +5,6 @@
 import { mkdir, readdir, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { findOnPath } from '../bootstrap/which.mjs'
-import { describeExit, startChild, tail, type Child } from '../child.ts'
 import { untilKafkaAnswers } from '../kafka/admin.ts'
 import { reportToTerminal, type Report } from '../report.ts'
 import { cached } from './cache.ts'
@@ -13,6 +12,7 @@ import { installPackages, mayInstall } from './debian.ts'
 import { freePort } from './free-port.ts'
 import { PartMissingError } from './part-missing.ts'
 import { PartFailedError } from './part-failed.ts'
+import { startServer, type Server } from './server.ts'
 import { runTool } from './tool.ts'
 
 const VERSION = '4.1.0'
@@ -32,19 +32,9 @@ export type KafkaOptions = {
   readonly report?: Report
 }
 
-export type KafkaServer = {
+export type KafkaServer = Server & {
   /** `host:port` */
   readonly brokers: readonly string[]
-  /** Of the process that runs, or ran last. */
-  readonly pid: number
-  /** Resolves when the process that runs now has ended, whoever ended it. */
-  readonly exited: Promise<unknown>
-  /** Sends a signal and, where it ends the process, waits for the end. */
-  kill(signal: NodeJS.Signals): Promise<void>
-  /** Starts it again on the same port and data, after `kill` or `stop`; resolves when it answers. */
-  start(signal?: AbortSignal): Promise<void>
-  /** Ends it in order. May be called twice. */
-  stop(): Promise<void>
 }
 
 /**
@@ -58,58 +48,26 @@ export async function startKafka(options: KafkaOptions, signal?: AbortSignal): P
   const program = await ensureKafka(report, signal)
   const port = options.port ?? (await freePort())
   const controllerPort = await freePort()
-  const logFile = join(directory, 'kafka.log')
   const brokers = [`127.0.0.1:${port}`]
   const settings = await writeSettings(directory, port, controllerPort, options.properties ?? {})
   await formatOnce(program, directory, settings, signal)
 
-  const failed = async (reason: string, cause?: unknown): Promise<PartFailedError> =>
-    new PartFailedError('Kafka', reason, await tail(logFile, 20), { cause })
-
-  const launch = async (given?: AbortSignal): Promise<Child> => {
-    const child = await startChild({
+  const server = await startServer(
+    {
       name: 'Kafka',
-      command: program.java,
-      args: [...program.options, ...settings.options, 'kafka.Kafka', settings.file],
-      directory,
-      output: { file: logFile },
-    })
-    const ended = new AbortController()
-    void child.exited.then(() => ended.abort())
-    const late = AbortSignal.timeout(START_MILLISECONDS)
-    try {
-      await untilKafkaAnswers(brokers, AbortSignal.any([ended.signal, late, ...(given ? [given] : [])]))
-      return child
-    } catch (cause) {
-      const exit = child.exit
-      await child.stop(0)
-      if (given?.aborted) throw given.reason
-      if (exit) throw await failed(`it ended with ${describeExit(exit)} while starting`, cause)
-      throw await failed(`it did not answer on ${brokers[0]} within ${START_MILLISECONDS / 1000} s`, cause)
-    }
-  }
-
-  let child = await launch(signal)
-  return {
-    brokers,
-    get pid() {
-      return child.pid
+      address: `127.0.0.1:${port}`,
+      process: {
+        command: program.java,
+        args: [...program.options, ...settings.options, 'kafka.Kafka', settings.file],
+        directory,
+      },
+      logFile: join(directory, 'kafka.log'),
+      startMilliseconds: START_MILLISECONDS,
+      untilAnswers: (given) => untilKafkaAnswers(brokers, given),
     },
-    get exited() {
-      return child.exited
-    },
-    kill: async (name) => {
-      child.kill(name)
-      if (name === 'SIGKILL' || name === 'SIGTERM' || name === 'SIGINT') await child.exited
-    },
-    start: async (given) => {
-      if (!child.exit) throw new PartFailedError('Kafka', 'it runs already', '')
-      child = await launch(given)
-    },
-    stop: async () => {
-      await child.stop(10_000)
-    },
-  }
+    signal,
+  )
+  return Object.assign(server, { brokers })
 }
 
 type Settings = { readonly file: string; readonly options: readonly string[] }
@@ -179,22 +137,22 @@ async function ensureClassArchive(program: Program, report: Report, signal?: Abo
     const settings = await writeSettings(trial, port, await freePort(), {})
     await formatOnce(program, trial, settings, signal)
     const archiving = [...SHORT_LIVED, `-XX:ArchiveClassesAtExit=${join(directory, 'classes.jsa')}`]
-    const child = await startChild({
-      name: 'Kafka',
-      command: program.java,
-      args: [...program.options, ...archiving, ...settings.options, 'kafka.Kafka', settings.file],
-      directory: trial,
-      output: { file: join(trial, 'kafka.log') },
-    })
-    try {
-      const ended = new AbortController()
-      void child.exited.then(() => ended.abort())
-      const late = AbortSignal.timeout(START_MILLISECONDS)
-      await untilKafkaAnswers([`127.0.0.1:${port}`], AbortSignal.any([ended.signal, late, ...(signal ? [signal] : [])]))
-      await child.stop(START_MILLISECONDS)
-    } finally {
-      await child.stop(0)
-    }
+    const server = await startServer(
+      {
+        name: 'Kafka',
+        address: `127.0.0.1:${port}`,
+        process: {
+          command: program.java,
+          args: [...program.options, ...archiving, ...settings.options, 'kafka.Kafka', settings.file],
+          directory: trial,
+        },
+        logFile: join(trial, 'kafka.log'),
+        startMilliseconds: START_MILLISECONDS,
+        untilAnswers: (given) => untilKafkaAnswers([`127.0.0.1:${port}`], given),
+      },
+      signal,
+    )
+    await server.stop(START_MILLISECONDS)
     await rm(trial, { recursive: true })
     if (!(await exists(join(directory, 'classes.jsa')))) throw new PartFailedError('Kafka', 'no archive was made', '')
   }

@@ -4,13 +4,13 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { findOnPath } from '../bootstrap/which.mjs'
-import { describeExit, startChild, tail, type Child } from '../child.ts'
 import { reportToTerminal, type Report } from '../report.ts'
 import { cached } from './cache.ts'
 import { hasApt, unpackPackages } from './debian.ts'
 import { freePort } from './free-port.ts'
 import { PartFailedError } from './part-failed.ts'
 import { PartMissingError } from './part-missing.ts'
+import { startServer, type Server } from './server.ts'
 
 const START_MILLISECONDS = 30_000
 
@@ -24,19 +24,9 @@ export type RedisOptions = {
   readonly report?: Report
 }
 
-export type RedisServer = {
+export type RedisServer = Server & {
   /** `redis://127.0.0.1:port` */
   readonly url: string
-  /** Of the process that runs, or ran last. */
-  readonly pid: number
-  /** Resolves when the process that runs now has ended, whoever ended it. */
-  readonly exited: Promise<unknown>
-  /** Sends a signal and, where it ends the process, waits for the end. */
-  kill(signal: NodeJS.Signals): Promise<void>
-  /** Starts it again on the same port and folder, after `kill` or `stop`; resolves when it answers. */
-  start(signal?: AbortSignal): Promise<void>
-  /** Ends it in order. May be called twice. */
-  stop(): Promise<void>
 }
 
 /**
@@ -50,64 +40,29 @@ export async function startRedis(options: RedisOptions, signal?: AbortSignal): P
   const program = await ensureRedis(report, signal)
   const port = options.port ?? (await freePort())
   const url = `redis://127.0.0.1:${port}`
-  const logFile = join(directory, 'redis.log')
   await mkdir(directory, { recursive: true })
 
-  const launch = async (given?: AbortSignal): Promise<Child> => {
-    const child = await startChild({
+  const server = await startServer(
+    {
       name: 'Redis',
-      command: program.file,
-      args: [
-        `--port ${port} --bind 127.0.0.1 --daemonize no --appendonly no`.split(' '),
-        ['--dir', directory, '--save', ''],
-        options.args ?? [],
-      ].flat(),
-      directory,
-      environment: { ...process.env, ...program.environment },
-      output: { file: logFile },
-    })
-    const ended = new AbortController()
-    void child.exited.then(() => ended.abort())
-    const late = AbortSignal.timeout(START_MILLISECONDS)
-    try {
-      await untilRedisAnswers(url, AbortSignal.any([ended.signal, late, ...(given ? [given] : [])]))
-      return child
-    } catch (cause) {
-      const exit = child.exit
-      await child.stop(0)
-      if (given?.aborted) throw given.reason
-      const log = await tail(logFile, 20)
-      if (exit) throw new PartFailedError('Redis', `it ended with ${describeExit(exit)} while starting`, log, { cause })
-      throw new PartFailedError(
-        'Redis',
-        `it did not answer on port ${port} within ${START_MILLISECONDS / 1000} s`,
-        log,
-        { cause },
-      )
-    }
-  }
-
-  let child = await launch(signal)
-  return {
-    url,
-    get pid() {
-      return child.pid
+      address: `127.0.0.1:${port}`,
+      process: {
+        command: program.file,
+        args: [
+          `--port ${port} --bind 127.0.0.1 --daemonize no --appendonly no`.split(' '),
+          ['--dir', directory, '--save', ''],
+          options.args ?? [],
+        ].flat(),
+        directory,
+        environment: { ...process.env, ...program.environment },
+      },
+      logFile: join(directory, 'redis.log'),
+      startMilliseconds: START_MILLISECONDS,
+      untilAnswers: (given) => untilRedisAnswers(url, given),
     },
-    get exited() {
-      return child.exited
-    },
-    kill: async (name) => {
-      child.kill(name)
-      if (name === 'SIGKILL' || name === 'SIGTERM' || name === 'SIGINT') await child.exited
-    },
-    start: async (given) => {
-      if (!child.exit) throw new PartFailedError('Redis', 'it runs already', '')
-      child = await launch(given)
-    },
-    stop: async () => {
-      await child.stop(10_000)
-    },
-  }
+    signal,
+  )
+  return Object.assign(server, { url })
 }
 
 /**
