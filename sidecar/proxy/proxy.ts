@@ -4,7 +4,7 @@ import type { ProxyConfig } from '../config.ts'
 import { createKafka } from '../kafka/client.ts'
 import { RecordProducer } from '../kafka/producer.ts'
 import { MAX_HEADER_BYTES } from '../kafka/record.ts'
-import { connectRedis } from '../results/redis.ts'
+import { connectRedis, connectSubscriber } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
 import { OutcomeWaiters } from '../results/waiters.ts'
 import type { RunningSidecar } from '../role.ts'
@@ -50,7 +50,7 @@ export async function startProxy({
   const kafka = createKafka({ brokers: config.kafka.brokers, clientId: `grpc-kafka-${config.instance}`, logger })
   const producer = new RecordProducer(kafka, logger)
   const redis = connectRedis({ url: config.redis.url, name: `${config.instance}:results`, logger, metrics })
-  const subscriber = connectRedis({ url: config.redis.url, name: `${config.instance}:reply`, logger, metrics })
+  const subscriber = connectSubscriber({ url: config.redis.url, name: `${config.instance}:reply`, logger, metrics })
   const clock = new SharedClock({ redis, localNow, metrics, logger })
   const waiters = new OutcomeWaiters({ redis, subscriber, instance: config.instance, logger, metrics })
   const enqueuer = new Enqueuer({
@@ -81,7 +81,6 @@ export async function startProxy({
     waiters.close()
     clock.close()
     redis.disconnect()
-    subscriber.disconnect()
     // A broker that is silent would hold this up until its requests time out.
     await Promise.race([producer.disconnect(), delay(CLOSE_MILLISECONDS, undefined, { ref: false })])
   }

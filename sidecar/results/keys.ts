@@ -22,3 +22,6 @@ export const replyChannel = (instance: string): string => `${PREFIX}:reply:${ins
 /** Sorted set of the worker instances that have work running in a partition, scored by when that stops being true. */
 export const workingKey = (groupId: string, topic: string, partition: number): string =>
   `${PREFIX}:working:{${groupId}/${topic}/${partition}}`
+
+/** Names the master whose clock is the shared one: the one that owns this key. There is never a value. */
+export const CLOCK_KEY = `${PREFIX}:clock`

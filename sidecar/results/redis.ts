@@ -15,12 +15,49 @@ export interface RedisOptions {
   readonly metrics: Metrics
 }
 
+/** A Lua script and the name under which it is known here. It may run twice with the same arguments. */
+export interface Script {
+  readonly name: string
+  readonly lua: string
+}
+
+export type Argument = string | number | Buffer
+
 /**
- * A connection to Redis that reconnects for ever and keeps nothing back: a command fails at once while the
- * connection is away, and one in flight when it breaks is rejected and never sent again by the client. Whoever
- * sends a command decides whether it may run twice.
+ * What the data plane asks of Redis, wherever the keys lie. A command fails at once while its connection is away, and one in
+ * flight when it breaks is rejected: whoever sends a command decides whether it is sent again.
  */
-export function connectRedis({ url, name, logger, metrics }: RedisOptions): Redis {
+export interface RedisClient {
+  /** Whether commands can be sent. */
+  readonly ready: boolean
+  /** Calls the listener each time that commands can be sent again. Returns how to stop that. */
+  onReady(listener: () => void): () => void
+  /** Resolves when commands can be sent. @throws the signal's reason */
+  whenReady(signal?: AbortSignal): Promise<void>
+  /** Whether keys lie on several servers, so that one of them may be away. */
+  readonly sharded: boolean
+  /** What one script may do at once: everything on one server. */
+  parts<T>(items: readonly T[]): readonly (readonly T[])[]
+  /** Runs a script. */
+  script(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown>
+  /** The strings of these keys, in their order. */
+  getAll(keys: readonly string[]): Promise<readonly (Buffer | null)[]>
+  /** Sends a command once for each row, all at once. A row begins with its key. @throws the first failure */
+  each(command: string, rows: readonly (readonly [key: string, ...Argument[]])[]): Promise<unknown[]>
+  /** Sends an empty message to a channel. */
+  poke(channel: string): Promise<unknown>
+  disconnect(): void
+}
+
+/** A connection to Redis that reconnects for ever. */
+export function connectRedis(options: RedisOptions): RedisClient {
+  return new OneServer(openConnection(options))
+}
+
+/** A connection of its own for a subscription: ioredis' own kind, since that is what it is about. */
+export const connectSubscriber = (options: RedisOptions): Redis => openConnection(options)
+
+function openConnection({ url, name, logger, metrics }: RedisOptions): Redis {
   const redis = new Redis(url, {
     connectionName: `grpc-kafka:${name}`,
     lazyConnect: true,
@@ -50,8 +87,68 @@ export function connectRedis({ url, name, logger, metrics }: RedisOptions): Redi
   return redis
 }
 
-/** Resolves when the connection is usable. */
-export function whenReady(redis: Redis, signal?: AbortSignal): Promise<void> {
+type Custom = Record<string, (...args: Argument[]) => Promise<unknown>>
+
+/** One server holds every key, so one script call does a whole batch. */
+class OneServer implements RedisClient {
+  readonly #redis: Redis
+  readonly #known = new Set<string>()
+  readonly sharded = false
+
+  constructor(redis: Redis) {
+    this.#redis = redis
+  }
+
+  get ready(): boolean {
+    return this.#redis.status === 'ready'
+  }
+
+  onReady(listener: () => void): () => void {
+    this.#redis.on('ready', listener)
+    return () => this.#redis.off('ready', listener)
+  }
+
+  whenReady(signal?: AbortSignal): Promise<void> {
+    return whenReady(this.#redis, signal)
+  }
+
+  parts<T>(items: readonly T[]): readonly (readonly T[])[] {
+    return items.length === 0 ? [] : [items]
+  }
+
+  script({ name, lua }: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    if (!this.#known.has(name)) {
+      this.#redis.defineCommand(name, { lua })
+      this.#known.add(name)
+    }
+    return (this.#redis as unknown as Custom)[name]!(keys.length, ...keys, ...args)
+  }
+
+  getAll(keys: readonly string[]): Promise<readonly (Buffer | null)[]> {
+    return this.#redis.mgetBuffer([...keys])
+  }
+
+  async each(command: string, rows: readonly (readonly [key: string, ...Argument[]])[]): Promise<unknown[]> {
+    const pipeline = this.#redis.pipeline()
+    for (const row of rows) pipeline.call(command, ...row)
+    const replies = await pipeline.exec()
+    if (replies === null) throw new Error('the pipeline was discarded')
+    return replies.map(([error, reply]) => {
+      if (error !== null) throw error
+      return reply
+    })
+  }
+
+  poke(channel: string): Promise<unknown> {
+    return this.#redis.publish(channel, '')
+  }
+
+  disconnect(): void {
+    this.#redis.disconnect()
+  }
+}
+
+function whenReady(redis: Redis, signal?: AbortSignal): Promise<void> {
   if (redis.status === 'ready') return Promise.resolve()
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const settle = (end: () => void) => () => {

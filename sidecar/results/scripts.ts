@@ -1,4 +1,9 @@
-/** What the data plane does in Redis in one step each. Every script may run twice with the same arguments. */
+/**
+ * What the data plane does in Redis in one step each. Every script may run twice with the same arguments, and takes any number of
+ * items whose keys may lie in any slots: a Cluster runs it for each item alone (`parts` of RedisClient), so the keys of ONE item must
+ * share their slot. The commands used here are listed in docs/redis.md, for an ACL.
+ */
+import type { Script } from './redis.ts'
 
 /**
  * Stores outcomes, the first wins, and tells each waiting replica which outcome stands (SEMANTICS 1 and 3).
@@ -14,7 +19,9 @@
  * The notification is sent inside the script and not after it: so that it can never tell an outcome that was refused
  * (memory full, read-only replica) or that lost to an earlier one.
  */
-export const STORE_OUTCOMES = `
+export const STORE_OUTCOMES: Script = {
+  name: 'storeOutcomes',
+  lua: `
 local written, messages, channels = 0, {}, {}
 local ttl, ride = ARGV[1], tonumber(ARGV[2])
 for i = 1, #KEYS do
@@ -39,7 +46,8 @@ for i = 1, #KEYS do
 end
 for _, channel in ipairs(channels) do redis.call('PUBLISH', channel, table.concat(messages[channel])) end
 return written
-`
+`,
+}
 
 /**
  * Asks whether records that may have run before may start, and counts their starts (SEMANTICS 1, "begin").
@@ -53,9 +61,11 @@ return written
  *
  * Of records that ran together when their worker died each may be the one that killed it. So they run alone from then on, and
  * none is given up that never ran alone: one such start is allowed above the limit.
- * The token makes a repeated asking (its answer was lost) count once.
+ * The token makes a repeated asking (its answer was lost) count once. The field `alone` holds that of the first start alone.
  */
-export const BEGIN = `
+export const BEGIN: Script = {
+  name: 'begin',
+  lua: `
 local allowed, alone = tonumber(ARGV[3]), ARGV[4] == '1'
 local result = {}
 for i = 1, #KEYS / 2 do
@@ -74,14 +84,15 @@ for i = 1, #KEYS / 2 do
       result[i] = -1
     else
       redis.call('HSET', key, 'starts', start, 'token', ARGV[2])
-      if alone then redis.call('HSET', key, 'alone', 1) end
+      if alone then redis.call('HSETNX', key, 'alone', ARGV[2]) end
       redis.call('PEXPIRE', key, ARGV[1])
       result[i] = start
     end
   end
 end
 return result
-`
+`,
+}
 
 /**
  * Takes starts back that BEGIN counted and that were never made: their partition went to another worker first.
@@ -90,19 +101,24 @@ return result
  * ARGV     for each key the token of the asking that counted
  * returns  how many were taken back
  *
- * The token goes with it, so a repeated taking back takes back once, and a later asking's count stays.
+ * The token goes with it, so a repeated taking back takes back once, and a later asking's count stays. That it ran alone once
+ * stays too, unless the start taken back is the one that said so.
  */
-export const TAKE_BACK = `
+export const TAKE_BACK: Script = {
+  name: 'takeBack',
+  lua: `
 local taken = 0
 for i, key in ipairs(KEYS) do
   if redis.call('HGET', key, 'token') == ARGV[i] then
     redis.call('HINCRBY', key, 'starts', -1)
-    redis.call('HDEL', key, 'token', 'alone')
+    redis.call('HDEL', key, 'token')
+    if redis.call('HGET', key, 'alone') == ARGV[i] then redis.call('HDEL', key, 'alone') end
     taken = taken + 1
   end
 end
 return taken
-`
+`,
+}
 
 /**
  * Says that an instance may have work running in partitions, and who else may (SEMANTICS 5).
@@ -111,7 +127,9 @@ return taken
  * ARGV     1 the instance, 2 milliseconds until the word lapses
  * returns  for each partition the number of other instances whose word stands
  */
-export const HOLD_PARTITIONS = `
+export const HOLD_PARTITIONS: Script = {
+  name: 'holdPartitions',
+  lua: `
 local time, result = redis.call('TIME'), {}
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i, key in ipairs(KEYS) do
@@ -121,4 +139,21 @@ for i, key in ipairs(KEYS) do
   result[i] = redis.call('ZCARD', key) - 1
 end
 return result
-`
+`,
+}
+
+/**
+ * Tells the time of the master that owns a key.
+ *
+ * KEYS     1 a key that never has a value
+ * returns  seconds since 1970, microseconds of the second
+ *
+ * PERSIST is a write that changes nothing here: a replica refuses it (READONLY), so nobody stays with one after a failover.
+ */
+export const CLOCK: Script = {
+  name: 'clock',
+  lua: `
+redis.call('PERSIST', KEYS[1])
+return redis.call('TIME')
+`,
+}

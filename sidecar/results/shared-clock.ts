@@ -1,15 +1,19 @@
-import type { Redis } from 'ioredis'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { whenReady } from './redis.ts'
+import { CLOCK_KEY } from './keys.ts'
+import type { RedisClient } from './redis.ts'
+import { CLOCK } from './scripts.ts'
 
 const SAMPLES = 5
 const INTERVAL_MILLISECONDS = 30_000
+const LOOK_INTERVAL_MILLISECONDS = 1000
+/** A look that is further off than its own error and this is a step, and not a clock that runs a little faster. */
+const STEP_MILLISECONDS = 50
 const RETRY_MILLISECONDS = 500
 
 export interface SharedClockOptions {
-  readonly redis: Redis
+  readonly redis: RedisClient
   /** Milliseconds since 1970 on this machine; for the metric only. */
   readonly localNow: () => number
   /** Milliseconds on a clock that nobody sets. Default: `performance.now`. */
@@ -19,19 +23,23 @@ export interface SharedClockOptions {
 }
 
 /**
- * The one clock on which deadlines are written: that of the Redis master. Each side measures its own offset, again
- * after every new connection (a failover may have changed the clock). The sample with the shortest round trip counts, and the
+ * The one clock on which deadlines are written: that of the Redis master which owns one fixed key. Each side measures its own
+ * offset, again after every new connection and at least every 30 s. Each second one sample is looked at: a server's clock that was
+ * stepped, another server after a failover or a machine that slept are found by it, and measured anew. The sample with the shortest round trip counts, and the
  * server's word is taken to be from its middle (Cristian's algorithm, 1989), so the error is at most half that trip.
  * Between the measurements it goes on with a monotonic clock: a step of this machine's clock moves no deadline.
  */
 export class SharedClock {
-  readonly #redis: Redis
+  readonly #redis: RedisClient
   readonly #monotonicNow: () => number
   readonly #logger: Logger
   readonly #closed = new AbortController()
   readonly #measureAgain = (): void => void this.#measure().catch(() => undefined)
   #offset = 0
   #measured = false
+  #measuring = false
+  #lastMeasured = 0
+  #stopListening = (): void => undefined
 
   constructor({ redis, localNow, monotonicNow = () => performance.now(), metrics, logger }: SharedClockOptions) {
     this.#redis = redis
@@ -45,14 +53,14 @@ export class SharedClock {
   /** Resolves when the offset is known; then keeps it fresh until `close`. */
   async start(): Promise<void> {
     while (!this.#measured && !this.#closed.signal.aborted) {
-      await whenReady(this.#redis, this.#closed.signal)
+      await this.#redis.whenReady(this.#closed.signal)
       await this.#measure().catch((error: unknown) => {
         this.#logger.warn({ err: error }, 'the clock of Redis cannot be read yet')
         return pause(RETRY_MILLISECONDS)
       })
     }
-    this.#redis.on('ready', this.#measureAgain)
-    const timer = setInterval(this.#measureAgain, INTERVAL_MILLISECONDS)
+    this.#stopListening = this.#redis.onReady(this.#measureAgain)
+    const timer = setInterval(() => void this.#look().catch(() => undefined), LOOK_INTERVAL_MILLISECONDS)
     timer.unref()
     this.#closed.signal.addEventListener('abort', () => clearInterval(timer))
   }
@@ -67,22 +75,38 @@ export class SharedClock {
   }
 
   close(): void {
-    this.#redis.off('ready', this.#measureAgain)
+    this.#stopListening()
     this.#closed.abort()
   }
 
+  async #look(): Promise<void> {
+    if (this.#measuring || !this.#redis.ready) return
+    if (this.#monotonicNow() - this.#lastMeasured >= INTERVAL_MILLISECONDS) return this.#measure()
+    const { offset, trip } = await this.#sample()
+    if (Math.abs(offset - this.#offset) > trip / 2 + STEP_MILLISECONDS) await this.#measure()
+  }
+
   async #measure(): Promise<void> {
-    let shortest = Infinity
-    let offset = 0
-    for (let sample = 0; sample < SAMPLES; sample++) {
-      const sent = this.#monotonicNow()
-      const [seconds, microseconds] = await this.#redis.time()
-      const trip = this.#monotonicNow() - sent
-      if (trip >= shortest) continue
-      shortest = trip
-      offset = Number(seconds) * 1000 + Number(microseconds) / 1000 - (sent + trip / 2)
+    if (this.#measuring) return
+    this.#measuring = true
+    try {
+      let best = { offset: 0, trip: Infinity }
+      for (let count = 0; count < SAMPLES; count++) {
+        const sample = await this.#sample()
+        if (sample.trip < best.trip) best = sample
+      }
+      this.#offset = best.offset
+      this.#measured = true
+      this.#lastMeasured = this.#monotonicNow()
+    } finally {
+      this.#measuring = false
     }
-    this.#offset = offset
-    this.#measured = true
+  }
+
+  async #sample(): Promise<{ readonly offset: number; readonly trip: number }> {
+    const sent = this.#monotonicNow()
+    const [seconds, microseconds] = (await this.#redis.script(CLOCK, [CLOCK_KEY], [])) as [string, string]
+    const trip = this.#monotonicNow() - sent
+    return { offset: Number(seconds) * 1000 + Number(microseconds) / 1000 - (sent + trip / 2), trip }
   }
 }

@@ -1,10 +1,10 @@
-import type { Redis } from 'ioredis'
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { CallId } from '../call-id.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
 import { callKey, observedKey, observedStartsKey, replyChannel, startsKey, workingKey } from './keys.ts'
+import type { Argument, RedisClient } from './redis.ts'
 import { BEGIN, HOLD_PARTITIONS, STORE_OUTCOMES, TAKE_BACK } from './scripts.ts'
 
 /** An outcome up to this size rides along with its notification; a larger one is read by the replica itself. */
@@ -14,9 +14,10 @@ const LARGEST_BATCH = 256
 const LARGEST_BATCH_BYTES = 1_048_576
 const SHORTEST_PAUSE_MILLISECONDS = 25
 const LONGEST_PAUSE_MILLISECONDS = 1000
+const WARN_INTERVAL_MILLISECONDS = 1000
 
 export interface OutcomeStoreOptions {
-  readonly redis: Redis
+  readonly redis: RedisClient
   /** The worker's instance: names its word on partitions and its askings. */
   readonly instance: string
   /** An Observer's group: its records have no outcomes here and their starts are counted apart. */
@@ -64,19 +65,12 @@ export interface TopicPartition {
 
 const NOTHING = Buffer.alloc(0)
 
-interface Scripts {
-  storeOutcomes(...args: (string | number | Buffer)[]): Promise<number>
-  begin(...args: (string | number | Buffer)[]): Promise<number[]>
-  takeBack(...args: (string | number)[]): Promise<number>
-  holdPartitions(...args: (string | number)[]): Promise<number[]>
-}
-
 /**
  * What a worker writes and asks in Redis. Outcomes of one turn of the event loop go out as one script call; it is
  * repeated until Redis took it, for as long as the store is open: the offset waits for it.
  */
 export class OutcomeStore {
-  readonly #redis: Redis & Scripts
+  readonly #redis: RedisClient
   readonly #instance: string
   readonly #outcomeKey: (id: CallId) => string
   readonly #startsKey: (id: CallId) => string
@@ -88,16 +82,13 @@ export class OutcomeStore {
   readonly #closed = new AbortController()
   readonly #pending: PendingOutcome[] = []
   #flushing = false
+  #lastWarned = -Infinity
   /** An instance that comes back under its name must not ask with the tokens of its earlier life. */
   readonly #life = randomUUID()
   #askings = 0
 
   constructor({ redis, instance, observerGroup, retentionSeconds, logger, metrics }: OutcomeStoreOptions) {
-    redis.defineCommand('storeOutcomes', { lua: STORE_OUTCOMES })
-    redis.defineCommand('begin', { lua: BEGIN })
-    redis.defineCommand('takeBack', { lua: TAKE_BACK })
-    redis.defineCommand('holdPartitions', { lua: HOLD_PARTITIONS })
-    this.#redis = redis as Redis & Scripts
+    this.#redis = redis
     this.#instance = instance
     this.#outcomeKey = observerGroup === undefined ? callKey : (id) => observedKey(id, observerGroup)
     this.#startsKey = observerGroup === undefined ? startsKey : (id) => observedStartsKey(id, observerGroup)
@@ -125,16 +116,13 @@ export class OutcomeStore {
   /** For each id whether an outcome stands. Repeated until Redis answers. @throws the reason, once closed. */
   async haveOutcomes(ids: readonly CallId[]): Promise<boolean[]> {
     if (ids.length === 0) return []
-    return this.#persist('exists', async () => {
-      const pipeline = this.#redis.pipeline()
-      for (const id of ids) pipeline.exists(this.#outcomeKey(id))
-      const replies = await pipeline.exec()
-      if (replies === null) throw new Error('the pipeline was discarded')
-      return replies.map(([error, count]) => {
-        if (error !== null) throw error
-        return count === 1
-      })
-    })
+    const counts = await this.#persist('exists', () =>
+      this.#redis.each(
+        'exists',
+        ids.map((id) => [this.#outcomeKey(id)]),
+      ),
+    )
+    return counts.map((count) => count === 1)
   }
 
   /**
@@ -143,11 +131,13 @@ export class OutcomeStore {
    */
   async begin(starts: readonly Start[], { maxAttempts, alone, keepMilliseconds }: BeginOptions): Promise<Begun[]> {
     const token = `${this.#instance}/${this.#life}/${++this.#askings}`
-    const keys = starts.flatMap(({ id }) => [this.#outcomeKey(id), this.#startsKey(id)])
-    const attempts = starts.map(({ attempt }) => attempt)
-    const answers = await this.#persist('begin', () =>
-      this.#redis.begin(keys.length, ...keys, keepMilliseconds, token, maxAttempts, alone ? 1 : 0, ...attempts),
-    )
+    const ask = (part: readonly Start[]) =>
+      this.#redis.script(
+        BEGIN,
+        part.flatMap(({ id }) => [this.#outcomeKey(id), this.#startsKey(id)]),
+        [keepMilliseconds, token, maxAttempts, alone ? 1 : 0, ...part.map(({ attempt }) => attempt)],
+      ) as Promise<number[]>
+    const answers = await this.#inParts(starts, (part) => this.#persist('begin', () => ask(part)))
     return answers.map((answer) => {
       if (answer > 0) return { kind: 'Counted', start: answer, token }
       if (answer === 0) return { kind: 'HasOutcome' }
@@ -157,24 +147,35 @@ export class OutcomeStore {
 
   /** Takes starts back that were counted and not made. A failure leaves them counted. */
   async takeBack(starts: readonly { readonly id: CallId; readonly token: string }[]): Promise<void> {
-    if (starts.length === 0) return
-    const keys = starts.map(({ id }) => this.#startsKey(id))
-    await this.#redis.takeBack(keys.length, ...keys, ...starts.map(({ token }) => token)).catch(() => undefined)
+    const take = (part: typeof starts) =>
+      this.#redis.script(
+        TAKE_BACK,
+        part.map(({ id }) => this.#startsKey(id)),
+        part.map(({ token }) => token),
+      )
+    await Promise.allSettled(this.#redis.parts(starts).map(take))
   }
 
   /** Says that work may run here in these partitions. Returns for each how many other instances said so. Not repeated. */
   async hold(groupId: string, partitions: readonly TopicPartition[], milliseconds: number): Promise<number[]> {
-    if (partitions.length === 0) return []
-    const keys = partitions.map(({ topic, partition }) => workingKey(groupId, topic, partition))
-    return this.#redis.holdPartitions(keys.length, ...keys, this.#instance, milliseconds)
+    const say = (part: readonly TopicPartition[]) =>
+      this.#redis.script(
+        HOLD_PARTITIONS,
+        part.map(({ topic, partition }) => workingKey(groupId, topic, partition)),
+        [this.#instance, milliseconds],
+      ) as Promise<number[]>
+    return this.#inParts(partitions, say)
   }
 
   /** Takes that word back. A failure is left to its lapse. */
   async release(groupId: string, partitions: readonly TopicPartition[]): Promise<void> {
     if (partitions.length === 0) return
-    const pipeline = this.#redis.pipeline()
-    for (const { topic, partition } of partitions) pipeline.zrem(workingKey(groupId, topic, partition), this.#instance)
-    await pipeline.exec().catch(() => undefined)
+    await this.#redis
+      .each(
+        'zrem',
+        partitions.map(({ topic, partition }) => [workingKey(groupId, topic, partition), this.#instance]),
+      )
+      .catch(() => undefined)
   }
 
   /** Gives up what is not stored yet: the caller stores everything first where it can. */
@@ -188,21 +189,36 @@ export class OutcomeStore {
     setImmediate(() => void this.#flush())
   }
 
-  /** One batch after the other: while one is on its way the next one grows, which is what keeps Redis cheap under load. */
+  /**
+   * One batch after the other: while one is on its way the next one grows, which is what keeps Redis cheap under load. In a
+   * Cluster nothing is gained by that, and an outcome whose master is away must not hold up those of the others.
+   */
   async #flush(): Promise<void> {
     try {
       while (this.#pending.length > 0) {
-        const batch = this.#pending.splice(0, this.#nextBatchLength())
-        await this.#persist('store', () => this.#send(batch))
-        this.#outcomes.inc(batch.length)
-        this.#batch.observe(batch.length)
-        for (const { done } of batch) done()
+        const parts = this.#redis.parts(this.#pending.splice(0, this.#nextBatchLength()))
+        for (const part of parts) {
+          const stored = this.#store(part)
+          if (this.#redis.sharded) stored.catch(this.#unlessClosed)
+          else await stored
+        }
       }
     } catch (error) {
-      if (!this.#closed.signal.aborted) throw error
+      this.#unlessClosed(error)
     } finally {
       this.#flushing = false
     }
+  }
+
+  readonly #unlessClosed = (error: unknown): void => {
+    if (!this.#closed.signal.aborted) throw error
+  }
+
+  async #store(batch: readonly PendingOutcome[]): Promise<void> {
+    await this.#persist('store', () => this.#send(batch))
+    this.#outcomes.inc(batch.length)
+    this.#batch.observe(batch.length)
+    for (const { done } of batch) done()
   }
 
   #nextBatchLength(): number {
@@ -215,12 +231,21 @@ export class OutcomeStore {
     return most
   }
 
-  #send(batch: readonly PendingOutcome[]): Promise<number> {
-    const args: (string | number | Buffer)[] = [batch.length]
-    for (const { id } of batch) args.push(callKey(id))
-    args.push(this.#retentionSeconds, RIDE_ALONG_BYTES)
+  #send(batch: readonly PendingOutcome[]): Promise<unknown> {
+    const args: Argument[] = [this.#retentionSeconds, RIDE_ALONG_BYTES]
     for (const { id, replyTo, outcome } of batch) args.push(id, replyTo === '' ? '' : replyChannel(replyTo), outcome)
-    return this.#redis.storeOutcomes(...args)
+    return this.#redis.script(
+      STORE_OUTCOMES,
+      batch.map(({ id }) => callKey(id)),
+      args,
+    )
+  }
+
+  async #inParts<Item, Reply>(
+    items: readonly Item[],
+    ask: (part: readonly Item[]) => Promise<readonly Reply[]>,
+  ): Promise<Reply[]> {
+    return (await Promise.all(this.#redis.parts(items).map(ask))).flat()
   }
 
   async #persist<T>(what: string, work: () => Promise<T>): Promise<T> {
@@ -234,9 +259,17 @@ export class OutcomeStore {
         return await work()
       } catch (error) {
         this.#failures.inc()
-        this.#logger.warn({ what, reason: (error as Error).message }, 'Redis did not answer; asking again')
+        this.#warn(what, error)
         await pause(milliseconds, undefined, { signal: this.#closed.signal })
       }
     }
+  }
+
+  /** At most one line a second: in a Cluster each outcome of a master that is away is asked for on its own. */
+  #warn(what: string, error: unknown): void {
+    const now = performance.now()
+    if (now - this.#lastWarned < WARN_INTERVAL_MILLISECONDS) return
+    this.#lastWarned = now
+    this.#logger.warn({ what, reason: (error as Error).message }, 'Redis did not take it; asking again')
   }
 }

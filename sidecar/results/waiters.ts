@@ -5,7 +5,8 @@ import type { Counter, Metrics } from '../telemetry/metrics.ts'
 import { callKey, replyChannel } from './keys.ts'
 import { decodeOutcome } from './outcome.ts'
 import type { Outcome } from './outcome.ts'
-import { whenReady } from './redis.ts'
+import type { RedisClient } from './redis.ts'
+import { Subscription } from './subscription.ts'
 
 const READ_IT = 0xffffffff
 const ENTRY_BYTES = 20
@@ -27,7 +28,7 @@ interface Waiter {
 
 export interface OutcomeWaitersOptions {
   /** For reading outcomes. */
-  readonly redis: Redis
+  readonly redis: RedisClient
   /** A connection of its own, for the subscription. */
   readonly subscriber: Redis
   readonly instance: string
@@ -40,20 +41,24 @@ export interface OutcomeWaitersOptions {
  * and then for those that wait long, outcomes are read from Redis itself, so a lost notification loses no answer.
  */
 export class OutcomeWaiters {
-  readonly #redis: Redis
-  readonly #subscriber: Redis
-  readonly #channel: string
+  readonly #redis: RedisClient
+  readonly #subscription: Subscription
   readonly #logger: Logger
   readonly #rereads: Counter
   readonly #failures: Counter
   readonly #waiters = new Map<string, Waiter>()
   readonly #closed = new AbortController()
-  #subscribed = false
 
   constructor({ redis, subscriber, instance, logger, metrics }: OutcomeWaitersOptions) {
     this.#redis = redis
-    this.#subscriber = subscriber
-    this.#channel = replyChannel(instance)
+    this.#subscription = new Subscription({
+      connection: subscriber,
+      redis,
+      channel: replyChannel(instance),
+      logger,
+      onSubscribed: () => this.#read([...this.#waiters.values()]),
+      onMessage: (message) => this.#receive(message),
+    })
     this.#logger = logger
     this.#rereads = metrics.counter('grpc_kafka_reply_rereads_total')
     this.#failures = metrics.counter('grpc_kafka_redis_errors_total', { reason: 'command' })
@@ -61,23 +66,15 @@ export class OutcomeWaiters {
 
   /** Resolves when the channel is subscribed. */
   async start(): Promise<void> {
-    this.#subscriber.on('messageBuffer', (_channel: Buffer, message: Buffer) => this.#receive(message))
-    this.#subscriber.on('close', () => {
-      this.#subscribed = false
-    })
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const subscribe = () => void this.#subscribe().then(resolve)
-    this.#subscriber.on('ready', subscribe)
     const timer = setInterval(() => this.#lookAgain(performance.now()), LOOK_INTERVAL_MILLISECONDS)
     timer.unref()
     this.#closed.signal.addEventListener('abort', () => clearInterval(timer))
-    if (this.#subscriber.status === 'ready') subscribe()
-    await promise
-    await whenReady(this.#redis, this.#closed.signal)
+    await this.#subscription.start()
+    await this.#redis.whenReady(this.#closed.signal)
   }
 
   get subscribed(): boolean {
-    return this.#subscribed
+    return this.#subscription.subscribed
   }
 
   get size(): number {
@@ -103,23 +100,7 @@ export class OutcomeWaiters {
 
   close(): void {
     this.#closed.abort()
-  }
-
-  async #subscribe(): Promise<void> {
-    if (this.#closed.signal.aborted) return
-    try {
-      await this.#subscriber.subscribe(this.#channel)
-    } catch (error) {
-      // A subscription that failed on a connection that lives would leave this replica deaf: a new connection tries again.
-      this.#logger.warn(
-        { reason: (error as Error).message },
-        'the reply channel cannot be subscribed; connecting again',
-      )
-      if (!this.#closed.signal.aborted && this.#subscriber.status === 'ready') this.#subscriber.disconnect(true)
-      return
-    }
-    this.#subscribed = true
-    await this.#read([...this.#waiters.values()])
+    this.#subscription.close()
   }
 
   #receive(message: Buffer): void {
@@ -151,7 +132,7 @@ export class OutcomeWaiters {
   }
 
   #lookAgain(now: number): void {
-    if (this.#waiters.size === 0 || this.#redis.status !== 'ready') return
+    if (this.#waiters.size === 0 || !this.#redis.ready) return
     const due: Waiter[] = []
     for (const waiter of this.#waiters.values()) {
       if (waiter.nextLook > now) continue
@@ -166,9 +147,9 @@ export class OutcomeWaiters {
     for (let at = 0; at < waiters.length; at += LARGEST_READ) {
       const part = waiters.slice(at, at + LARGEST_READ)
       this.#rereads.inc(part.length)
-      let values: (Buffer | null)[]
+      let values: readonly (Buffer | null)[]
       try {
-        values = await this.#redis.mgetBuffer(part.map(({ id }) => callKey(id)))
+        values = await this.#redis.getAll(part.map(({ id }) => callKey(id)))
       } catch (error) {
         // What was not read stays, and is due at the next look: what was lost meanwhile is not told again.
         for (const waiter of waiters.slice(at)) {

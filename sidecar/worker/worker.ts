@@ -5,7 +5,7 @@ import { createKafka } from '../kafka/client.ts'
 import { GroupConsumer, SESSION_MILLISECONDS } from '../kafka/consumer.ts'
 import type { CommittedOffset, FetchedRecord, GroupJoin } from '../kafka/consumer.ts'
 import { RecordProducer } from '../kafka/producer.ts'
-import { connectRedis, whenReady } from '../results/redis.ts'
+import { connectRedis } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
 import { OutcomeStore } from '../results/store.ts'
 import type { RunningSidecar } from '../role.ts'
@@ -85,7 +85,7 @@ class Worker implements RunningSidecar {
     this.#logger = logger
     const redis = connectRedis({ url: config.redis.url, name: config.instance, logger, metrics })
     this.#disconnectRedis = () => redis.disconnect()
-    this.#redisReady = (signal) => whenReady(redis, signal)
+    this.#redisReady = (signal) => redis.whenReady(signal)
     this.#clock = new SharedClock({ redis, localNow, metrics, logger })
     const now = () => this.#clock.now()
     this.#store = new OutcomeStore({

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { Redis } from 'ioredis'
 import { GrpcStatus } from '../../sidecar/errors.ts'
-import { connectRedis, whenReady } from '../../sidecar/results/redis.ts'
+import { connectRedis } from '../../sidecar/results/redis.ts'
 import { createLogger } from '../../sidecar/telemetry/log.ts'
 import { Metrics } from '../../sidecar/telemetry/metrics.ts'
 import { atEnd } from './support/clean-up.ts'
@@ -84,14 +84,32 @@ test('a connection that went half open is replaced once a command had no answer'
   const logger = createLogger('fatal', {})
   const redis = connectRedis({ url: relay.url, name: 'half-open', logger, metrics: new Metrics() })
   atEnd(t, () => redis.disconnect())
-  await whenReady(redis)
-  assert.equal(await redis.ping(), 'PONG')
+  await redis.whenReady()
+  assert.deepEqual(await redis.getAll(['gk:none']), [null])
   relay.mute()
-  const replaced = new Promise<void>((resolve) => redis.once('ready', resolve))
-  await assert.rejects(redis.ping())
+  const replaced = new Promise<void>((resolve) => redis.onReady(resolve))
+  await assert.rejects(redis.getAll(['gk:none']))
   await replaced
   assert.ok(relay.lost > 0, 'no answer was lost')
-  assert.equal(await redis.ping(), 'PONG')
+  assert.deepEqual(await redis.getAll(['gk:none']), [null])
+})
+
+test('a reply channel that hears nothing any more although its connection looks well gets a new one', async (t) => {
+  const relay = await DeafeningRelay.start(t, redisOfEnvironment())
+  const route = await startRoute(t, { redisUrl: relay.url, method: { timeoutMilliseconds: 20_000 } })
+  const [proxy] = route.proxies
+  assert.ok(proxy)
+  relay.deafenOpen()
+  await until(
+    'the proxy notices',
+    () => proxy.process.lines.some((line) => line.includes('does not hear what is published')),
+    30_000,
+  )
+  await until('a call is told of its outcome again', async () => {
+    const before = await rereads(route)
+    const { code } = await route.call({ id: 'heard again' })
+    return code === 0 && (await rereads(route)) === before
+  })
 })
 
 test('calls under load are all answered when Redis restarts', async (t) => {

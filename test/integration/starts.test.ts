@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { connectRedis, whenReady } from '../../sidecar/results/redis.ts'
+import { connectRedis } from '../../sidecar/results/redis.ts'
 import { encodeOutcome } from '../../sidecar/results/outcome.ts'
 import { OutcomeStore } from '../../sidecar/results/store.ts'
 import { createLogger } from '../../sidecar/telemetry/log.ts'
@@ -17,7 +17,7 @@ test('the counting of starts that may be repeated', async (t) => {
     store.close()
     redis.disconnect()
   })
-  await whenReady(redis)
+  await redis.whenReady()
   const ask = async (id: Buffer, attempt: number, { maxAttempts = 3, alone = false } = {}) => {
     const [begun] = await store.begin([{ id, attempt }], { maxAttempts, alone, keepMilliseconds: 60_000 })
     assert.ok(begun)
@@ -72,6 +72,20 @@ test('the counting of starts that may be repeated', async (t) => {
       { kind: 'OnlyAlone' },
       "an earlier asking's token took it back",
     )
+  })
+
+  await t.test('a start alone that is taken back leaves standing that it ran alone before', async () => {
+    const id = randomCallId()
+    await counted(id, 1, { maxAttempts: 1, alone: true })
+    await counted(id, 1, { maxAttempts: 2, alone: true }).then(({ token }) => store.takeBack([{ id, token }]))
+    assert.deepEqual(await ask(id, 1, { maxAttempts: 1 }), { kind: 'UsedUp', starts: 1 })
+  })
+
+  await t.test('a start alone that is taken back leaves no word of having run alone', async () => {
+    const id = randomCallId()
+    await counted(id, 1, { maxAttempts: 1 })
+    await counted(id, 1, { maxAttempts: 1, alone: true }).then(({ token }) => store.takeBack([{ id, token }]))
+    assert.deepEqual(await ask(id, 1, { maxAttempts: 1 }), { kind: 'OnlyAlone' })
   })
 
   await t.test('a worker that comes back under its name counts on: its first asking is no repeated one', async (t) => {

@@ -8,6 +8,7 @@ export class DeafeningRelay {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   readonly #mute = new WeakSet<Socket>()
+  readonly #subscribers = new Set<Socket>()
   #deaf = false
   lost = 0
 
@@ -19,6 +20,7 @@ export class DeafeningRelay {
       client.setNoDelay(true)
       client.on('data', (bytes: Buffer) => {
         subscribed ||= bytes.includes('subscribe')
+        if (subscribed) this.#subscribers.add(redis)
         redis.write(bytes)
       })
       redis.on('data', (bytes: Buffer) => {
@@ -53,6 +55,11 @@ export class DeafeningRelay {
   /** From now on nothing reaches those who subscribed, and no connection breaks. */
   deafen(): void {
     this.#deaf = true
+  }
+
+  /** From now on nothing reaches those who have subscribed until now, and no connection breaks; new ones work. */
+  deafenOpen(): void {
+    for (const socket of this.#subscribers) this.#mute.add(socket)
   }
 
   /** From now on nothing comes back on the connections that are open, and none breaks; new ones work. */

@@ -1,22 +1,21 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Redis } from 'ioredis'
 import { pino } from 'pino'
 import { OutcomeStore } from '../../../../sidecar/results/store.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
+import { fakeRedis } from './fake-redis.ts'
 
 test('a batch of outcomes ends at a MiB, and an outcome above that goes alone', async (t) => {
   const batches: number[][] = []
-  const redis = {
-    defineCommand: () => undefined,
-    storeOutcomes: (count: number, ...args: unknown[]) => {
-      const outcomes = args.slice(count + 2).filter((_, at) => at % 3 === 2) as Buffer[]
+  const redis = fakeRedis({
+    script: (_script, keys, args) => {
+      const outcomes = args.slice(2).filter((_, at) => at % 3 === 2) as Buffer[]
       batches.push(outcomes.map(({ length }) => length))
-      return Promise.resolve(count)
+      return Promise.resolve(keys.length)
     },
-  }
+  })
   const store = new OutcomeStore({
-    redis: redis as unknown as Redis,
+    redis,
     instance: 'worker',
     retentionSeconds: 60,
     logger: pino({ enabled: false }),
@@ -29,4 +28,37 @@ test('a batch of outcomes ends at a MiB, and an outcome above that goes alone', 
     sizes.map((size) => new Promise<void>((resolve) => store.store(Buffer.alloc(16), '', Buffer.alloc(size), resolve))),
   )
   assert.deepEqual(batches, [[half, half], [1, 2], [8 * half], [3, half], [half]])
+})
+
+test('in a Cluster an outcome whose master is away does not hold up the others, and is stored when it is back', async (t) => {
+  const away = Buffer.alloc(16, 1)
+  const here = Buffer.alloc(16, 2)
+  let back = false
+  const store = new OutcomeStore({
+    redis: fakeRedis({
+      sharded: true,
+      parts: (items) => items.map((item) => [item]),
+      script: (_script, _keys, [, , id]) =>
+        id === away && !back ? Promise.reject(new Error('connection is closed')) : Promise.resolve(1),
+    }),
+    instance: 'worker',
+    retentionSeconds: 60,
+    logger: pino({ enabled: false }),
+    metrics: new Metrics(),
+  })
+  t.after(() => store.close())
+  const stored: Buffer[] = []
+  const waits = new Promise<void>((resolve) => {
+    store.store(away, '', Buffer.from('outcome'), () => {
+      stored.push(away)
+      resolve()
+    })
+  })
+  for (let count = 0; count < 3; count++) {
+    await new Promise<void>((resolve) => store.store(here, '', Buffer.from('outcome'), resolve))
+    stored.push(here)
+  }
+  back = true
+  await waits
+  assert.deepEqual(stored, [here, here, here, away])
 })

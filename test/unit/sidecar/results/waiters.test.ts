@@ -5,8 +5,10 @@ import type { TestContext } from 'node:test'
 import type { Redis } from 'ioredis'
 import { pino } from 'pino'
 import { encodeOutcome } from '../../../../sidecar/results/outcome.ts'
+import type { RedisClient } from '../../../../sidecar/results/redis.ts'
 import { OutcomeWaiters } from '../../../../sidecar/results/waiters.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
+import { fakeRedis } from './fake-redis.ts'
 
 const LOOK_INTERVAL_MILLISECONDS = 500
 const OUTCOME = encodeOutcome({ state: 'Expired', started: 'No' })
@@ -17,12 +19,15 @@ const idOf = (number: number): Buffer => {
   return id
 }
 
-function waitersOn(t: TestContext, mgetBuffer: (keys: readonly string[]) => Promise<(Buffer | null)[]>) {
+function waitersOn(t: TestContext, getAll: RedisClient['getAll']) {
   t.mock.timers.enable({ apis: ['setInterval'] })
-  const redis = Object.assign(new EventEmitter(), { status: 'ready', mgetBuffer })
-  const subscriber = Object.assign(new EventEmitter(), { status: 'ready', subscribe: () => Promise.resolve(1) })
+  const subscriber = Object.assign(new EventEmitter(), {
+    status: 'ready',
+    subscribe: () => Promise.resolve(1),
+    disconnect: () => undefined,
+  })
   const waiters = new OutcomeWaiters({
-    redis: redis as unknown as Redis,
+    redis: fakeRedis({ getAll }),
     subscriber: subscriber as unknown as Redis,
     instance: 'replica',
     logger: pino({ enabled: false }),
