@@ -198,7 +198,8 @@ export class Route {
       ([name, value]) => ({ name, value }),
     )
     await this.admin.createTopics({
-      waitForLeaders: true,
+      // kafkajs' own waiting fails when a broker has not heard of the topic yet, which on a busy machine it may not have.
+      waitForLeaders: false,
       topics: [
         { topic: this.topic, numPartitions: this.#options.partitions ?? 3, configEntries },
         {
@@ -208,6 +209,13 @@ export class Route {
         },
       ],
     })
+    const topics = [this.topic, `${this.topic}.dead`]
+    await until('the topics have leaders', () =>
+      this.admin.fetchTopicMetadata({ topics }).then(
+        (found) => found.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0)),
+        () => false,
+      ),
+    )
   }
 
   /** Aborted when the route is closed. */
