@@ -131,21 +131,3 @@ export const ERRORS = {
 } as const satisfies Record<string, ErrorEntry>
 
 export type ErrorCode = keyof typeof ERRORS
-
-/** An end of a call by the sidecar itself. `code` is a row of the table. */
-export class CallError extends Error {
-  readonly code: ErrorCode
-  /** For refusals: when it makes sense to try again, in milliseconds. */
-  readonly retryAfterMilliseconds: number | undefined
-  constructor(code: ErrorCode, options?: ErrorOptions & { readonly retryAfterMilliseconds?: number }) {
-    super(ERRORS[code].message, options)
-    this.name = 'CallError'
-    this.code = code
-    this.retryAfterMilliseconds = options?.retryAfterMilliseconds
-  }
-
-  /** The number of the gRPC status. */
-  get status(): number {
-    return GrpcStatus[ERRORS[this.code].status]
-  }
-}

@@ -5,6 +5,7 @@ import type { SidecarConfig } from './config.ts'
 import { startProxy } from './proxy/proxy.ts'
 import type { RunningSidecar } from './role.ts'
 import { startAdminServer } from './telemetry/admin-server.ts'
+import { measureEventLoopDelay } from './telemetry/event-loop-delay.ts'
 import { createLogger } from './telemetry/log.ts'
 import type { Logger } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
@@ -49,6 +50,7 @@ function readConfig(path: string): SidecarConfig {
 async function run(path: string, config: SidecarConfig, logger: Logger): Promise<void> {
   const metrics = new Metrics()
   metrics.addProcessMetrics()
+  measureEventLoopDelay(metrics)
   let sidecar: RunningSidecar
   try {
     sidecar = await startRole(path, config, logger, metrics)
@@ -56,6 +58,7 @@ async function run(path: string, config: SidecarConfig, logger: Logger): Promise
     logger.fatal(error instanceof ConfigError ? { problems: error.problems } : { err: error }, 'cannot start')
     process.exit(1)
   }
+  metrics.gaugeFrom('grpc_kafka_ready', {}, () => (sidecar.ready().ready ? 1 : 0))
   const admin = await startAdminServer({
     ...config.admin,
     metrics,

@@ -6,6 +6,7 @@ import net from 'node:net'
 import { Kafka, logLevel } from 'kafkajs'
 import type { ISocketFactory, LogEntry } from 'kafkajs'
 import type { Logger } from '../telemetry/log.ts'
+import type { Counter, Metrics } from '../telemetry/metrics.ts'
 import { acceptEncodedBatches } from './kafkajs-codec.ts'
 
 const CONNECTION_TIMEOUT_MILLISECONDS = 3000
@@ -21,13 +22,23 @@ const withoutDelay: ISocketFactory = ({ host, port, onConnect }) => {
   return socket
 }
 
+const counting =
+  (connect: ISocketFactory, connections: Counter): ISocketFactory =>
+  (args) => {
+    const socket = connect(args)
+    socket.once('connect', () => connections.inc())
+    return socket
+  }
+
 export interface KafkaOptions {
   readonly brokers: readonly string[]
   readonly clientId: string
   readonly logger: Logger
+  /** Left out where nobody scrapes. */
+  readonly metrics?: Metrics
 }
 
-export function createKafka({ brokers, clientId, logger }: KafkaOptions): Kafka {
+export function createKafka({ brokers, clientId, logger, metrics }: KafkaOptions): Kafka {
   stopIdleTimer()
   decodeHeadersOnce()
   acceptEncodedBatches()
@@ -36,7 +47,10 @@ export function createKafka({ brokers, clientId, logger }: KafkaOptions): Kafka 
     clientId,
     connectionTimeout: CONNECTION_TIMEOUT_MILLISECONDS,
     requestTimeout: REQUEST_TIMEOUT_MILLISECONDS,
-    socketFactory: withoutDelay,
+    socketFactory:
+      metrics === undefined
+        ? withoutDelay
+        : counting(withoutDelay, metrics.counter('grpc_kafka_broker_connections_total')),
     logLevel: logLevel.WARN,
     // kafkajs logs at ERROR what it then retries and survives (a coordinator that loads): it is no error of ours.
     logCreator:

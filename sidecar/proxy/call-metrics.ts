@@ -26,10 +26,13 @@ export class MethodMetrics {
     )
   }
 
-  /** @param status a gRPC status code. */
-  handled(status: number, milliseconds: number): void {
+  /**
+   * @param status a gRPC status code.
+   * @param traceparent of the call, where it is known and well-formed.
+   */
+  handled(status: number, milliseconds: number, traceparent: string | undefined): void {
     this.#handled[status]?.inc()
-    this.#seconds.observe(milliseconds / 1000)
+    this.#seconds.observe(milliseconds / 1000, traceparent)
   }
 }
 

@@ -50,6 +50,8 @@ export class Call {
   deadlineTimer: NodeJS.Timeout | undefined = undefined
   bytesAdmitted = false
   admitted = false
+  /** Well-formed; undefined also until the layer that enqueues has read it. */
+  traceparent: string | undefined = undefined
   /** Set by the layer that enqueues. */
   record!: OutgoingRecord
   recordBytes = 0
@@ -58,7 +60,7 @@ export class Call {
   ended = false
 
   readonly #pipeline: Pipeline
-  readonly #respond: (end: End) => void
+  readonly #respond: (end: End, call: Call) => void
   /** Index of the layer that was entered last. */
   #depth = -1
 
@@ -84,7 +86,7 @@ export class Call {
     if (this.ended) return
     this.ended = true
     for (let depth = this.#depth; depth >= 0; depth--) this.#pipeline.layers[depth]?.leave?.(this)
-    this.#respond(end)
+    this.#respond(end, this)
   }
 
   fail(code: ErrorCode, retryAfterMilliseconds?: number): void {
@@ -100,7 +102,7 @@ export interface CallInit {
   readonly clientDeadline: number
   readonly startedAt: number
   /** Called exactly once. */
-  readonly respond: (end: End) => void
+  readonly respond: (end: End, call: Call) => void
 }
 
 /** Layers in the order in which a call passes them. */

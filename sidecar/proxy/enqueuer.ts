@@ -59,6 +59,7 @@ export class Enqueuer {
     this.#options = options
     this.#seconds = metrics.histogram('grpc_kafka_produce_seconds')
     this.#batchRecords = metrics.histogram('grpc_kafka_produce_batch_records')
+    metrics.gaugeFrom('grpc_kafka_produce_pending_calls', {}, () => this.#waiting)
     const failures = (reason: ProduceFailure) => metrics.counter('grpc_kafka_produce_errors_total', { reason })
     this.#errors = { TOO_LARGE: failures('TOO_LARGE'), REFUSED: failures('REFUSED'), AMBIGUOUS: failures('AMBIGUOUS') }
   }
@@ -77,6 +78,12 @@ export class Enqueuer {
   /** Nothing is sent again from now on; what would be fails as `KAFKA_UNAVAILABLE`. */
   close(): void {
     this.#closed.abort()
+  }
+
+  get #waiting(): number {
+    let calls = this.#pending.size
+    for (const again of this.#toSendAgain) calls += again.size
+    return calls
   }
 
   get #full(): boolean {

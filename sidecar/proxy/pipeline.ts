@@ -140,6 +140,8 @@ const enqueue =
         call.fail('METADATA_TOO_LARGE')
         return
       }
+      const trace = traceContext(call.metadata)
+      call.traceparent = trace.traceparent
       call.record = encodeRecord({
         id: call.id,
         deadline: call.deadline,
@@ -151,7 +153,7 @@ const enqueue =
         firstFailureAt: 0,
         caller: call.caller,
         metadata,
-        ...traceContext(call.metadata),
+        ...trace,
         message: call.message,
       })
       call.recordBytes = call.message.length + headerBytes(call.record)

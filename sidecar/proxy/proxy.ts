@@ -47,7 +47,12 @@ export async function startProxy({
   localNow,
   monotonicNow,
 }: ProxyOptions): Promise<RunningProxy> {
-  const kafka = createKafka({ brokers: config.kafka.brokers, clientId: `grpc-kafka-${config.instance}`, logger })
+  const kafka = createKafka({
+    brokers: config.kafka.brokers,
+    clientId: `grpc-kafka-${config.instance}`,
+    logger,
+    metrics,
+  })
   const producer = new RecordProducer(kafka, logger)
   const redis = connectRedis({ url: config.redis.url, name: `${config.instance}:results`, logger, metrics })
   const subscriber = connectSubscriber({ url: config.redis.url, name: `${config.instance}:reply`, logger, metrics })

@@ -11,10 +11,12 @@ import { HealthImplementation } from 'grpc-health-check'
 import { formatCallId } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
 import type { ProxyConfig } from '../config.ts'
-import { ERRORS, GrpcStatus } from '../errors.ts'
+import { GRPC_STATUS_NAMES, GrpcStatus } from '../errors.ts'
+import { FailureLog } from '../telemetry/failure-log.ts'
+import type { FailedCall } from '../telemetry/failure-log.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import type { End, Pipeline } from './call.ts'
+import type { Call, End, Pipeline } from './call.ts'
 import { MethodMetrics, refusalCounters } from './call-metrics.ts'
 import { compress, usesGzip } from './compression.ts'
 import type { CompressedMessage } from './compression.ts'
@@ -23,6 +25,7 @@ import { servedMethod } from './method.ts'
 import { loadReflection } from './reflection.ts'
 import { replyTo } from './respond.ts'
 import type { Reply } from './respond.ts'
+import { traceContext } from './trace-context.ts'
 
 export interface ProxyServerOptions {
   readonly config: ProxyConfig
@@ -47,6 +50,7 @@ export class ProxyServer {
   readonly #options: ProxyServerOptions
   readonly #server: Server
   readonly #health: HealthImplementation
+  readonly #failures: FailureLog
 
   /** @throws ConfigError when reflection is asked for and the descriptor set is unusable. */
   constructor(options: ProxyServerOptions) {
@@ -54,6 +58,7 @@ export class ProxyServer {
     // grpc-js writes headers that it cannot read to the console, values and all: somebody's token may be among them.
     setLogVerbosity(logVerbosity.NONE)
     this.#options = options
+    this.#failures = new FailureLog(options)
     this.#server = new Server({
       'grpc.max_receive_message_length': config.service.maxMessageBytes,
       // What is too large is refused by `replyTo`, in the words of the error table.
@@ -111,6 +116,7 @@ export class ProxyServer {
   /** Cuts every connection. */
   close(): void {
     this.#server.forceShutdown()
+    this.#failures.flush()
   }
 
   #service(): [ServiceDefinition, UntypedServiceImplementation] {
@@ -143,7 +149,8 @@ export class ProxyServer {
     methodMetrics: MethodMetrics,
     refusals: ReturnType<typeof refusalCounters>,
   ): handleUnaryCall<Buffer, Sent> {
-    const { config, pipeline, nextCallId, localNow, monotonicNow, logger } = this.#options
+    const { config, pipeline, nextCallId, localNow, monotonicNow } = this.#options
+    const failures = this.#failures
     const { maxMessageBytes } = config.service
     return (request, callback) => {
       const startedAt = monotonicNow()
@@ -152,25 +159,20 @@ export class ProxyServer {
       const clientDeadline = typeof deadline === 'number' ? deadline : deadline.getTime()
       methodMetrics.started.inc()
 
-      const respond = (end: End): void => {
+      const respond = (end: End, call: Call): void => {
         const milliseconds = monotonicNow() - startedAt
         if (end.kind === 'Abandoned') {
           // grpc-js tells of a passed deadline and of a client that went away in the same way.
-          methodMetrics.handled(
-            localNow() >= clientDeadline ? GrpcStatus.DEADLINE_EXCEEDED : GrpcStatus.CANCELLED,
-            milliseconds,
-          )
+          const status = localNow() >= clientDeadline ? GrpcStatus.DEADLINE_EXCEEDED : GrpcStatus.CANCELLED
+          methodMetrics.handled(status, milliseconds, call.traceparent)
+          failures.write('CALLER_GONE', 'the caller waits no more', () => failedCall(call, status, milliseconds))
           return
         }
         const reply = replyTo(end, maxMessageBytes)
-        methodMetrics.handled(reply.status, milliseconds)
+        methodMetrics.handled(reply.status, milliseconds, call.traceparent)
         if (reply.code !== undefined) {
           refusals.get(reply.code)?.inc()
-          const level = ERRORS[reply.code].refusal ? 'debug' : 'warn'
-          if (logger.isLevelEnabled(level)) {
-            const fields = { callId: formatCallId(id), method: method.name, code: reply.code }
-            logger[level]({ ...fields, milliseconds: Math.round(milliseconds) }, reply.details)
-          }
+          failures.write(reply.code, reply.details, () => failedCall(call, reply.status, milliseconds))
         }
         send(request, reply, callback)
       }
@@ -187,6 +189,18 @@ export class ProxyServer {
       // Emitted for every call, also after its answer; an ended call takes no notice.
       request.once('cancelled', () => call.end(ABANDONED))
     }
+  }
+}
+
+function failedCall(call: Call, status: number, milliseconds: number): Omit<FailedCall, 'code'> {
+  return {
+    callId: formatCallId(call.id),
+    method: call.method.name,
+    status: GRPC_STATUS_NAMES[status] ?? String(status),
+    milliseconds,
+    deadline: call.deadline,
+    // A call that was refused early has not been asked for it yet.
+    traceparent: call.traceparent ?? traceContext(call.metadata).traceparent,
   }
 }
 

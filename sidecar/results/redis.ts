@@ -74,6 +74,8 @@ function openConnection({ url, name, logger, metrics }: RedisOptions): Redis {
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
   })
   const errors = metrics.counter('grpc_kafka_redis_errors_total', { reason: 'connection' })
+  const connections = metrics.counter('grpc_kafka_redis_connections_total')
+  redis.on('ready', () => connections.inc())
   let lastLogged = 0
   redis.on('error', (error: Error) => {
     errors.inc()

@@ -95,6 +95,7 @@ export class OutcomeStore {
     this.#retentionSeconds = retentionSeconds
     this.#logger = logger
     this.#outcomes = metrics.counter('grpc_kafka_outcomes_total')
+    metrics.gaugeFrom('grpc_kafka_outcomes_pending', {}, () => this.#pending.length)
     this.#batch = metrics.histogram('grpc_kafka_outcome_batch_records')
     this.#failures = metrics.counter('grpc_kafka_redis_errors_total', { reason: 'command' })
   }

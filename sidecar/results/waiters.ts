@@ -60,6 +60,7 @@ export class OutcomeWaiters {
       onMessage: (message) => this.#receive(message),
     })
     this.#logger = logger
+    metrics.gaugeFrom('grpc_kafka_calls_awaiting_outcome', {}, () => this.#waiters.size)
     this.#rereads = metrics.counter('grpc_kafka_reply_rereads_total')
     this.#failures = metrics.counter('grpc_kafka_redis_errors_total', { reason: 'command' })
   }

@@ -2,6 +2,7 @@
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { CONTENT_TYPES, formatFor } from './exposition.ts'
 import type { Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -9,7 +10,7 @@ export interface AdminServerOptions {
   readonly host: string
   /** 0: any free one. */
   readonly port: number
-  readonly metrics: Pick<Metrics, 'expose' | 'contentType'>
+  readonly metrics: Pick<Metrics, 'expose'>
   readonly logger: Logger
   /** Whether the process does its work at all. */
   readonly live: () => boolean
@@ -34,7 +35,7 @@ interface Page {
 }
 
 /**
- * GET /metrics, /healthz, /readyz (503 with the reason while not ready), GET or POST /quiesce (200 when done).
+ * GET /metrics (OpenMetrics for who accepts it), /healthz, /readyz (503 with the reason while not ready), GET or POST /quiesce (200 when done).
  * @throws when the address cannot be listened on.
  */
 export async function startAdminServer(options: AdminServerOptions): Promise<AdminServer> {
@@ -82,8 +83,10 @@ async function page({ metrics, live, ready, quiesce }: AdminServerOptions, reque
   }
   if (request.method !== 'GET') return NOT_FOUND
   switch (path) {
-    case '/metrics':
-      return { status: 200, text: await metrics.expose(), type: metrics.contentType }
+    case '/metrics': {
+      const format = formatFor(request.headers.accept)
+      return { status: 200, text: await metrics.expose(format), type: CONTENT_TYPES[format] }
+    }
     case '/healthz':
       return live() ? { status: 200, text: 'ok' } : { status: 503, text: 'not live' }
     case '/readyz': {

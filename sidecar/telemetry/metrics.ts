@@ -5,6 +5,8 @@
  * and no client can make a new series.
  */
 import { Registry, collectDefaultMetrics } from 'prom-client'
+import { writeExposition } from './exposition.ts'
+import type { ExpositionFormat, MetricFamily, Sample } from './exposition.ts'
 import { BucketHistogram } from './histogram.ts'
 import type { Histogram } from './histogram.ts'
 
@@ -37,7 +39,11 @@ export const METRICS = {
     buckets: LATENCY,
   },
   grpc_kafka_calls_in_flight: { type: 'gauge', help: 'Calls between admission and answer.', labels: [] },
-  grpc_kafka_bytes_in_flight: { type: 'gauge', help: 'Bytes of the requests in flight.', labels: [] },
+  grpc_kafka_bytes_in_flight: {
+    type: 'gauge',
+    help: 'Bytes of the requests in flight and of those that wait for a token of the rate limit.',
+    labels: [],
+  },
   grpc_kafka_calls_waiting: { type: 'gauge', help: 'Calls that wait for a token of the rate limit.', labels: [] },
   grpc_kafka_refusals_total: {
     type: 'counter',
@@ -51,7 +57,13 @@ export const METRICS = {
     labels: [],
     buckets: BATCH_RECORDS,
   },
+  grpc_kafka_produce_pending_calls: {
+    type: 'gauge',
+    help: 'Calls that no produce request carries now: they wait for one, or for the next try.',
+    labels: [],
+  },
   grpc_kafka_produce_errors_total: { type: 'counter', help: 'Produce requests that failed.', labels: ['reason'] },
+  grpc_kafka_calls_awaiting_outcome: { type: 'gauge', help: 'Calls that wait for their outcome.', labels: [] },
   grpc_kafka_reply_rereads_total: {
     type: 'counter',
     help: 'Outcomes read again because a notification may have been lost.',
@@ -59,6 +71,15 @@ export const METRICS = {
   },
 
   // Both roles.
+  grpc_kafka_ready: { type: 'gauge', help: '1 while /readyz says that this replica should get work.', labels: [] },
+  grpc_kafka_event_loop_delay_seconds: {
+    type: 'histogram',
+    help: 'How much too late a timer of 20 ms fires: everything else in the process waits as long.',
+    labels: [],
+    buckets: LATENCY,
+  },
+  grpc_kafka_broker_connections_total: { type: 'counter', help: 'Connections opened to Kafka brokers.', labels: [] },
+  grpc_kafka_redis_connections_total: { type: 'counter', help: 'Connections to Redis that became usable.', labels: [] },
   grpc_kafka_redis_errors_total: { type: 'counter', help: 'Failures of Redis.', labels: ['reason'] },
   grpc_kafka_clock_offset_seconds: { type: 'gauge', help: "Redis' clock less this machine's.", labels: [] },
 
@@ -68,12 +89,28 @@ export const METRICS = {
     help: 'Records of an owned partition that are not finished.',
     labels: ['partition'],
   },
+  grpc_kafka_oldest_record_seconds: {
+    type: 'gauge',
+    help: 'Age of the oldest record of the owned partitions that is not finished; 0 when there is none.',
+    labels: [],
+  },
+  grpc_kafka_assigned_partitions: { type: 'gauge', help: 'Partitions that this worker owns.', labels: [] },
+  grpc_kafka_paused_partitions: {
+    type: 'gauge',
+    help: 'Owned partitions that are not read because enough is buffered.',
+    labels: [],
+  },
   grpc_kafka_records_total: { type: 'counter', help: 'Records finished, by how.', labels: ['result'] },
   grpc_kafka_handler_seconds: {
     type: 'histogram',
     help: 'Time of one attempt in the handler.',
     labels: ['method'],
     buckets: LATENCY,
+  },
+  grpc_kafka_attempts_total: {
+    type: 'counter',
+    help: 'Attempts, by what came of them; Answered is any status of the handler itself.',
+    labels: ['result'],
   },
   grpc_kafka_queue_wait_seconds: {
     type: 'histogram',
@@ -85,7 +122,18 @@ export const METRICS = {
   grpc_kafka_handler_healthy: { type: 'gauge', help: '1 while the handler is healthy.', labels: [] },
   grpc_kafka_running_calls: { type: 'gauge', help: 'Calls that the handler runs now.', labels: [] },
   grpc_kafka_buffered_records: { type: 'gauge', help: 'Records read and not started.', labels: [] },
+  grpc_kafka_parked_records: {
+    type: 'gauge',
+    help: 'Records that wait for their next attempt or for a newer reader.',
+    labels: [],
+  },
+  grpc_kafka_dead_letter_errors_total: {
+    type: 'counter',
+    help: 'Times that the failure topic did not take a record; its offset waits.',
+    labels: [],
+  },
   grpc_kafka_outcomes_total: { type: 'counter', help: 'Outcomes stored.', labels: [] },
+  grpc_kafka_outcomes_pending: { type: 'gauge', help: 'Outcomes that Redis has not taken yet.', labels: [] },
   grpc_kafka_outcome_batch_records: {
     type: 'histogram',
     help: 'Outcomes of one write to Redis.',
@@ -138,13 +186,7 @@ interface Series {
   readonly source: Value | Reading | BucketHistogram
 }
 
-interface Sample {
-  readonly metricName?: string
-  readonly labels: Readonly<Record<string, string | number>>
-  readonly value: number
-}
-
-/** What prom-client's registry asks of a metric. */
+/** All series of one metric. */
 class Family {
   readonly name: string
   readonly help: string
@@ -170,7 +212,7 @@ class Family {
     return series.source as Source
   }
 
-  get(): { readonly name: string; readonly help: string; readonly type: string; readonly values: readonly Sample[] } {
+  read(): MetricFamily {
     return {
       name: this.name,
       help: this.help,
@@ -185,15 +227,19 @@ class Family {
       const value = source.read()
       return value === undefined ? [] : [{ labels, value }]
     }
-    const { cumulative, count, sum } = source.snapshot()
-    const buckets = source.bounds.map((le, index) => ({
-      metricName: `${this.name}_bucket`,
-      labels: { ...labels, le },
-      value: cumulative[index] ?? 0,
-    }))
+    const { cumulative, count, sum, exemplars } = source.snapshot()
+    const bucket = (le: number | string, value: number, index: number): Sample => {
+      const exemplar = exemplars[index]
+      return {
+        metricName: `${this.name}_bucket`,
+        labels: { ...labels, le },
+        value,
+        ...(exemplar !== undefined && { exemplar }),
+      }
+    }
     return [
-      ...buckets,
-      { metricName: `${this.name}_bucket`, labels: { ...labels, le: '+Inf' }, value: count },
+      ...source.bounds.map((le, index) => bucket(le, cumulative[index] ?? 0, index)),
+      bucket('+Inf', count, source.bounds.length),
       { metricName: `${this.name}_sum`, labels, value: sum },
       { metricName: `${this.name}_count`, labels, value: count },
     ]
@@ -205,10 +251,9 @@ class Family {
  * once a handle of it was taken.
  */
 export class Metrics {
+  /** What Node tells of itself. */
   readonly #registry = new Registry()
   readonly #families = new Map<MetricName, Family>()
-
-  readonly contentType: string = this.#registry.contentType
 
   counter<Name extends NameOf<'counter'>>(name: Name, ...[labels]: LabelArguments<Name>): Counter {
     return this.#family(name).series(labels ?? {}, () => new Value())
@@ -235,9 +280,11 @@ export class Metrics {
     collectDefaultMetrics({ register: this.#registry })
   }
 
-  /** The text that Prometheus scrapes, of the type `contentType`. */
-  expose(): Promise<string> {
-    return this.#registry.metrics()
+  /** What a scraper reads; its content type is that of `CONTENT_TYPES`. */
+  async expose(format: ExpositionFormat = 'Prometheus'): Promise<string> {
+    const own = [...this.#families.values()].map((family) => family.read())
+    const ofNode = (await this.#registry.getMetricsAsJSON()) as unknown as readonly MetricFamily[]
+    return writeExposition([...own, ...ofNode], format)
   }
 
   #family(name: MetricName): Family {
@@ -245,8 +292,6 @@ export class Metrics {
     if (family === undefined) {
       family = new Family(name, METRICS[name])
       this.#families.set(name, family)
-      // prom-client types its own classes only; its registry asks for `name` and `get()`.
-      this.#registry.registerMetric(family as unknown as Parameters<Registry['registerMetric']>[0])
     }
     return family
   }

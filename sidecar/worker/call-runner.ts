@@ -1,12 +1,12 @@
 import { formatCallId } from '../call-id.ts'
 import type { RetryConfig } from '../config.ts'
-import { ERRORS, GrpcStatus } from '../errors.ts'
+import { ERRORS, GRPC_STATUS_NAMES, GrpcStatus } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { CallRecord, RecordPrefix } from '../kafka/record.ts'
 import { encodeOutcome } from '../results/outcome.ts'
 import type { Answer, Outcome } from '../results/outcome.ts'
 import type { OutcomeStore } from '../results/store.ts'
-import type { Logger } from '../telemetry/log.ts'
+import type { FailureLog } from '../telemetry/failure-log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
 import { backoffMilliseconds, isRetryable } from './backoff.ts'
 import type { DeadLetters } from './dead-letters.ts'
@@ -39,7 +39,7 @@ export interface CallRunnerOptions {
   /** Milliseconds since 1970 on the shared clock. */
   readonly now: () => number
   readonly random: () => number
-  readonly logger: Logger
+  readonly failures: Pick<FailureLog, 'write'>
   readonly metrics: Metrics
   readonly events: RunnerEvents
 }
@@ -50,6 +50,7 @@ export class CallRunner {
   readonly #handlerSeconds: ReadonlyMap<string, Histogram>
   readonly #queueWait: Histogram
   readonly #retries: Counter
+  readonly #attempts: Readonly<Record<AttemptResult['kind'], Counter>>
 
   constructor(options: CallRunnerOptions) {
     this.#options = options
@@ -62,6 +63,16 @@ export class CallRunner {
     )
     this.#queueWait = metrics.histogram('grpc_kafka_queue_wait_seconds')
     this.#retries = metrics.counter('grpc_kafka_handler_retries_total')
+    const attempts = (result: AttemptResult['kind']) => metrics.counter('grpc_kafka_attempts_total', { result })
+    this.#attempts = {
+      Answered: attempts('Answered'),
+      NotReached: attempts('NotReached'),
+      Unsendable: attempts('Unsendable'),
+      Broken: attempts('Broken'),
+      TimedOut: attempts('TimedOut'),
+      TooLarge: attempts('TooLarge'),
+      NotGrpc: attempts('NotGrpc'),
+    }
   }
 
   /** Starts an attempt of a record that is a call. */
@@ -94,7 +105,8 @@ export class CallRunner {
         timeoutMilliseconds: Math.min(remaining, timeoutMilliseconds),
       },
       (result) => {
-        seconds.observe((performance.now() - started) / 1000)
+        seconds.observe((performance.now() - started) / 1000, record.traceparent)
+        this.#attempts[result.kind].inc()
         this.#options.events.handlerFree(entry)
         this.#judge(entry, record, result, remaining <= timeoutMilliseconds)
       },
@@ -105,6 +117,8 @@ export class CallRunner {
   expire(entry: Entry): void {
     const started =
       entry.mayHaveRun || entry.attempt > 1 || (entry.decoded.kind === 'Call' && entry.decoded.record.producedAgain)
+    const code = started ? 'EXPIRED' : 'EXPIRED_NOT_STARTED'
+    this.#tell(entry, code, ERRORS[code].message)
     this.#conclude(entry, prefixOf(entry), { state: 'Expired', started: started ? 'Unknown' : 'No' }, 'expired')
   }
 
@@ -120,18 +134,9 @@ export class CallRunner {
    * @param last what the caller gets where an attempt had an answer.
    */
   bury(entry: Entry, code: ErrorCode, reason: string, last?: Answer): void {
-    const { deadLetters, observer, logger } = this.#options
+    const { deadLetters, observer } = this.#options
     const prefix = prefixOf(entry)
-    logger.warn(
-      {
-        callId: prefix && formatCallId(prefix.id),
-        partition: entry.partition.number,
-        offset: entry.offset,
-        attempt: entry.attempt,
-        reason,
-      },
-      'a record goes to the failure topic',
-    )
+    this.#tell(entry, code, 'the record goes to the failure topic', { reason, status: last?.status })
     deadLetters.bury(entry, reason).then(
       () => {
         const answer = last ?? ownAnswer(code)
@@ -158,31 +163,31 @@ export class CallRunner {
         return
       case 'Broken':
         entry.mayHaveRun = true
-        this.#answered(entry, record, ownAnswer('HANDLER_UNREACHABLE'))
+        this.#answered(entry, record, ownAnswer('HANDLER_UNREACHABLE'), {
+          code: 'HANDLER_UNREACHABLE',
+          reason: result.reason,
+        })
         return
       case 'TimedOut':
         entry.mayHaveRun = true
         // A timer may be some milliseconds early by the shared clock.
         if (!observer && (untilDeadline || now() >= record.deadline)) this.expire(entry)
-        else this.#answered(entry, record, ownAnswer('HANDLER_TIMEOUT'))
+        else this.#answered(entry, record, ownAnswer('HANDLER_TIMEOUT'), { code: 'HANDLER_TIMEOUT' })
         return
       case 'TooLarge':
-        this.#end(entry, record, ownAnswer('RESULT_TOO_LARGE'))
+        this.#end(entry, record, ownAnswer('RESULT_TOO_LARGE'), { code: 'RESULT_TOO_LARGE' })
         return
       case 'NotGrpc':
-        this.#options.logger.warn(
-          { callId: formatCallId(record.id), reason: result.reason },
-          'the handler does not speak gRPC',
-        )
-        this.#end(entry, record, ownAnswer('HANDLER_PROTOCOL'))
+        this.#end(entry, record, ownAnswer('HANDLER_PROTOCOL'), { code: 'HANDLER_PROTOCOL', reason: result.reason })
         return
     }
   }
 
-  #answered(entry: Entry, record: CallRecord, answer: Answer): void {
+  /** @param failure why the answer is ours and not the handler's. */
+  #answered(entry: Entry, record: CallRecord, answer: Answer, failure?: Failure): void {
     const { retry, observer, random, now, events } = this.#options
     if (answer.status === GrpcStatus.OK || retry.maxAttempts === 1 || !isRetryable(retry, answer.status)) {
-      this.#end(entry, record, answer)
+      this.#end(entry, record, answer, failure)
       return
     }
     if (entry.attempt >= retry.maxAttempts) {
@@ -191,13 +196,40 @@ export class CallRunner {
     }
     const wait = backoffMilliseconds(retry, entry.attempt, random())
     // An attempt that would begin after the deadline helps nobody: the caller gets what there is.
-    if (!observer && now() + wait >= record.deadline) this.#end(entry, record, answer)
+    if (!observer && now() + wait >= record.deadline) this.#end(entry, record, answer, failure)
     else events.retry(entry, wait)
   }
 
-  #end(entry: Entry, record: CallRecord, answer: Answer): void {
+  #end(entry: Entry, record: CallRecord, answer: Answer, failure?: Failure): void {
+    if (failure !== undefined) this.#tell(entry, failure.code, ERRORS[failure.code].message, failure)
     if (this.#options.observer) this.#options.events.finished(entry, 'observed')
     else this.#conclude(entry, record, { state: 'Answered', ...answer }, 'answered')
+  }
+
+  /** @param about `status` is that of the handler's last answer, where the caller gets that. */
+  #tell(
+    entry: Entry,
+    code: ErrorCode,
+    message: string,
+    about: { readonly reason?: string | undefined; readonly status?: number | undefined } = {},
+  ): void {
+    const { failures, now } = this.#options
+    failures.write(code, message, () => {
+      const prefix = prefixOf(entry)
+      const record = entry.decoded.kind === 'Call' ? entry.decoded.record : undefined
+      return {
+        callId: prefix && formatCallId(prefix.id),
+        method: record?.method,
+        status: about.status === undefined ? ERRORS[code].status : (GRPC_STATUS_NAMES[about.status] ?? ''),
+        milliseconds: record === undefined ? 0 : now() - record.enqueuedAt,
+        deadline: prefix?.deadline ?? 0,
+        attempt: entry.attempt,
+        partition: entry.partition.number,
+        offset: entry.offset,
+        traceparent: record?.traceparent,
+        reason: about.reason,
+      }
+    })
   }
 
   #conclude(entry: Entry, prefix: RecordPrefix | undefined, outcome: Outcome, result: RecordResult): void {
@@ -218,6 +250,11 @@ function prefixOf(entry: Entry): RecordPrefix | undefined {
     case 'Unreadable':
       return entry.decoded.prefix
   }
+}
+
+interface Failure {
+  readonly code: ErrorCode
+  readonly reason?: string
 }
 
 const ownAnswer = (code: ErrorCode): Answer => ({

@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { ProduceError } from '../kafka/producer.ts'
 import type { RawOutgoingRecord, RecordProducer } from '../kafka/producer.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { Counter, Metrics } from '../telemetry/metrics.ts'
 import type { Entry } from './partition.ts'
 
 const SHORTEST_PAUSE_MILLISECONDS = 100
@@ -15,6 +16,7 @@ export interface DeadLettersOptions {
   readonly groupId: string
   readonly now: () => number
   readonly logger: Logger
+  readonly metrics: Metrics
 }
 
 /**
@@ -30,14 +32,16 @@ export class DeadLetters {
   readonly #groupId: string
   readonly #now: () => number
   readonly #logger: Logger
+  readonly #errors: Counter
   readonly #closed = new AbortController()
 
-  constructor({ producer, topic, groupId, now, logger }: DeadLettersOptions) {
+  constructor({ producer, topic, groupId, now, logger, metrics }: DeadLettersOptions) {
     this.#producer = producer
     this.#topic = topic
     this.#groupId = groupId
     this.#now = now
     this.#logger = logger
+    this.#errors = metrics.counter('grpc_kafka_dead_letter_errors_total')
   }
 
   /** Gives up what is not written yet; its records are read again by the next owner. */
@@ -74,6 +78,7 @@ export class DeadLetters {
           record = truncated
           continue
         }
+        this.#errors.inc()
         this.#logger.error(
           { partition: entry.partition.number, offset: entry.offset, reason: (error as Error).message },
           `the failure topic ${this.#topic}.dead does not take a record; its offset waits`,

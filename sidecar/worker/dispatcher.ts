@@ -92,6 +92,17 @@ export class Dispatcher implements RunnerEvents {
       newer: result('newer'),
     }
     this.#runningGauge = metrics.gauge('grpc_kafka_running_calls')
+    metrics.gaugeFrom('grpc_kafka_parked_records', {}, () => this.#parking.size)
+    metrics.gaugeFrom('grpc_kafka_assigned_partitions', {}, () => this.#tenure.owned.length)
+    metrics.gaugeFrom(
+      'grpc_kafka_paused_partitions',
+      {},
+      () => this.#tenure.owned.filter(({ paused }) => paused).length,
+    )
+    metrics.gaugeFrom('grpc_kafka_oldest_record_seconds', {}, () => {
+      const times = this.#tenure.owned.flatMap((partition) => partition.oldestEnqueuedAt ?? [])
+      return Math.max(0, (options.now() - Math.min(...times)) / 1000)
+    })
     metrics.gaugeFrom('grpc_kafka_buffered_records', {}, () =>
       this.#tenure.owned.reduce((sum, { waiting, suspects }) => sum + waiting + suspects.length, 0),
     )

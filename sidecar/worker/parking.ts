@@ -6,6 +6,10 @@ const LONGEST_TIMER_MILLISECONDS = 2_147_483_647
 export class Parking {
   readonly #timers = new Map<Entry, NodeJS.Timeout>()
 
+  get size(): number {
+    return this.#timers.size
+  }
+
   /** `then` is called when the time is over, unless the record was released before. */
   park(entry: Entry, milliseconds: number, then: () => void): void {
     const timer = setTimeout(

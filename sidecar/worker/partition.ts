@@ -231,6 +231,15 @@ export class Partition {
     return Math.max(watermark, this.#committed.offset)
   }
 
+  /** When the first record that is not finished was enqueued; undefined where there is none, or none that tells. */
+  get oldestEnqueuedAt(): number | undefined {
+    for (let index = this.#head; index < this.#entries.length; index++) {
+      const { state, decoded } = this.#entries[index] as Entry
+      if (state !== 'Finished' && decoded.kind === 'Call') return decoded.record.enqueuedAt
+    }
+    return undefined
+  }
+
   /** Another member owns it now, or nobody: what has not started is handed back. */
   lose(): void {
     this.#lost = true

@@ -9,6 +9,7 @@ import { connectRedis } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
 import { OutcomeStore } from '../results/store.ts'
 import type { RunningSidecar } from '../role.ts'
+import { FailureLog } from '../telemetry/failure-log.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Metrics } from '../telemetry/metrics.ts'
 import { CallRunner } from './call-runner.ts'
@@ -61,6 +62,7 @@ class Worker implements RunningSidecar {
   readonly #handler: HandlerClient
   readonly #health: HandlerHealth
   readonly #dispatcher: Dispatcher
+  readonly #failures: FailureLog
   readonly #disconnectRedis: () => void
   readonly #redisReady: (signal: AbortSignal) => Promise<void>
   readonly #closed = new AbortController()
@@ -96,7 +98,12 @@ class Worker implements RunningSidecar {
       logger,
       metrics,
     })
-    const kafka = createKafka({ brokers: config.kafka.brokers, clientId: `grpc-kafka-${config.instance}`, logger })
+    const kafka = createKafka({
+      brokers: config.kafka.brokers,
+      clientId: `grpc-kafka-${config.instance}`,
+      logger,
+      metrics,
+    })
     this.#producer = new RecordProducer(kafka, logger)
     this.#consumer = new GroupConsumer({
       kafka,
@@ -115,6 +122,7 @@ class Worker implements RunningSidecar {
       groupId: worker.groupId,
       now,
       logger,
+      metrics,
     })
     this.#handler = new HandlerClient(worker.handler, service.maxMessageBytes)
     this.#health = new HandlerHealth(this.#handler, logger, metrics.gauge('grpc_kafka_handler_healthy'), (healthy) =>
@@ -135,6 +143,7 @@ class Worker implements RunningSidecar {
       logger,
       metrics,
     })
+    this.#failures = new FailureLog({ logger, monotonicNow: () => performance.now() })
     const runner = new CallRunner({
       service: service.name,
       methods: worker.methods.map(({ name }) => name),
@@ -146,7 +155,7 @@ class Worker implements RunningSidecar {
       deadLetters: this.#deadLetters,
       now,
       random,
-      logger,
+      failures: this.#failures,
       metrics,
       events: this.#dispatcher,
     })
@@ -215,6 +224,7 @@ class Worker implements RunningSidecar {
     this.#health.close()
     this.#dispatcher.close()
     this.#handler.close()
+    this.#failures.flush()
     await isDoneWithin(DISCONNECT_MILLISECONDS, this.#producer.disconnect())
     this.#disconnectRedis()
     const marker = this.#config.worker.uncleanEndMarker

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { CallError, ERRORS, GRPC_STATUS_NAMES, GrpcStatus, type ErrorCode } from '../../../sidecar/errors.ts'
+import { ERRORS, GRPC_STATUS_NAMES, GrpcStatus, type ErrorCode } from '../../../sidecar/errors.ts'
 
 describe('the gRPC statuses', () => {
   test('stand in the order of their numbers, so that a number finds its name', () => {
@@ -41,16 +41,4 @@ describe('the table of errors', () => {
     const claims = codes.filter((code) => ERRORS[code].message.includes('did not run'))
     assert.deepEqual(claims.sort(), ['DEADLINE_BEFORE_START', 'EXPIRED_NOT_STARTED'])
   })
-})
-
-test('a CallError carries its row, its cause and when to try again', () => {
-  const cause = new Error('why')
-  const error = new CallError('RATE_LIMITED', { cause, retryAfterMilliseconds: 250 })
-  assert.equal(error.name, 'CallError')
-  assert.equal(error.code, 'RATE_LIMITED')
-  assert.equal(error.status, 8)
-  assert.equal(error.message, ERRORS.RATE_LIMITED.message)
-  assert.equal(error.cause, cause)
-  assert.equal(error.retryAfterMilliseconds, 250)
-  assert.equal(new CallError('DRAINING').retryAfterMilliseconds, undefined)
 })

@@ -41,8 +41,17 @@ suite('startAdminServer', () => {
     metrics.counter('grpc_kafka_commits_total').inc()
     const { url } = await start(t, { metrics })
     const response = await fetch(`${url}/metrics?x=1`)
-    assert.equal(response.headers.get('content-type'), metrics.contentType)
+    assert.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8')
     assert.match(await response.text(), /^grpc_kafka_commits_total 1$/m)
+  })
+
+  test('serves OpenMetrics to a scraper that asks for it, as Prometheus does', async (t) => {
+    const { url } = await start(t)
+    const accept =
+      'application/openmetrics-text;version=1.0.0;q=0.75,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1'
+    const response = await fetch(`${url}/metrics`, { headers: { accept } })
+    assert.equal(response.headers.get('content-type'), 'application/openmetrics-text; version=1.0.0; charset=utf-8')
+    assert.equal(await response.text(), '# EOF\n')
   })
 
   test('/healthz follows live, /readyz follows ready and says why not', async (t) => {

@@ -10,7 +10,40 @@ suite('BucketHistogram', () => {
   test('counts a value that equals a bound in that bound, and what is above the last only in the total', () => {
     const histogram = new BucketHistogram([1, 2, 4])
     for (const value of [0, 1, 1.5, 2, 4, 5]) histogram.observe(value)
-    assert.deepEqual(histogram.snapshot(), { cumulative: [2, 4, 5], count: 6, sum: 13.5 })
+    const { cumulative, count, sum } = histogram.snapshot()
+    assert.deepEqual({ cumulative, count, sum }, { cumulative: [2, 4, 5], count: 6, sum: 13.5 })
+  })
+
+  test('keeps of each bucket the latest value that was measured in a sampled trace', () => {
+    let now = 1000
+    const histogram = new BucketHistogram([1, 2], () => now)
+    const trace = (digit: string, flags: string) => `00-${digit.repeat(32)}-${'5'.repeat(16)}-${flags}`
+    histogram.observe(0.5, trace('a', '01'))
+    histogram.observe(1.5, trace('b', '00'))
+    now = 2000
+    histogram.observe(0.25, trace('c', '03'))
+    histogram.observe(7, trace('d', 'ff'))
+    histogram.observe(0.75)
+    histogram.observe(0.5, trace('e', 'fe'))
+    assert.deepEqual(histogram.snapshot().exemplars, [
+      { traceId: 'c'.repeat(32), value: 0.25, at: 2000 },
+      undefined,
+      { traceId: 'd'.repeat(32), value: 7, at: 2000 },
+    ])
+  })
+
+  test('reads the sampled flag of every hexadecimal digit', () => {
+    for (let flags = 0; flags < 16; flags++) {
+      const histogram = new BucketHistogram([])
+      histogram.observe(1, `00-${'1'.repeat(32)}-${'2'.repeat(16)}-0${flags.toString(16)}`)
+      assert.equal(histogram.snapshot().exemplars[0] !== undefined, flags % 2 === 1, flags.toString(16))
+    }
+  })
+
+  test('shows no exemplar of something that is no trace id', () => {
+    const histogram = new BucketHistogram([])
+    histogram.observe(1, `00-${'"'.repeat(32)}-${'2'.repeat(16)}-01`)
+    assert.deepEqual(histogram.snapshot().exemplars, [undefined])
   })
 })
 
@@ -60,7 +93,6 @@ suite('Metrics', () => {
     const metrics = new Metrics()
     metrics.addProcessMetrics()
     assert.equal((await lines(metrics, 'process_cpu_seconds_total')).length, 1)
-    assert.equal(metrics.contentType, 'text/plain; version=0.0.4; charset=utf-8')
   })
 
   test('the table follows the naming of Prometheus', () => {

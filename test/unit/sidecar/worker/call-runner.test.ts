@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
-import { pino } from 'pino'
 import type { RetryConfig } from '../../../../sidecar/config.ts'
 import { ERRORS, GrpcStatus, type ErrorCode } from '../../../../sidecar/errors.ts'
 import type { CallRecord } from '../../../../sidecar/kafka/record.ts'
 import { decodeOutcome, type Answer, type Outcome } from '../../../../sidecar/results/outcome.ts'
 import type { OutcomeStore } from '../../../../sidecar/results/store.ts'
+import type { FailedCall } from '../../../../sidecar/telemetry/failure-log.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
 import type { DeadLetters } from '../../../../sidecar/worker/dead-letters.ts'
@@ -33,6 +33,7 @@ class Harness {
   /** What happened, in words. */
   readonly log: string[] = []
   readonly requests: HandlerRequest[] = []
+  readonly failures: FailedCall[] = []
   outcome: Outcome | undefined
   told: readonly (Buffer | string)[] = []
   clock = NOW
@@ -71,7 +72,9 @@ class Harness {
       } as unknown as DeadLetters,
       now: () => this.clock,
       random: () => 0.5,
-      logger: pino({ enabled: false }),
+      failures: {
+        write: (code, _message, about) => this.failures.push({ code, ...about() }),
+      },
       metrics: this.metrics,
       events: {
         handlerFree: () => this.log.push('free'),
@@ -394,5 +397,58 @@ describe('an observer', () => {
       .answer(answered(GrpcStatus.UNAVAILABLE))
     await harness.onTopic()
     assert.deepEqual(harness.log, ['call', 'free', 'bury: attempts used up, last status 14', 'finished dead_lettered'])
+  })
+})
+
+describe('of a failed call the log tells', () => {
+  const told = ({ failures }: Harness) =>
+    failures.map(({ code, status, attempt, partition, offset }) => ({ code, status, attempt, partition, offset }))
+  const at = { partition: 0, offset: 7 }
+
+  test('nothing where the handler answered, whatever it said', () => {
+    const harness = new Harness({ retry: { maxAttempts: 1 } }).start(callOf()).answer(answered(GrpcStatus.INTERNAL))
+    assert.deepEqual(harness.failures, [])
+  })
+
+  test('that it expired, and whether it may have run', () => {
+    const harness = new Harness().start(callOf({ deadline: NOW - 10, enqueuedAt: NOW - 1000 }))
+    assert.deepEqual(harness.failures, [
+      {
+        code: 'EXPIRED_NOT_STARTED',
+        callId: '00000000-0000-0000-0000-000000000007',
+        method: 'test.Service/Do',
+        status: 'DEADLINE_EXCEEDED',
+        milliseconds: 1000,
+        deadline: NOW - 10,
+        attempt: 1,
+        ...at,
+        traceparent: undefined,
+        reason: undefined,
+      },
+    ])
+    const again = new Harness().start(callOf({ deadline: NOW }, { attempt: 2 }))
+    assert.equal(again.failures[0]?.code, 'EXPIRED')
+  })
+
+  test('once, when the last attempt has no answer, and not of each attempt', () => {
+    const harness = new Harness().start(callOf()).answer({ kind: 'Broken', reason: 'reset' })
+    assert.deepEqual(harness.failures, [])
+    const last = new Harness({ retry: { maxAttempts: 1 } }).start(callOf()).answer({ kind: 'Broken', reason: 'reset' })
+    assert.deepEqual(told(last), [{ code: 'HANDLER_UNREACHABLE', status: 'UNAVAILABLE', attempt: 1, ...at }])
+    assert.equal(last.failures[0]?.reason, 'reset')
+  })
+
+  test("that its attempts are used up, with the handler's last status", () => {
+    const harness = new Harness({ retry: { retryableCodes: ['ABORTED'] } })
+      .start(callOf({}, { attempt: 3 }))
+      .answer(answered(GrpcStatus.ABORTED))
+    assert.deepEqual(told(harness), [{ code: 'ATTEMPTS_USED_UP', status: 'ABORTED', attempt: 3, ...at }])
+  })
+
+  test('that a record could not be read, though nothing is known of its call', () => {
+    const harness = new Harness()
+    harness.runner.bury(entryOf(poison(7)), 'UNREADABLE_RECORD', 'unreadable: no grpc-kafka header')
+    assert.deepEqual(told(harness), [{ code: 'UNREADABLE_RECORD', status: 'INTERNAL', attempt: 1, ...at }])
+    assert.equal(harness.failures[0]?.callId, undefined)
   })
 })

@@ -4,6 +4,7 @@ import { pino } from 'pino'
 import { ProduceError } from '../../../../sidecar/kafka/producer.ts'
 import type { RecordProducer } from '../../../../sidecar/kafka/producer.ts'
 import type { RawRecord } from '../../../../sidecar/kafka/record.ts'
+import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import { DeadLetters } from '../../../../sidecar/worker/dead-letters.ts'
 import { Partition } from '../../../../sidecar/worker/partition.ts'
 import type { Entry } from '../../../../sidecar/worker/partition.ts'
@@ -17,6 +18,7 @@ const deadLetters = (produce: Produce): DeadLetters =>
     groupId: 'group',
     now: () => 1_700_000_000_000,
     logger: pino({ level: 'silent' }),
+    metrics: new Metrics(),
   })
 
 /** What a dead letter is made of; the rest of an entry is the dispatcher's. */
