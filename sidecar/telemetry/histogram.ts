@@ -51,7 +51,7 @@ export class BucketHistogram implements Histogram {
     this.#bounds = Float64Array.from(bounds)
     this.#counts = new Float64Array(buckets)
     this.#now = now
-    this.#traceparents = new Array<string | undefined>(buckets).fill(undefined)
+    this.#traceparents = Array.from({ length: buckets }, () => undefined)
     this.#traced = new Float64Array(buckets)
     this.#tracedAt = new Float64Array(buckets)
   }

@@ -25,9 +25,9 @@ function everything(): Metrics {
 suite('writeExposition', () => {
   test('writes every metric of the table so that a strict reader of OpenMetrics takes it', async () => {
     const families = parseOpenMetrics(await everything().expose('OpenMetrics'))
-    const names = families.map(({ name, type }) => (type === 'counter' ? `${name}_total` : name))
-    for (const name of Object.keys(METRICS)) assert.ok(names.includes(name), name)
-    assert.ok(names.includes('process_cpu_seconds_total'))
+    const names = new Set(families.map(({ name, type }) => (type === 'counter' ? `${name}_total` : name)))
+    for (const name of Object.keys(METRICS)) assert.ok(names.has(name), name)
+    assert.ok(names.has('process_cpu_seconds_total'))
     const labels = families.find(({ name }) => name === 'grpc_kafka_redis_errors')?.samples[0]?.labels
     assert.deepEqual(labels, { reason: 'a "reason"\n\\' })
   })

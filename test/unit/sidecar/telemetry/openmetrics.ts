@@ -67,7 +67,7 @@ export function parseOpenMetrics(text: string): readonly ParsedFamily[] {
     assert.equal(exemplarLabels === undefined || suffix === '_bucket', true, `exemplars are of buckets: ${line}`)
     if (exemplarLabels !== undefined) {
       const runes = [...readLabels(exemplarLabels, line)].flat().join('')
-      assert.ok([...runes].length <= 128, `an exemplar's labels have at most 128 characters: ${line}`)
+      assert.ok(runes.length <= 128, `an exemplar's labels have at most 128 characters: ${line}`)
     }
     family.samples.push({
       name,
@@ -86,6 +86,8 @@ export function parseOpenMetrics(text: string): readonly ParsedFamily[] {
   return [...families.values()]
 }
 
+const byName = ([a]: readonly [string, string], [b]: readonly [string, string]): number => (a < b ? -1 : 1)
+
 function checkFamily({ name, type, samples }: ParsedFamily): void {
   assert.notEqual(type, '', `${name} has a type`)
   assert.ok(type !== 'counter' || !name.endsWith('_total'), `${name}: the suffix is not part of a counter's name`)
@@ -93,7 +95,7 @@ function checkFamily({ name, type, samples }: ParsedFamily): void {
   const buckets = new Map<string, ParsedSample[]>()
   for (const sample of samples) {
     const { le, ...others } = sample.labels
-    const key = JSON.stringify([sample.name, ...Object.entries(sample.labels).toSorted()])
+    const key = JSON.stringify([sample.name, ...Object.entries(sample.labels).toSorted(byName)])
     assert.ok(!seen.has(key), `${key} stands once`)
     seen.add(key)
     if (type === 'counter' || type === 'histogram') assert.ok(sample.value >= 0, `${key} is not negative`)
@@ -103,7 +105,7 @@ function checkFamily({ name, type, samples }: ParsedFamily): void {
       /^([+-]?[0-9]*\.[0-9]+([eE][+-]?[0-9]+)?|[0-9]+(\.[0-9]+)?e[+-]?[0-9]+|\+Inf)$/,
       `${key} has a float as le`,
     )
-    const group = JSON.stringify(Object.entries(others).toSorted())
+    const group = JSON.stringify(Object.entries(others).toSorted(byName))
     buckets.set(group, [...(buckets.get(group) ?? []), sample])
   }
   for (const [group, all] of buckets) checkBuckets(`${name}${group}`, all, samples, name)
@@ -128,7 +130,7 @@ function checkBuckets(
     count = value
   }
   assert.equal(bound, Infinity, `${what}: there is a bucket for +Inf`)
-  const { le, ...labels } = buckets[0]?.labels ?? {}
+  const labels = Object.fromEntries(Object.entries(buckets[0]?.labels ?? {}).filter(([label]) => label !== 'le'))
   const total = samples.find(
     (one) => one.name === `${name}_count` && JSON.stringify(one.labels) === JSON.stringify(labels),
   )
