@@ -58,6 +58,8 @@ export interface CalculateService {
       readonly delivery: 'Queued'
       /** The longest a caller waits. A shorter client deadline wins. 1 to 3600000. Default 3000. */
       readonly timeoutMilliseconds: number
+      /** How long a proxy may give an OK answer again to an identical call (same request, caller and passed-on metadata). 0 means never. Only for methods that change nothing. 0 to 86400. Default 0. */
+      readonly cacheSeconds: number
       /** Names of the request metadata that travel to the handler. Credentials never do. Default []. */
       readonly metadata: readonly string[]
     }[]
@@ -85,6 +87,8 @@ export interface CalculateService {
       readonly maxMessageBytes: number
       /** Calls between admission and answer, in one replica. 1 to 1000000. Default 4096. */
       readonly maxInFlight: number
+      /** Memory of one replica for the answers of methods with cacheSeconds, in bytes. 1048576 to 2147483647. Default 67108864. */
+      readonly cacheMaxBytes: number
     }
   }
 }

@@ -21,10 +21,9 @@ export function commonConfig({ spec }: CalculateService, placement: Placement): 
   }
 }
 
-/** The methods of a service as a sidecar is told them. */
-export const methodConfigs = ({ spec }: CalculateService) =>
-  spec.methods.map(({ name, timeoutMilliseconds, metadata }) => ({
-    name,
-    timeoutMilliseconds,
-    metadata: [...metadata],
-  }))
+/** What both are told of a method. */
+export const methodConfig = ({ name, timeoutMilliseconds, metadata }: CalculateService['spec']['methods'][number]) => ({
+  name,
+  timeoutMilliseconds,
+  metadata: [...metadata],
+})

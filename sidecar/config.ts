@@ -96,6 +96,11 @@ export const FORBIDDEN_METADATA: ReadonlySet<string> = new Set([
   ...OF_THE_HOP,
 ])
 
+const proxyMethod = method.extend({
+  /** How long an OK answer may be given again to an identical call, by the replica that got it. 0: never. */
+  cacheSeconds: z.int().min(0).max(86_400).default(0),
+})
+
 const proxy = z.strictObject({
   ...common,
   role: z.literal('proxy'),
@@ -103,7 +108,7 @@ const proxy = z.strictObject({
     host: name(255).default('0.0.0.0'),
     port,
     methods: z
-      .array(method)
+      .array(proxyMethod)
       .min(1)
       .max(256)
       .refine((all) => new Set(all.map((one) => one.name)).size === all.length, 'names a method twice'),
@@ -119,6 +124,8 @@ const proxy = z.strictObject({
     /** Calls between admission and answer; the bytes of their requests and of those that wait for a token. */
     maxInFlight: z.int().min(1).max(1_000_000).default(4096),
     maxInFlightBytes: z.int().min(1_048_576).max(8_589_934_592).default(268_435_456),
+    /** Memory for the answers of methods with cacheSeconds, in each replica. */
+    cacheMaxBytes: z.int().min(1_048_576).max(2_147_483_647).default(67_108_864),
     /** A FileDescriptorSet; given, server reflection is served. */
     descriptorSetFile: name(4096).optional(),
     /** On SIGTERM: how long calls in flight may take to finish. */
@@ -181,7 +188,7 @@ export type WorkerConfig = Resolved<z.output<typeof worker>>
 export type SidecarConfig = ProxyConfig | WorkerConfig
 /** What is written to the file, before defaults and with secrets by reference. */
 export type SidecarConfigInput = z.input<typeof schema>
-export type MethodConfig = z.output<typeof method>
+export type ProxyMethodConfig = z.output<typeof proxyMethod>
 export type RetryConfig = WorkerConfig['worker']['retry']
 
 /** Thrown for an unusable configuration. `problems` has one line for each wrong value, each beginning with its path. */

@@ -1,7 +1,7 @@
 import type { CalculateService } from '../../crds/types.ts'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
 import type { Placement } from '../placement.ts'
-import { commonConfig, methodConfigs } from '../sidecar-config.ts'
+import { commonConfig, methodConfig } from '../sidecar-config.ts'
 
 type ProxyConfigInput = Extract<SidecarConfigInput, { readonly role: 'proxy' }>
 
@@ -24,9 +24,10 @@ export function proxyConfig(service: CalculateService, placement: ProxyPlacement
     ...commonConfig(service, placement),
     proxy: {
       ...placement.listen,
-      methods: methodConfigs(service),
+      methods: methods.map((method) => ({ ...methodConfig(method), cacheSeconds: method.cacheSeconds })),
       ...(rateLimit === undefined ? {} : { rateLimit: { ...rateLimit } }),
       maxInFlight: proxy.maxInFlight,
+      cacheMaxBytes: proxy.cacheMaxBytes,
       ...(placement.descriptorSetFile === undefined ? {} : { descriptorSetFile: placement.descriptorSetFile }),
       // A call in flight is over by its deadline: with this long, none is cut off.
       drainMilliseconds: Math.min(

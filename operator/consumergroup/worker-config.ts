@@ -1,7 +1,7 @@
 import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/types.ts'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
 import type { Placement } from '../placement.ts'
-import { commonConfig, methodConfigs } from '../sidecar-config.ts'
+import { commonConfig, methodConfig } from '../sidecar-config.ts'
 
 type WorkerConfigInput = Extract<SidecarConfigInput, { readonly role: 'worker' }>
 
@@ -34,7 +34,7 @@ export function workerConfig(
       handler: { ...placement.handler },
       concurrency: spec.concurrency,
       timeoutMilliseconds: spec.timeoutMilliseconds,
-      methods: methodConfigs(service),
+      methods: service.spec.methods.map(methodConfig),
       ...(policy === undefined ? {} : { retry: retryConfig(policy) }),
       graceSeconds: graceSeconds(group),
       ...(placement.uncleanEndMarker === undefined ? {} : { uncleanEndMarker: placement.uncleanEndMarker }),

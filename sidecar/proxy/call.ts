@@ -2,29 +2,37 @@ import type { Metadata } from '@grpc/grpc-js'
 import type { CallId } from '../call-id.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { OutgoingRecord } from '../kafka/record.ts'
+import type { MetadataPairs } from '../metadata.ts'
 import type { Outcome } from '../results/outcome.ts'
 import type { ServedMethod } from './method.ts'
 
 /** How a call ended, seen from its caller. */
 export type End =
-  | { readonly kind: 'Outcome'; readonly outcome: Outcome }
+  | {
+      readonly kind: 'Outcome'
+      readonly outcome: Outcome
+      /** It came from the cache of this replica. */
+      readonly cached?: boolean
+    }
   | {
       readonly kind: 'Failed'
       /** A row of `ERRORS`. */
       readonly code: ErrorCode
       /** When it makes sense to try again. */
       readonly retryAfterMilliseconds: number | undefined
+      /** What its caller reads, where that says more than the row. */
+      readonly details?: string
     }
   /** The caller cancelled, disconnected, or its own deadline passed: nobody hears the answer. */
   | { readonly kind: 'Abandoned' }
 
 /**
  * One layer of the proxy. `enter` lets the call go on by calling the step that it was given, now or later, or ends the
- * call. `leave` runs once for each call that entered, when the call has ended, whoever ended it.
+ * call. `leave` runs once for each call that entered, when the call has ended, whoever ended it, and is told how.
  */
 export interface Layer {
   readonly enter: Step
-  readonly leave?: Step
+  readonly leave?: (call: Call, end: End) => void
 }
 export type Step = (call: Call) => void
 
@@ -49,6 +57,8 @@ export class Call {
   patienceEndsAt = 0
   deadlineTimer: NodeJS.Timeout | undefined = undefined
   bytesAdmitted = false
+  /** The metadata that travels, once a layer has asked for it. */
+  travelling: MetadataPairs | undefined = undefined
   admitted = false
   /** Well-formed; undefined also until the layer that enqueues has read it. */
   traceparent: string | undefined = undefined
@@ -85,12 +95,12 @@ export class Call {
   end(end: End): void {
     if (this.ended) return
     this.ended = true
-    for (let depth = this.#depth; depth >= 0; depth--) this.#pipeline.layers[depth]?.leave?.(this)
+    for (let depth = this.#depth; depth >= 0; depth--) this.#pipeline.layers[depth]?.leave?.(this, end)
     this.#respond(end, this)
   }
 
-  fail(code: ErrorCode, retryAfterMilliseconds?: number): void {
-    this.end({ kind: 'Failed', code, retryAfterMilliseconds })
+  fail(code: ErrorCode, retryAfterMilliseconds?: number, details?: string): void {
+    this.end({ kind: 'Failed', code, retryAfterMilliseconds, ...(details !== undefined && { details }) })
   }
 }
 

@@ -1,4 +1,4 @@
-import type { MethodConfig } from '../config.ts'
+import type { ProxyMethodConfig } from '../config.ts'
 
 /** A declared method, with what every call of it would otherwise compute again. */
 export interface ServedMethod {
@@ -7,10 +7,13 @@ export interface ServedMethod {
   readonly timeoutMilliseconds: number
   /** Names of request metadata that travel to the handler. */
   readonly metadata: readonly string[]
+  /** How long a good answer may be given again; 0: never. */
+  readonly cacheSeconds: number
 }
 
-export const servedMethod = (service: string, method: MethodConfig): ServedMethod => ({
+export const servedMethod = (service: string, method: ProxyMethodConfig): ServedMethod => ({
   name: `${service}/${method.name}`,
   timeoutMilliseconds: method.timeoutMilliseconds,
   metadata: method.metadata,
+  cacheSeconds: method.cacheSeconds,
 })

@@ -4,17 +4,22 @@
  */
 import type { ProxyConfig } from '../config.ts'
 import { encodeRecord, headerBytes } from '../kafka/record.ts'
+import type { MetadataPairs } from '../metadata.ts'
+import type { Outcome } from '../results/outcome.ts'
 import type { OutcomeWaiters } from '../results/waiters.ts'
 import type { SharedClock } from '../results/shared-clock.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Admission } from './admission.ts'
+import { cacheKey } from './cache-key.ts'
 import { Pipeline } from './call.ts'
 import type { Call, LayerFactory } from './call.ts'
 import type { Enqueuer } from './enqueuer.ts'
+import { Flights } from './flights.ts'
 import type { Gate } from './gate.ts'
 import { RateLimiter } from './limiter.ts'
 import type { RateLimit } from './limiter.ts'
 import { declaredMetadata } from './metadata.ts'
+import { ResultCache } from './result-cache.ts'
 import { traceContext } from './trace-context.ts'
 
 export interface PipelineOptions {
@@ -39,6 +44,7 @@ export function callPipeline(options: PipelineOptions): Pipeline {
     admitBytes(options),
     ...(rateLimit === undefined ? [] : [limit(rateLimit, options)]),
     admit(options),
+    cache(options),
     enqueue(options),
     awaitOutcome(options),
   ])
@@ -130,16 +136,63 @@ const admit =
     }
   }
 
+/**
+ * Identical calls of a method that may be cached get one answer: kept ones at once, and those that come while one is in
+ * flight with it. Whatever the handler said is shared with these; only OK is kept.
+ */
+const cache =
+  ({ config, monotonicNow, metrics }: PipelineOptions): LayerFactory =>
+  (next) => {
+    const { maxMessageBytes } = config.service
+    const kept = new ResultCache({ maxBytes: config.proxy.cacheMaxBytes, maxMessageBytes, monotonicNow, metrics })
+    const flights = new Flights<Call>(next)
+    const result = (name: string) => metrics.counter('grpc_kafka_cache_requests_total', { result: name })
+    const [hits, misses, collapsed] = [result('hit'), result('miss'), result('collapsed')]
+    return {
+      enter: (call) => {
+        if (call.method.cacheSeconds === 0) {
+          next(call)
+          return
+        }
+        const metadata = travelling(call)
+        if (metadata === undefined) return
+        const key = cacheKey({ method: call.method.name, caller: call.caller, metadata, message: call.message })
+        const outcome = kept.get(key)
+        if (outcome !== undefined) {
+          hits.inc()
+          call.end({ kind: 'Outcome', outcome, cached: true })
+        } else if (flights.join(key, call)) {
+          misses.inc()
+          next(call)
+        } else collapsed.inc()
+      },
+      leave: (call, end) => {
+        const outcome = end.kind === 'Outcome' && isAnswer(end.outcome) ? end.outcome : undefined
+        const landed = flights.leave(call, outcome !== undefined)
+        if (landed === undefined || outcome === undefined) return
+        kept.keep(landed.key, outcome, call.method.cacheSeconds)
+        for (const follower of landed.followers) follower.end({ kind: 'Outcome', outcome })
+      },
+    }
+  }
+
+/** Expired and Cancelled are about one call; these hold for every call like it. */
+const isAnswer = ({ state }: Outcome): boolean => state === 'Answered' || state === 'DeadLettered'
+
+/** The metadata that goes with a call; undefined: it is too large and the call has ended. */
+function travelling(call: Call): MetadataPairs | undefined {
+  call.travelling ??= declaredMetadata(call.metadata, call.method.metadata)
+  if (call.travelling === undefined) call.fail('METADATA_TOO_LARGE')
+  return call.travelling
+}
+
 /** The record leaves at the end of this turn of the event loop, so the layers below are in place before it does. */
 const enqueue =
   ({ config, enqueuer, clock }: PipelineOptions): LayerFactory =>
   (next) => ({
     enter: (call) => {
-      const metadata = declaredMetadata(call.metadata, call.method.metadata)
-      if (metadata === undefined) {
-        call.fail('METADATA_TOO_LARGE')
-        return
-      }
+      const metadata = travelling(call)
+      if (metadata === undefined) return
       const trace = traceContext(call.metadata)
       call.traceparent = trace.traceparent
       call.record = encodeRecord({

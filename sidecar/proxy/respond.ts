@@ -1,5 +1,5 @@
 /** From the end of a call to what its caller gets. */
-import type { Metadata } from '@grpc/grpc-js'
+import { Metadata } from '@grpc/grpc-js'
 import { ERRORS, GrpcStatus } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { Answer, Outcome } from '../results/outcome.ts'
@@ -22,8 +22,16 @@ export interface Reply {
 /** @param maxMessageBytes the largest message that may go out. */
 export function replyTo(end: Exclude<End, { kind: 'Abandoned' }>, maxMessageBytes: number): Reply {
   return end.kind === 'Failed'
-    ? failure(end.code, end.retryAfterMilliseconds)
-    : outcomeReply(end.outcome, maxMessageBytes)
+    ? failure(end.code, end.retryAfterMilliseconds, end.details)
+    : end.cached === true
+      ? markCached(outcomeReply(end.outcome, maxMessageBytes))
+      : outcomeReply(end.outcome, maxMessageBytes)
+}
+
+function markCached(reply: Reply): Reply {
+  const trailingMetadata = reply.trailingMetadata ?? new Metadata()
+  trailingMetadata.set('grpc-kafka-cache', 'hit')
+  return { ...reply, trailingMetadata }
 }
 
 function outcomeReply(outcome: Outcome, maxMessageBytes: number): Reply {
@@ -51,8 +59,7 @@ function answerReply(answer: Answer, maxMessageBytes: number): Reply {
   }
 }
 
-function failure(code: ErrorCode, retryAfterMilliseconds?: number): Reply {
-  const { message: details } = ERRORS[code]
+function failure(code: ErrorCode, retryAfterMilliseconds?: number, details: string = ERRORS[code].message): Reply {
   const status = GrpcStatus[ERRORS[code].status]
   if (retryAfterMilliseconds === undefined) return { status, details, code }
   return { status, details, code, trailingMetadata: pushback(status, details, retryAfterMilliseconds) }

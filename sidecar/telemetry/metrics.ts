@@ -50,6 +50,14 @@ export const METRICS = {
     help: 'Calls refused before Kafka, by the limit or state that refused them.',
     labels: ['limit'],
   },
+  grpc_kafka_cache_requests_total: {
+    type: 'counter',
+    help: 'Calls of methods that may be cached, by what became of them.',
+    labels: ['result'],
+  },
+  grpc_kafka_cache_bytes: { type: 'gauge', help: 'Bytes of the answers kept.', labels: [] },
+  grpc_kafka_cache_entries: { type: 'gauge', help: 'Answers kept.', labels: [] },
+  grpc_kafka_cache_evictions_total: { type: 'counter', help: 'Answers dropped to make room for others.', labels: [] },
   grpc_kafka_produce_seconds: { type: 'histogram', help: 'Time of one produce request.', labels: [], buckets: LATENCY },
   grpc_kafka_produce_batch_records: {
     type: 'histogram',

@@ -192,6 +192,9 @@ export const CASES: readonly Case[] = [
   service('a delivery of a later version', { 'spec.methods.0.delivery': 'OneWay' }, [
     'spec.methods[0].delivery: must be one of Queued',
   ]),
+  service('a cache for more than a day', { 'spec.methods.0.cacheSeconds': 86_401 }, [
+    'spec.methods[0].cacheSeconds: must be <= 86400',
+  ]),
   service('no time', { 'spec.methods.0.timeoutMilliseconds': 0 }, [
     'spec.methods[0].timeoutMilliseconds: must be >= 1',
   ]),
@@ -232,12 +235,13 @@ export const CASES: readonly Case[] = [
   ]),
   service(
     'a proxy out of bounds',
-    { 'spec.proxy': { replicas: 101, port: 0, maxMessageBytes: 1023, maxInFlight: 0 } },
+    { 'spec.proxy': { replicas: 101, port: 0, maxMessageBytes: 1023, maxInFlight: 0, cacheMaxBytes: 1 } },
     [
       'spec.proxy.replicas: must be <= 100',
       'spec.proxy.port: must be >= 1',
       'spec.proxy.maxMessageBytes: must be >= 1024',
       'spec.proxy.maxInFlight: must be >= 1',
+      'spec.proxy.cacheMaxBytes: must be >= 1048576',
     ],
   ),
   service(

@@ -27,9 +27,9 @@ describe('validateResource', () => {
       kafka: { bootstrapServers: ['kafka:9092'] },
       redis: { url: 'redis://redis:6379/0' },
       topic: { name: 'calculator', partitions: 3, replicationFactor: 3, config: {} },
-      methods: [{ name: 'Calculate', delivery: 'Queued', timeoutMilliseconds: 3000, metadata: [] }],
+      methods: [{ name: 'Calculate', delivery: 'Queued', timeoutMilliseconds: 3000, cacheSeconds: 0, metadata: [] }],
       results: { retentionSeconds: 600 },
-      proxy: { replicas: 1, port: 8080, maxMessageBytes: 4_194_304, maxInFlight: 4096 },
+      proxy: { replicas: 1, port: 8080, maxMessageBytes: 4_194_304, maxInFlight: 4096, cacheMaxBytes: 67_108_864 },
     })
   })
 

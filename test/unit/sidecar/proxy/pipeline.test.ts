@@ -8,7 +8,7 @@ import type { ProxyConfig } from '../../../../sidecar/config.ts'
 import { decodeRecord } from '../../../../sidecar/kafka/record.ts'
 import type { CallRecord } from '../../../../sidecar/kafka/record.ts'
 import { Admission } from '../../../../sidecar/proxy/admission.ts'
-import type { End } from '../../../../sidecar/proxy/call.ts'
+import type { Call, End } from '../../../../sidecar/proxy/call.ts'
 import type { Enqueued } from '../../../../sidecar/proxy/enqueuer.ts'
 import { Gate } from '../../../../sidecar/proxy/gate.ts'
 import { callPipeline } from '../../../../sidecar/proxy/pipeline.ts'
@@ -62,14 +62,20 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}) {
     metrics: new Metrics(),
   })
   let calls = 0
-  const start = (
-    part: { readonly clientDeadline?: number; readonly metadata?: Metadata; readonly message?: Buffer } = {},
-  ) => {
+  const start = ({
+    cacheSeconds = 0,
+    ...part
+  }: {
+    readonly clientDeadline?: number
+    readonly metadata?: Metadata
+    readonly message?: Buffer
+    readonly cacheSeconds?: number
+  } = {}) => {
     const ends: End[] = []
     const id = Buffer.alloc(16, ++calls)
     const call = pipeline.start({
       id,
-      method: { name: 's.S/M', timeoutMilliseconds: 3000, metadata: ['tenant'] },
+      method: { name: 's.S/M', timeoutMilliseconds: 3000, metadata: ['tenant'], cacheSeconds },
       message: Buffer.from('hello'),
       metadata: new Metadata(),
       clientDeadline: Infinity,
@@ -270,5 +276,109 @@ suite('the gate', () => {
     for (const { ends } of calls) assert.deepEqual(ends, [failed('CUT_OFF')])
     assert.deepEqual(left(), NOTHING)
     assert.equal(gate.failAll('CUT_OFF'), 0)
+  })
+})
+
+suite('the cache', () => {
+  const CACHED = { cacheSeconds: 10 }
+  const FAILURE: Outcome = { ...OK, status: 9, message: null }
+
+  test('gives an OK answer again until it runs out, and says so', (t) => {
+    const { start, enqueued, left } = setUp(t)
+    start(CACHED).answer(OK)
+    t.mock.timers.tick(9999)
+    assert.deepEqual(start(CACHED).ends, [{ kind: 'Outcome', outcome: OK, cached: true }])
+    assert.equal(enqueued.length, 1)
+    assert.deepEqual(left(), NOTHING)
+    t.mock.timers.tick(2)
+    assert.deepEqual(start(CACHED).ends, [])
+    assert.equal(enqueued.length, 2)
+  })
+
+  test('is for methods that ask for it only', (t) => {
+    const { start, enqueued } = setUp(t)
+    start().answer(OK)
+    start()
+    start()
+    assert.equal(enqueued.length, 3)
+  })
+
+  test('keeps no failure, and shares it with those that followed', (t) => {
+    const { start, enqueued } = setUp(t)
+    const leader = start(CACHED)
+    const follower = start(CACHED)
+    assert.equal(enqueued.length, 1)
+    leader.answer(FAILURE)
+    assert.deepEqual(leader.ends, [{ kind: 'Outcome', outcome: FAILURE }])
+    assert.deepEqual(follower.ends, [{ kind: 'Outcome', outcome: FAILURE }])
+    assert.deepEqual(start(CACHED).ends, [])
+    assert.equal(enqueued.length, 2)
+  })
+
+  test('tells calls apart by request and by the metadata that travels, and by no other', (t) => {
+    const { start, enqueued } = setUp(t)
+    const with_ = (name: string, value: string) => {
+      const metadata = new Metadata()
+      metadata.set(name, value)
+      return { ...CACHED, metadata }
+    }
+    start(CACHED).answer(OK)
+    start({ ...CACHED, message: Buffer.from('other') }).answer(OK)
+    start(with_('tenant', 'blue')).answer(OK)
+    start(with_('tenant', 'red')).answer(OK)
+    assert.equal(enqueued.length, 4)
+    assert.equal(start(with_('x-request-id', '7')).ends.length, 1)
+    assert.equal(start(with_('tenant', 'red')).ends.length, 1)
+    assert.equal(enqueued.length, 4)
+  })
+
+  test('a follower keeps its own deadline and its own caller', (t) => {
+    const { start, enqueued, left } = setUp(t)
+    const leader = start(CACHED)
+    const hurried = start({ ...CACHED, clientDeadline: 1_000_500 })
+    const leaving = start(CACHED)
+    const staying = start(CACHED)
+    t.mock.timers.tick(500)
+    assert.deepEqual(hurried.ends, [failed('DEADLINE_BEFORE_START')])
+    leaving.call.end({ kind: 'Abandoned' })
+    leader.answer(OK)
+    assert.deepEqual(staying.ends, [{ kind: 'Outcome', outcome: OK }])
+    assert.deepEqual(leaving.ends, [{ kind: 'Abandoned' }])
+    assert.equal(enqueued.length, 1)
+    assert.deepEqual(left(), NOTHING)
+  })
+
+  for (const [what, ends] of [
+    ['whose caller goes away', (call: Call) => call.end({ kind: 'Abandoned' })],
+    ['that expires', (call: Call) => call.fail('DEADLINE_PASSED')],
+    ['whose result cannot be read', (call: Call) => call.fail('RESULT_UNREADABLE')],
+    [
+      'that a worker found too late',
+      (call: Call) => call.end({ kind: 'Outcome', outcome: { state: 'Expired', started: 'No' } }),
+    ],
+  ] as const) {
+    test(`a leader ${what} hands over to the follower that can wait longest`, (t) => {
+      const { start, enqueued, left } = setUp(t)
+      const leader = start(CACHED)
+      const hurried = start({ ...CACHED, clientDeadline: 1_000_500 })
+      const patient = start(CACHED)
+      ends(leader.call)
+      assert.deepEqual([...hurried.ends, ...patient.ends], [])
+      assert.deepEqual(
+        enqueued.map((call) => call),
+        [leader.call, patient.call],
+      )
+      patient.answer(OK)
+      assert.deepEqual(hurried.ends, [{ kind: 'Outcome', outcome: OK }])
+      assert.deepEqual(left(), NOTHING)
+    })
+  }
+
+  test('followers of a leader that is cut off are cut off with it', (t) => {
+    const { start, gate, left } = setUp(t)
+    const calls = [start(CACHED), start(CACHED), start(CACHED)]
+    assert.equal(gate.failAll('CUT_OFF'), 3)
+    for (const { ends } of calls) assert.deepEqual(ends, [failed('CUT_OFF')])
+    assert.deepEqual(left(), NOTHING)
   })
 })
