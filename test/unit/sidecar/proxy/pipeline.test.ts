@@ -317,18 +317,18 @@ suite('the cache', () => {
 
   test('tells calls apart by request and by the metadata that travels, and by no other', (t) => {
     const { start, enqueued } = setUp(t)
-    const with_ = (name: string, value: string) => {
+    const withMetadata = (name: string, value: string) => {
       const metadata = new Metadata()
       metadata.set(name, value)
       return { ...CACHED, metadata }
     }
     start(CACHED).answer(OK)
     start({ ...CACHED, message: Buffer.from('other') }).answer(OK)
-    start(with_('tenant', 'blue')).answer(OK)
-    start(with_('tenant', 'red')).answer(OK)
+    start(withMetadata('tenant', 'blue')).answer(OK)
+    start(withMetadata('tenant', 'red')).answer(OK)
     assert.equal(enqueued.length, 4)
-    assert.equal(start(with_('x-request-id', '7')).ends.length, 1)
-    assert.equal(start(with_('tenant', 'red')).ends.length, 1)
+    assert.equal(start(withMetadata('x-request-id', '7')).ends.length, 1)
+    assert.equal(start(withMetadata('tenant', 'red')).ends.length, 1)
     assert.equal(enqueued.length, 4)
   })
 
