@@ -10,10 +10,19 @@ const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) =>
 const parts: fc.Arbitrary<CacheKeyParts> = fc.record({
   method: fc.constantFrom('M', 'Ma', 'MM', 'é'),
   caller: fc.constantFrom('', 'a', 'M', 'aa', 'é'),
-  metadata: fc.array(fc.tuple(fc.constantFrom('a', 'aa', 'b'), fc.constantFrom('', 'a', 'b').map(Buffer.from)), {
-    maxLength: 3,
-  }),
-  message: fc.oneof(fc.constantFrom('', 'a', 'aa', 'b').map(Buffer.from), bytes(4)),
+  metadata: fc.array(
+    fc.tuple(
+      fc.constantFrom('a', 'aa', 'b'),
+      fc.constantFrom('', 'a', 'b').map((text) => Buffer.from(text)),
+    ),
+    {
+      maxLength: 3,
+    },
+  ),
+  message: fc.oneof(
+    fc.constantFrom('', 'a', 'aa', 'b').map((text) => Buffer.from(text)),
+    bytes(4),
+  ),
 })
 const plain = ({ method, caller, metadata, message }: CacheKeyParts) =>
   JSON.stringify([
