@@ -47,9 +47,10 @@ suite('parseConfig', () => {
     assert.deepEqual(config.proxy, {
       host: '0.0.0.0',
       port: 8080,
-      methods: [{ name: 'Calculate', timeoutMilliseconds: 3000, metadata: [] }],
+      methods: [{ name: 'Calculate', timeoutMilliseconds: 3000, metadata: [], cacheSeconds: 0 }],
       maxInFlight: 4096,
       maxInFlightBytes: 268_435_456,
+      cacheMaxBytes: 67_108_864,
       drainMilliseconds: 25_000,
     })
     assert.deepEqual(config.service, { ...common.service, maxMessageBytes: 4_194_304, resultRetentionSeconds: 600 })
