@@ -89,6 +89,8 @@ export interface CalculateService {
       readonly maxInFlight: number
       /** Memory of one replica for the answers of methods with cacheSeconds, in bytes. 1048576 to 2147483647. Default 67108864. */
       readonly cacheMaxBytes: number
+      /** Whether its admin port serves /profile/cpu and /profile/heap. They hold names of functions, never data of calls. Default "Disabled". */
+      readonly profiling: 'Disabled' | 'Enabled'
     }
   }
 }
@@ -128,6 +130,8 @@ export interface ConsumerGroup {
     readonly concurrency: number
     /** The longest one attempt may take. The call's own deadline may be nearer. 1 to 3585000. Default 30000. */
     readonly timeoutMilliseconds: number
+    /** Whether the worker's admin port serves /profile/cpu and /profile/heap. They hold names of functions, never data of calls. Default "Disabled". */
+    readonly profiling: 'Disabled' | 'Enabled'
     /** The pod template of the handler, as in a Deployment. The sidecar is added to it. */
     readonly template: {
       /** Labels and annotations of the pods. */

@@ -2,7 +2,7 @@ import type { CalculateService } from '../crds/types.ts'
 import type { SidecarConfigInput } from '../sidecar/config.ts'
 import type { Placement } from './placement.ts'
 
-type Common = Pick<SidecarConfigInput, 'instance' | 'service' | 'kafka' | 'redis' | 'admin' | 'log'>
+type Common = Pick<SidecarConfigInput, 'instance' | 'service' | 'kafka' | 'redis' | 'log'>
 
 /** What a proxy and a worker of one service are told alike. */
 export function commonConfig({ spec }: CalculateService, placement: Placement): Common {
@@ -16,7 +16,6 @@ export function commonConfig({ spec }: CalculateService, placement: Placement): 
     },
     kafka: { brokers: [...placement.kafkaBrokers] },
     redis: { url: placement.redisUrl },
-    admin: { ...placement.admin },
     ...(placement.logLevel === undefined ? {} : { log: { level: placement.logLevel } }),
   }
 }

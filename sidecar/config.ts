@@ -37,6 +37,8 @@ const admin = z.strictObject({
   /** Where /metrics, /healthz, /readyz and (worker) /quiesce are served. */
   host: name(255).default('0.0.0.0'),
   port,
+  /** Whether /profile/cpu and /profile/heap are served there. */
+  profiling: z.enum(['Disabled', 'Enabled']).default('Disabled'),
 })
 
 const common = {

@@ -60,11 +60,13 @@ async function run(path: string, config: SidecarConfig, logger: Logger): Promise
   }
   metrics.gaugeFrom('grpc_kafka_ready', {}, () => (sidecar.ready().ready ? 1 : 0))
   const admin = await startAdminServer({
-    ...config.admin,
+    host: config.admin.host,
+    port: config.admin.port,
     metrics,
     logger,
     live: () => true,
     ready: () => sidecar.ready(),
+    profiling: () => config.admin.profiling === 'Enabled',
     ...(sidecar.quiesce !== undefined && { quiesce: async () => sidecar.quiesce?.() }),
   })
   logger.info({ port: admin.port }, 'metrics and probes')

@@ -22,6 +22,7 @@ export function proxyConfig(service: CalculateService, placement: ProxyPlacement
   return {
     role: 'proxy',
     ...commonConfig(service, placement),
+    admin: { ...placement.admin, profiling: proxy.profiling },
     proxy: {
       ...placement.listen,
       methods: methods.map((method) => ({ ...methodConfig(method), cacheSeconds: method.cacheSeconds })),

@@ -27,6 +27,7 @@ export function workerConfig(
   return {
     role: 'worker',
     ...commonConfig(service, placement),
+    admin: { ...placement.admin, profiling: spec.profiling },
     worker: {
       groupId: spec.groupId,
       role: spec.role,

@@ -1,10 +1,13 @@
-/** The HTTP side door: metrics, probes and, for a worker, quiesce. */
+/** The HTTP side door: metrics, probes, profiles where they are enabled and, for a worker, quiesce. */
+import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { CONTENT_TYPES, formatFor } from './exposition.ts'
 import type { Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import { Profiler, ProfilerBusyError } from './profiler.ts'
+import type { ProfileKind } from './profiler.ts'
 
 export interface AdminServerOptions {
   readonly host: string
@@ -17,7 +20,14 @@ export interface AdminServerOptions {
   readonly ready: () => { readonly ready: boolean; readonly reason: string }
   /** Absent: there is no /quiesce. Called anew for each request. */
   readonly quiesce?: () => Promise<void>
+  /** What a request for /quiesce has to bring in `QUIESCE_HEADER`. Default: nothing, anyone may ask. */
+  readonly quiesceToken?: string
+  /** Whether there are profiles; asked at each request. Default: there are none. */
+  readonly profiling?: () => boolean
 }
+
+/** The kubelet can send it: a lifecycle hook's `httpGet` has `httpHeaders`. */
+const QUIESCE_HEADER = 'grpc-kafka-quiesce-token'
 
 export interface AdminServer {
   readonly port: number
@@ -27,6 +37,8 @@ export interface AdminServer {
 
 const MAX_HEADER_BYTES = 8192
 const REQUEST_MILLISECONDS = 10_000
+const DEFAULT_PROFILE_SECONDS = 10
+const LONGEST_PROFILE_SECONDS = 60
 
 interface Page {
   readonly status: number
@@ -35,10 +47,12 @@ interface Page {
 }
 
 /**
- * GET /metrics (OpenMetrics for who accepts it), /healthz, /readyz (503 with the reason while not ready), GET or POST /quiesce (200 when done).
+ * GET /metrics (OpenMetrics for who accepts it), /healthz, /readyz (503 with the reason while not ready), /profile/cpu and
+ * /profile/heap with `?seconds=1..60` (one at a time), GET or POST /quiesce (200 when done).
  * @throws when the address cannot be listened on.
  */
 export async function startAdminServer(options: AdminServerOptions): Promise<AdminServer> {
+  const profiler = new Profiler()
   const server = createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -49,7 +63,9 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
     (request, response) => {
       // No page takes a body; what is sent all the same is thrown away.
       request.resume()
-      page(options, request).then(
+      const gone = new AbortController()
+      response.once('close', () => gone.abort(new Error('the client went away')))
+      page(options, profiler, request, gone.signal).then(
         (found) => send(response, found),
         (error: unknown) => {
           options.logger.error({ err: error, path: request.url }, 'a page of the admin server failed')
@@ -75,9 +91,15 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
   }
 }
 
-async function page({ metrics, live, ready, quiesce }: AdminServerOptions, request: IncomingMessage): Promise<Page> {
-  const path = (request.url ?? '').split('?', 1)[0]
+async function page(
+  { metrics, live, ready, quiesce, quiesceToken, profiling }: AdminServerOptions,
+  profiler: Profiler,
+  request: IncomingMessage,
+  signal: AbortSignal,
+): Promise<Page> {
+  const [path = '', query] = (request.url ?? '').split('?', 2)
   if (path === '/quiesce' && quiesce !== undefined && (request.method === 'GET' || request.method === 'POST')) {
+    if (quiesceToken !== undefined && !isSame(request.headers[QUIESCE_HEADER], quiesceToken)) return FORBIDDEN
     await quiesce()
     return { status: 200, text: 'quiesced' }
   }
@@ -93,11 +115,43 @@ async function page({ metrics, live, ready, quiesce }: AdminServerOptions, reque
       const state = ready()
       return state.ready ? { status: 200, text: 'ok' } : { status: 503, text: state.reason }
     }
+    case '/profile/cpu':
+    case '/profile/heap':
+      return profiling?.() === true
+        ? profile(profiler, path === '/profile/cpu' ? 'cpu' : 'heap', query, signal)
+        : { status: 404, text: 'profiles are not enabled (profiling: Enabled)' }
     default:
       return NOT_FOUND
   }
 }
 
+async function profile(
+  profiler: Profiler,
+  kind: ProfileKind,
+  query: string | undefined,
+  signal: AbortSignal,
+): Promise<Page> {
+  const asked = new URLSearchParams(query).get('seconds') ?? String(DEFAULT_PROFILE_SECONDS)
+  const seconds = /^[0-9]{1,3}$/.test(asked) ? Number(asked) : 0
+  if (seconds < 1 || seconds > LONGEST_PROFILE_SECONDS) {
+    return { status: 400, text: `seconds must be 1 to ${LONGEST_PROFILE_SECONDS}` }
+  }
+  try {
+    return { status: 200, text: await profiler.take(kind, seconds, signal), type: 'application/json' }
+  } catch (error) {
+    if (error instanceof ProfilerBusyError) return { status: 409, text: error.message }
+    if (signal.aborted) return { status: 400, text: 'the client went away' }
+    throw error
+  }
+}
+
+/** Hashes have one length, so that the time of comparing tells nothing. */
+function isSame(given: string | readonly string[] | undefined, wanted: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+  return typeof given === 'string' && timingSafeEqual(digest(given), digest(wanted))
+}
+
+const FORBIDDEN: Page = { status: 403, text: `${QUIESCE_HEADER} is missing or wrong` }
 const NOT_FOUND: Page = { status: 404, text: 'not found' }
 
 function send(response: ServerResponse, { status, text, type = 'text/plain; charset=utf-8' }: Page): void {

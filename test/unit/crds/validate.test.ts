@@ -29,7 +29,14 @@ describe('validateResource', () => {
       topic: { name: 'calculator', partitions: 3, replicationFactor: 3, config: {} },
       methods: [{ name: 'Calculate', delivery: 'Queued', timeoutMilliseconds: 3000, cacheSeconds: 0, metadata: [] }],
       results: { retentionSeconds: 600 },
-      proxy: { replicas: 1, port: 8080, maxMessageBytes: 4_194_304, maxInFlight: 4096, cacheMaxBytes: 67_108_864 },
+      proxy: {
+        replicas: 1,
+        port: 8080,
+        maxMessageBytes: 4_194_304,
+        maxInFlight: 4096,
+        cacheMaxBytes: 67_108_864,
+        profiling: 'Disabled',
+      },
     })
   })
 

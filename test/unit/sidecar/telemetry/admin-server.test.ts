@@ -99,6 +99,77 @@ suite('startAdminServer', () => {
     assert.equal((await fetch(`${url}/healthz`)).status, 200)
   })
 
+  test('/quiesce with a token takes only the header that the kubelet can send', async (t) => {
+    let quiesced = 0
+    const { url } = await start(t, {
+      quiesceToken: 'right',
+      quiesce: async () => {
+        quiesced += 1
+      },
+    })
+    for (const headers of [undefined, { 'grpc-kafka-quiesce-token': 'wrong' }, { 'grpc-kafka-quiesce-token': '' }]) {
+      assert.equal((await fetch(`${url}/quiesce`, headers && { headers })).status, 403)
+    }
+    assert.equal(quiesced, 0)
+    const headers = { 'grpc-kafka-quiesce-token': 'right' }
+    assert.equal((await fetch(`${url}/quiesce`, { headers })).status, 200)
+    assert.equal(quiesced, 1)
+  })
+
+  test('there are no profiles unless they are enabled', async (t) => {
+    let enabled = false
+    const { url } = await start(t, { profiling: () => enabled })
+    assert.equal((await fetch(`${url}/profile/cpu?seconds=1`)).status, 404)
+    enabled = true
+    assert.equal((await fetch(`${url}/profile/cpu?seconds=1`)).status, 200)
+  })
+
+  test('a CPU profile tells where time was spent while it was taken', async (t) => {
+    const { url } = await start(t, { profiling: () => true })
+    const spending = setInterval(function aNameToBeFound() {
+      const end = performance.now() + 20
+      while (performance.now() < end);
+    }, 25)
+    t.after(() => clearInterval(spending))
+    const response = await fetch(`${url}/profile/cpu?seconds=1`)
+    assert.equal(response.headers.get('content-type'), 'application/json')
+    const { nodes } = (await response.json()) as { nodes: { callFrame: { functionName: string } }[] }
+    assert.ok(nodes.some(({ callFrame }) => callFrame.functionName === 'aNameToBeFound'))
+  })
+
+  test('a heap profile tells who allocated', async (t) => {
+    const { url } = await start(t, { profiling: () => true })
+    const held: object[] = []
+    const spending = setInterval(function anAllocatorToBeFound() {
+      for (let count = 0; count < 20_000; count++) held.push({ count })
+    }, 20)
+    t.after(() => clearInterval(spending))
+    const response = await fetch(`${url}/profile/heap?seconds=1`)
+    assert.match(await response.text(), /anAllocatorToBeFound/)
+  })
+
+  test('one profile is taken at a time, and one whose client went away is given up', async (t) => {
+    const { url } = await start(t, { profiling: () => true })
+    const client = new AbortController()
+    const first = fetch(`${url}/profile/cpu?seconds=60`, { signal: client.signal })
+    const status = async () => {
+      const response = await fetch(`${url}/profile/heap?seconds=1`)
+      await response.text()
+      return response.status
+    }
+    while ((await status()) !== 409);
+    client.abort()
+    await assert.rejects(first)
+    while ((await status()) !== 200);
+  })
+
+  test('a profile has one to sixty seconds', async (t) => {
+    const { url } = await start(t, { profiling: () => true })
+    for (const seconds of ['0', '61', '-1', '1.5', '1e1', 'x', '', '9999999999', '%00']) {
+      assert.equal((await fetch(`${url}/profile/cpu?seconds=${seconds}`)).status, 400, seconds)
+    }
+  })
+
   test('there is no other page, and no /quiesce where nothing quiesces', async (t) => {
     const { url } = await start(t)
     assert.equal((await fetch(`${url}/`)).status, 404)
