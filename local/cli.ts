@@ -8,6 +8,19 @@ grpc-kafka local -f DIR_OR_FILE [-f ...] [--proto FILE ...] [--port PORT]
     -f, --filename   resources, as for kubectl apply; *.proto files of a folder give the proxy reflection
     --proto          a *.proto file besides
     --port           where the first proxy listens, in place of its spec.proxy.port
+grpc-kafka calls show ID [--topic TOPIC] [--depth N] [--json] [--values] [SERVERS]
+    prints where a call is: its outcome or claim in Redis, its records on the topic and its failure topic;
+    the exit code is 1 when nothing is known of it
+    --topic          the topic to search; without it only Redis is asked
+    --depth          how many records of each partition are looked through, from its end; 10000
+grpc-kafka records TOPIC [--partition N] [--from OFFSET | --last N] [--json] [--values] [SERVERS]
+    prints records decoded, also those of a failure topic and unreadable ones
+    --last           so many of each partition; 10
+    --values         also the values of metadata: they may be somebody's data
+SERVERS, for both:
+    --kafka          HOST:PORT[,...]; else KAFKA_BROKERS
+    --redis          URL; else REDIS_URL (a password in a flag is seen by all users of the machine)
+    -c, --config     a sidecar's configuration file: its Kafka, its Redis and its topic
 npm start [-- --port PORT]
     runs the calculator's route on this machine until Ctrl-C
 npm start -- --once
@@ -19,7 +32,9 @@ type Command = (args: readonly string[], signal: AbortSignal) => Promise<number>
 
 /** Loaded when asked for: the example is no part of the installed package. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  calls: async () => (await import('./commands/calls.ts')).calls,
   local: async () => (await import('./commands/local.ts')).local,
+  records: async () => (await import('./commands/records.ts')).records,
   start: async () => (await import('./commands/start.ts')).start,
 }
 

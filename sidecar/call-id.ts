@@ -33,3 +33,10 @@ export function formatCallId(id: CallId): string {
   const hex = id.toString('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
+
+/** @returns undefined for text that is no UUID, with or without its dashes. */
+export function parseCallId(text: string): CallId | undefined {
+  return UUID.test(text) ? Buffer.from(text.replaceAll('-', ''), 'hex') : undefined
+}
+
+const UUID = /^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/i
