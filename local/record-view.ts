@@ -88,8 +88,8 @@ const viewMetadata = (metadata: MetadataPairs, showValues: boolean): readonly Me
 function deadHeaders({ headers }: RawRecord): Readonly<Record<string, string>> | undefined {
   const found = Object.entries(headers).flatMap(([name, value]): [string, string][] => {
     if (!name.startsWith(DEAD_PREFIX)) return []
-    const last: unknown = Array.isArray(value) ? value.at(-1) : value
-    return [[name.slice(DEAD_PREFIX.length), printable(String(last ?? ''))]]
+    const last = (Array.isArray(value) ? value.at(-1) : value) as Buffer | string | null | undefined
+    return [[name.slice(DEAD_PREFIX.length), printable(last?.toString() ?? '')]]
   })
   return found.length === 0 ? undefined : Object.fromEntries(found)
 }

@@ -1,5 +1,4 @@
 /** Which Kafka and Redis a command asks: by its flags, by a sidecar's configuration, or by the environment. */
-import type { Kafka } from 'kafkajs'
 import { pino } from 'pino'
 import { ConfigError, loadConfig } from '../../sidecar/config.ts'
 import type { SidecarConfig } from '../../sidecar/config.ts'
@@ -53,7 +52,7 @@ export class Servers {
   }
 
   /** @throws UsageError when no broker is named. */
-  kafka(): Kafka {
+  kafka(): ReturnType<typeof createKafka> {
     const given = this.#flags.kafka ?? (this.#config === undefined ? this.#environment['KAFKA_BROKERS'] : undefined)
     const brokers =
       given
