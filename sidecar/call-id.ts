@@ -1,6 +1,9 @@
-import { randomFillSync } from 'node:crypto'
+import { createHash, randomFillSync } from 'node:crypto'
 
-/** A call's id: 16 bytes. Random ids are UUIDv7 (RFC 9562, section 5.7). */
+/**
+ * A call's id: 16 bytes. Without an idempotency key it is random, a UUIDv7 (RFC 9562, section 5.7), else made of the key, a UUIDv8
+ * (section 5.8).
+ */
 export type CallId = Buffer
 
 const POOL_CALLS = 256
@@ -27,6 +30,23 @@ export function callIdSource(now: () => number): () => CallId {
     return id
   }
 }
+
+/**
+ * The id of a call with an idempotency key: SHA-256 over its parts, each with its length before it, so that no two calls give the
+ * same bytes.
+ * @param client the caller's identity; empty: anonymous.
+ */
+export function keyedCallId(service: string, client: string, method: string, key: string): CallId {
+  const hash = createHash('sha256')
+  for (const part of [service, client, method, key]) hash.update(`${Buffer.byteLength(part)}:${part}`)
+  const id = hash.digest().subarray(0, 16)
+  id[6] = 0x80 | ((id[6] ?? 0) & 0x0f)
+  id[8] = 0x80 | ((id[8] ?? 0) & 0x3f)
+  return id
+}
+
+/** Whether the call has an idempotency key. */
+export const isKeyed = (id: CallId): boolean => (id[6] ?? 0) >> 4 === 8
 
 /** The canonical text form, `018f3c1e-....` (36 characters). */
 export function formatCallId(id: CallId): string {

@@ -31,7 +31,7 @@ interface ErrorEntry {
   readonly status: GrpcStatusName
   /** What the caller reads. Says what to do where the caller can do something. */
   readonly message: string
-  /** A refusal before Kafka: the call did not run and may be sent again. */
+  /** A refusal before Kafka: this request did not run. */
   readonly refusal: boolean
 }
 
@@ -90,6 +90,17 @@ export const ERRORS = {
   METADATA_TOO_LARGE: {
     status: 'RESOURCE_EXHAUSTED',
     message: 'the metadata that travels with the call is larger than 32 KiB or has more than 100 values',
+    refusal: true,
+  },
+  IDEMPOTENCY_KEY_INVALID: {
+    status: 'INVALID_ARGUMENT',
+    message:
+      'the metadata field idempotency-key must be one value of 1 to 255 printable ASCII characters without a comma',
+    refusal: true,
+  },
+  IDEMPOTENCY_KEY_REUSED: {
+    status: 'FAILED_PRECONDITION',
+    message: 'the idempotency key belongs to another request; use a new key for a new request',
     refusal: true,
   },
   DRAINING: { status: 'UNAVAILABLE', message: 'this replica is shutting down; try another', refusal: true },

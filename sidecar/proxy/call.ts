@@ -6,14 +6,16 @@ import type { MetadataPairs } from '../metadata.ts'
 import type { Outcome } from '../results/outcome.ts'
 import type { ServedMethod } from './method.ts'
 
+export interface OutcomeEnd {
+  readonly kind: 'Outcome'
+  readonly outcome: Outcome
+  /** It came from the cache of this replica. */
+  readonly cached?: boolean
+}
+
 /** How a call ended, seen from its caller. */
 export type End =
-  | {
-      readonly kind: 'Outcome'
-      readonly outcome: Outcome
-      /** It came from the cache of this replica. */
-      readonly cached?: boolean
-    }
+  | OutcomeEnd
   | {
       readonly kind: 'Failed'
       /** A row of `ERRORS`. */
@@ -36,12 +38,37 @@ export interface Layer {
 }
 export type Step = (call: Call) => void
 
-/** A layer that still has to be told what comes after it. */
-export type LayerFactory = (next: Step) => Layer
+/**
+ * A layer that still has to be told what comes after it, and how to take a call back: every layer behind it lets go of the call
+ * then, which may be given the next step again later.
+ */
+export type LayerFactory = (next: Step, back: Step) => Layer
+
+/** What became of a call that was to be put on Kafka. */
+export type Produced = 'OnKafka' | 'NotOnKafka' | 'Unknown'
+
+/** What a call with an idempotency key has of its claim (SEMANTICS 2). */
+export interface CallClaim {
+  /** The record's deadline, milliseconds since 1970 on the shared clock; later than the call's own after a takeover. */
+  readonly deadline: number
+  /** An earlier claimant may have put the call on Kafka. */
+  readonly producedBefore: boolean
+  /** The call may run by somebody else's doing. */
+  readonly mayRunElsewhere: boolean
+  /** Whether the claim stands, and the call may be put on Kafka now; if not, the call is claimed again and comes back later. */
+  stands(): boolean
+  settled(produced: Produced): void
+  /** Stores the outcome, then ends the call with the one that stands. */
+  conclude(end: OutcomeEnd): void
+}
+
+/** What a layer is told when it lets go of a call that goes on: nothing came of it. */
+const TAKEN_BACK: End = { kind: 'Abandoned' }
 
 /** A call on its way. One object for each, and its fields are what the layers know of it. */
 export class Call {
-  readonly id: CallId
+  /** Replaced where the caller gave an idempotency key. */
+  id: CallId
   readonly method: ServedMethod
   readonly message: Buffer
   readonly metadata: Metadata
@@ -67,6 +94,10 @@ export class Call {
   recordBytes = 0
   /** Whether Kafka may have the record. */
   maybeOnKafka = false
+  /** Set where the caller gave an idempotency key. */
+  claim: CallClaim | undefined = undefined
+  /** Set by the layer that waits. */
+  onOutcome: ((outcome: Outcome | undefined) => void) | undefined = undefined
   ended = false
 
   readonly #pipeline: Pipeline
@@ -99,6 +130,18 @@ export class Call {
     this.#respond(end, this)
   }
 
+  /** Every layer behind this one lets go of the call. */
+  backTo(depth: number): void {
+    if (this.ended) return
+    for (; this.#depth > depth; this.#depth--) this.#pipeline.layers[this.#depth]?.leave?.(this, TAKEN_BACK)
+  }
+
+  /** Ends the call with an outcome that no worker stored: where it has an idempotency key, the outcome is stored first. */
+  conclude(end: OutcomeEnd): void {
+    if (this.claim === undefined) this.end(end)
+    else this.claim.conclude(end)
+  }
+
   fail(code: ErrorCode, retryAfterMilliseconds?: number, details?: string): void {
     this.end({ kind: 'Failed', code, retryAfterMilliseconds, ...(details !== undefined && { details }) })
   }
@@ -120,7 +163,12 @@ export class Pipeline {
   readonly layers: readonly Layer[]
 
   constructor(factories: readonly LayerFactory[]) {
-    this.layers = factories.map((factory, depth) => factory((call) => call.enter(depth + 1)))
+    this.layers = factories.map((factory, depth) =>
+      factory(
+        (call) => call.enter(depth + 1),
+        (call) => call.backTo(depth),
+      ),
+    )
   }
 
   start(init: CallInit): Call {

@@ -5,6 +5,7 @@ import { markProducedAgain } from '../kafka/record.ts'
 import type { OutgoingRecord } from '../kafka/record.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
+import type { CallClaim } from './call.ts'
 
 /** What is put on Kafka. */
 export interface Enqueued {
@@ -16,6 +17,8 @@ export interface Enqueued {
   readonly ended: boolean
   /** Set before it is sent; taken back when Kafka surely has not got it. */
   maybeOnKafka: boolean
+  /** Asked before it is sent for the first time, and told what became of it. */
+  readonly claim?: Pick<CallClaim, 'stands' | 'settled'> | undefined
   fail(code: ErrorCode): void
 }
 
@@ -72,7 +75,7 @@ export class Enqueuer {
   /** Lets go of a call that has ended, and of its message, unless a request with it is on its way. */
   forget(call: Enqueued): void {
     this.#pending.delete(call)
-    for (const calls of this.#toSendAgain) calls.delete(call)
+    for (const calls of this.#toSendAgain) if (calls.delete(call)) settleDropped(call)
   }
 
   /** Nothing is sent again from now on; what would be fails as `KAFKA_UNAVAILABLE`. */
@@ -127,7 +130,7 @@ export class Enqueuer {
     const batch = new Set<Enqueued>()
     let bytes = 0
     for (const call of this.#pending) {
-      if (!call.ended) {
+      if (!call.ended && mayBeSent(call)) {
         if (batch.size > 0 && bytes + call.recordBytes > this.#options.maxBatchBytes) break
         bytes += call.recordBytes
         batch.add(call)
@@ -148,7 +151,10 @@ export class Enqueuer {
       if (failure === undefined) return
       if (failure === 'TOO_LARGE') {
         if (calls.size === 1) {
-          for (const call of calls) call.fail('REQUEST_TOO_LARGE')
+          for (const call of calls) {
+            call.fail('REQUEST_TOO_LARGE')
+            settleDropped(call)
+          }
           return
         }
         const secondHalf = splitOffHalf(calls)
@@ -158,9 +164,13 @@ export class Enqueuer {
       }
       await this.#whileForgetting(calls, () => this.#pause(pause))
       pause = Math.min(2 * pause, LONGEST_PAUSE_MILLISECONDS)
+      dropLapsed(calls)
       if (calls.size === 0) return
       if (this.#closed.signal.aborted) {
-        for (const call of calls) call.fail('KAFKA_UNAVAILABLE')
+        for (const call of calls) {
+          call.fail('KAFKA_UNAVAILABLE')
+          settleDropped(call)
+        }
         return
       }
     }
@@ -200,6 +210,7 @@ export class Enqueuer {
         calls.map((call) => call.record),
       )
       this.#batchRecords.observe(calls.length)
+      for (const call of calls) call.claim?.settled('OnKafka')
       return undefined
     } catch (error) {
       const failure = error instanceof ProduceError ? error.code : 'AMBIGUOUS'
@@ -222,8 +233,22 @@ export class Enqueuer {
 // Functions of their own: a loop's variables would live on in an async function that waits, and hold a call.
 
 function dropEnded(calls: Set<Enqueued>): void {
-  for (const call of calls) if (call.ended) calls.delete(call)
+  for (const call of calls) {
+    if (!call.ended) continue
+    calls.delete(call)
+    settleDropped(call)
+  }
 }
+
+function dropLapsed(calls: Set<Enqueued>): void {
+  for (const call of calls) if (!mayBeSent(call)) calls.delete(call)
+}
+
+/** What may be on Kafka already is sent again in any case, marked. */
+const mayBeSent = (call: Enqueued): boolean => call.claim === undefined || call.maybeOnKafka || call.claim.stands()
+
+/** It is not sent again. */
+const settleDropped = (call: Enqueued): void => call.claim?.settled(call.maybeOnKafka ? 'Unknown' : 'NotOnKafka')
 
 /** @returns the second half, which has left `calls`. */
 function splitOffHalf(calls: Set<Enqueued>): Set<Enqueued> {

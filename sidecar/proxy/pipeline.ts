@@ -6,6 +6,7 @@ import type { ProxyConfig } from '../config.ts'
 import { encodeRecord, headerBytes } from '../kafka/record.ts'
 import type { MetadataPairs } from '../metadata.ts'
 import type { Outcome } from '../results/outcome.ts'
+import type { CallClaims } from '../results/claims.ts'
 import type { OutcomeWaiters } from '../results/waiters.ts'
 import type { SharedClock } from '../results/shared-clock.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -16,6 +17,7 @@ import type { Call, LayerFactory } from './call.ts'
 import type { Enqueuer } from './enqueuer.ts'
 import { Flights } from './flights.ts'
 import type { Gate } from './gate.ts'
+import { idempotency } from './idempotency.ts'
 import { RateLimiter } from './limiter.ts'
 import type { RateLimit } from './limiter.ts'
 import { declaredMetadata } from './metadata.ts'
@@ -28,6 +30,9 @@ export interface PipelineOptions {
   readonly admission: Admission
   readonly enqueuer: Pick<Enqueuer, 'add' | 'forget'>
   readonly waiters: Pick<OutcomeWaiters, 'add' | 'remove'>
+  readonly claims: Pick<CallClaims, 'ask' | 'keep' | 'forget' | 'enqueued' | 'giveBack' | 'storeOutcome'>
+  /** Random bytes, `CLAIM_TOKEN_BYTES` of them. */
+  readonly nextClaimToken: () => Buffer
   readonly clock: Pick<SharedClock, 'now'>
   /** Milliseconds since 1970 on this machine. */
   readonly localNow: () => number
@@ -44,6 +49,7 @@ export function callPipeline(options: PipelineOptions): Pipeline {
     admitBytes(options),
     ...(rateLimit === undefined ? [] : [limit(rateLimit, options)]),
     admit(options),
+    idempotency({ ...options, service: options.config.service.name }),
     cache(options),
     enqueue(options),
     awaitOutcome(options),
@@ -79,7 +85,8 @@ const deadline =
     leave: (call) => clearTimeout(call.deadlineTimer),
   })
 
-const expire = (call: Call): void => call.fail(call.maybeOnKafka ? 'DEADLINE_PASSED' : 'DEADLINE_BEFORE_START')
+const expire = (call: Call): void =>
+  call.fail(call.maybeOnKafka || call.claim?.mayRunElsewhere === true ? 'DEADLINE_PASSED' : 'DEADLINE_BEFORE_START')
 
 /** How long the calls in flight take is not known here; a tenth of a second frees room and does not starve the client. */
 const ADMISSION_RETRY_MILLISECONDS = 100
@@ -160,7 +167,7 @@ const cache =
         const outcome = kept.get(key)
         if (outcome !== undefined) {
           hits.inc()
-          call.end({ kind: 'Outcome', outcome, cached: true })
+          call.conclude({ kind: 'Outcome', outcome, cached: true })
         } else if (flights.join(key, call)) {
           misses.inc()
           next(call)
@@ -171,7 +178,7 @@ const cache =
         const landed = flights.leave(call, outcome !== undefined)
         if (landed === undefined || outcome === undefined) return
         kept.keep(landed.key, outcome, call.method.cacheSeconds)
-        for (const follower of landed.followers) follower.end({ kind: 'Outcome', outcome })
+        for (const follower of landed.followers) follower.conclude({ kind: 'Outcome', outcome })
       },
     }
   }
@@ -197,11 +204,11 @@ const enqueue =
       call.traceparent = trace.traceparent
       call.record = encodeRecord({
         id: call.id,
-        deadline: call.deadline,
+        deadline: call.claim?.deadline ?? call.deadline,
         replyTo: config.instance,
         method: call.method.name,
         attempt: 1,
-        producedAgain: false,
+        producedAgain: call.claim?.producedBefore ?? false,
         enqueuedAt: clock.now(),
         firstFailureAt: 0,
         caller: call.caller,
@@ -219,10 +226,14 @@ const enqueue =
 const awaitOutcome =
   ({ waiters }: PipelineOptions): LayerFactory =>
   () => ({
-    enter: (call) =>
-      waiters.add(call.id, (outcome) => {
+    enter: (call) => {
+      call.onOutcome = (outcome) => {
         if (outcome === undefined) call.fail('RESULT_UNREADABLE')
         else call.end({ kind: 'Outcome', outcome })
-      }),
-    leave: (call) => waiters.remove(call.id),
+      }
+      waiters.add(call.id, call.onOutcome)
+    },
+    leave: (call) => {
+      if (call.onOutcome !== undefined) waiters.remove(call.id, call.onOutcome)
+    },
   })

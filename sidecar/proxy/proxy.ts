@@ -1,9 +1,12 @@
+import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { callIdSource } from '../call-id.ts'
 import type { ProxyConfig } from '../config.ts'
 import { createKafka } from '../kafka/client.ts'
 import { RecordProducer } from '../kafka/producer.ts'
 import { MAX_HEADER_BYTES } from '../kafka/record.ts'
+import { CLAIM_TOKEN_BYTES } from '../results/call-state.ts'
+import { CallClaims } from '../results/claims.ts'
 import { connectRedis, connectSubscriber } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
 import { OutcomeWaiters } from '../results/waiters.ts'
@@ -58,6 +61,13 @@ export async function startProxy({
   const subscriber = connectSubscriber({ url: config.redis.url, name: `${config.instance}:reply`, logger, metrics })
   const clock = new SharedClock({ redis, localNow, metrics, logger })
   const waiters = new OutcomeWaiters({ redis, subscriber, instance: config.instance, logger, metrics })
+  const claims = new CallClaims({
+    redis,
+    retentionSeconds: config.service.resultRetentionSeconds,
+    monotonicNow,
+    logger,
+    metrics,
+  })
   const enqueuer = new Enqueuer({
     producer,
     topic: config.service.topic,
@@ -67,7 +77,19 @@ export async function startProxy({
   })
   const gate = new Gate()
   const admission = new Admission(config.proxy)
-  const pipeline = callPipeline({ config, gate, admission, enqueuer, waiters, clock, localNow, monotonicNow, metrics })
+  const pipeline = callPipeline({
+    config,
+    gate,
+    admission,
+    enqueuer,
+    waiters,
+    claims,
+    nextClaimToken: () => randomBytes(CLAIM_TOKEN_BYTES),
+    clock,
+    localNow,
+    monotonicNow,
+    metrics,
+  })
   const server = new ProxyServer({
     config,
     pipeline,
@@ -85,6 +107,7 @@ export async function startProxy({
     server.close()
     waiters.close()
     clock.close()
+    await Promise.race([claims.close(), delay(CLOSE_MILLISECONDS, undefined, { ref: false })])
     redis.disconnect()
     // A broker that is silent would hold this up until its requests time out.
     await Promise.race([producer.disconnect(), delay(CLOSE_MILLISECONDS, undefined, { ref: false })])

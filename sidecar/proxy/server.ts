@@ -154,7 +154,6 @@ export class ProxyServer {
     const { maxMessageBytes } = config.service
     return (request, callback) => {
       const startedAt = monotonicNow()
-      const id = nextCallId()
       const deadline = request.getDeadline()
       const clientDeadline = typeof deadline === 'number' ? deadline : deadline.getTime()
       methodMetrics.started.inc()
@@ -174,11 +173,11 @@ export class ProxyServer {
           refusals.get(reply.code)?.inc()
           failures.write(reply.code, reply.details, () => failedCall(call, reply.status, milliseconds))
         }
-        send(request, reply, callback)
+        send(request, withCallId(reply, call.id), callback)
       }
 
       const call = pipeline.start({
-        id,
+        id: nextCallId(),
         method,
         message: request.request,
         metadata: request.metadata,
@@ -204,12 +203,25 @@ function failedCall(call: Call, status: number, milliseconds: number): Omit<Fail
   }
 }
 
+/** Trailing metadata of every answer: what `grpc-kafka calls show` and the logs know the call by. */
+const CALL_ID = 'grpc-kafka-call-id'
+
+function withCallId(reply: Reply, id: CallId): Reply & { readonly trailingMetadata: Metadata } {
+  const trailingMetadata = reply.trailingMetadata ?? new Metadata()
+  trailingMetadata.set(CALL_ID, formatCallId(id))
+  return { ...reply, trailingMetadata }
+}
+
 type Sent = Buffer | CompressedMessage
 
-function send(request: ServerUnaryCall<Buffer, Sent>, reply: Reply, callback: sendUnaryData<Sent>): void {
+function send(
+  request: ServerUnaryCall<Buffer, Sent>,
+  reply: Reply & { readonly trailingMetadata: Metadata },
+  callback: sendUnaryData<Sent>,
+): void {
   if (reply.message === undefined) {
     if (reply.initialMetadata !== undefined) request.sendMetadata(reply.initialMetadata)
-    callback({ code: reply.status, details: reply.details, metadata: reply.trailingMetadata ?? NO_TRAILERS })
+    callback({ code: reply.status, details: reply.details, metadata: reply.trailingMetadata })
     return
   }
   if (!usesGzip(request)) {
@@ -226,4 +238,3 @@ function send(request: ServerUnaryCall<Buffer, Sent>, reply: Reply, callback: se
 }
 
 const ABANDONED: End = { kind: 'Abandoned' }
-const NO_TRAILERS = new Metadata()

@@ -1,7 +1,7 @@
 /**
  * A call's outcome and its bytes in Redis and on the reply channel (SEMANTICS 1). Written and read here only.
  *
- *   0 u8 format (1)   1 u8 state
+ *   0 u8 format (1; 2: with an idempotency key)   1 u8 state   format 2: the request's hash (16 bytes, see call-state.ts), then
  *   Answered, DeadLettered   u8 gRPC status, u32 revision (0 when Answered), u16 length + status message (UTF-8),
  *                            u16 count + pairs of initial metadata, u16 count + pairs of trailing metadata,
  *                            u8 has a message, the message's bytes to the end
@@ -30,11 +30,14 @@ export type Outcome =
   | { readonly state: 'Expired'; readonly started: 'No' | 'Unknown' }
   | { readonly state: 'Cancelled' }
 
+/** Byte 1 of a call's bytes, in every format. Those from `Claimed` on are no outcomes. */
+export const STATES = { Answered: 1, DeadLettered: 2, Expired: 3, Cancelled: 4, Claimed: 5, Enqueued: 6 } as const
+
 const FORMAT = 1
-const ANSWERED = 1
-const DEAD_LETTERED = 2
-const EXPIRED = 3
-const CANCELLED = 4
+const KEYED_FORMAT = 2
+/** Where the body of an outcome begins. */
+const BODY = 2
+const KEYED_BODY = 18
 const LARGEST_STATUS_MESSAGE_BYTES = 8192
 
 /** Thrown for bytes that are no outcome of a format known here. */
@@ -52,30 +55,39 @@ export function encodeOutcome(outcome: Outcome): Buffer {
     case 'DeadLettered':
       return encodeAnswer(outcome)
     case 'Expired':
-      return Buffer.from([FORMAT, EXPIRED, outcome.started === 'No' ? 0 : 1])
+      return Buffer.from([FORMAT, STATES.Expired, outcome.started === 'No' ? 0 : 1])
     case 'Cancelled':
-      return Buffer.from([FORMAT, CANCELLED])
+      return Buffer.from([FORMAT, STATES.Cancelled])
   }
 }
 
 /** @throws OutcomeFormatError */
 export function decodeOutcome(bytes: Buffer): Outcome {
   if (bytes.length < 2) throw new OutcomeFormatError('an outcome has at least two bytes')
-  if (bytes[0] !== FORMAT) throw new OutcomeFormatError(`outcome format ${bytes[0]} is not known here`)
+  if (bytes[0] !== FORMAT && bytes[0] !== KEYED_FORMAT)
+    throw new OutcomeFormatError(`outcome format ${bytes[0]} is not known here`)
+  const body = bytes[0] === FORMAT ? BODY : KEYED_BODY
+  need(bytes, body)
   switch (bytes[1]) {
-    case ANSWERED:
-      return { state: 'Answered', ...decodeAnswer(bytes) }
-    case DEAD_LETTERED:
-      return { state: 'DeadLettered', revision: readRevision(bytes), ...decodeAnswer(bytes) }
-    case EXPIRED:
-      if (bytes.length !== 3) throw new OutcomeFormatError('an expired outcome has three bytes')
-      return { state: 'Expired', started: bytes[2] === 0 ? 'No' : 'Unknown' }
-    case CANCELLED:
+    case STATES.Answered:
+      return { state: 'Answered', ...decodeAnswer(bytes, body) }
+    case STATES.DeadLettered:
+      return { state: 'DeadLettered', revision: readRevision(bytes, body), ...decodeAnswer(bytes, body) }
+    case STATES.Expired:
+      if (bytes.length !== body + 1) throw new OutcomeFormatError('an expired outcome has one byte after its head')
+      return { state: 'Expired', started: bytes[body] === 0 ? 'No' : 'Unknown' }
+    case STATES.Cancelled:
       return { state: 'Cancelled' }
     default:
       throw new OutcomeFormatError(`outcome state ${bytes[1]} is not known here`)
   }
 }
+
+/** Whether two outcomes say the same, with or without an idempotency key. */
+export const isSameOutcome = (one: Buffer, other: Buffer): boolean =>
+  one[1] === other[1] && bodyOf(one).equals(bodyOf(other))
+
+const bodyOf = (bytes: Buffer): Buffer => bytes.subarray(bytes[0] === KEYED_FORMAT ? KEYED_BODY : BODY)
 
 function encodeAnswer(outcome: Extract<Outcome, Answer>): Buffer {
   const details = statusMessage(outcome.details)
@@ -89,7 +101,7 @@ function encodeAnswer(outcome: Extract<Outcome, Answer>): Buffer {
       (body?.length ?? 0),
   )
   bytes[0] = FORMAT
-  bytes[1] = outcome.state === 'Answered' ? ANSWERED : DEAD_LETTERED
+  bytes[1] = STATES[outcome.state]
   bytes[2] = outcome.status
   bytes.writeUInt32BE(outcome.state === 'Answered' ? 0 : outcome.revision, 3)
   bytes.writeUInt16BE(details.length, 7)
@@ -128,18 +140,18 @@ function writePairs(bytes: Buffer, start: number, pairs: MetadataPairs): number 
   return at
 }
 
-function readRevision(bytes: Buffer): number {
-  need(bytes, 9)
-  return bytes.readUInt32BE(3)
+function readRevision(bytes: Buffer, body: number): number {
+  need(bytes, body + 7)
+  return bytes.readUInt32BE(body + 1)
 }
 
-function decodeAnswer(bytes: Buffer): Answer {
-  need(bytes, 9)
-  const status = bytes[2] ?? 0
+function decodeAnswer(bytes: Buffer, body: number): Answer {
+  need(bytes, body + 7)
+  const status = bytes[body] ?? 0
   if (status > 16) throw new OutcomeFormatError(`${status} is no gRPC status`)
-  const end = 9 + bytes.readUInt16BE(7)
+  const end = body + 7 + bytes.readUInt16BE(body + 5)
   need(bytes, end)
-  const details = bytes.toString('utf8', 9, end)
+  const details = bytes.toString('utf8', body + 7, end)
   const initial = readPairs(bytes, end)
   const trailing = readPairs(bytes, initial.end)
   need(bytes, trailing.end + 1)

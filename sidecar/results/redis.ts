@@ -19,6 +19,8 @@ export interface RedisOptions {
 export interface Script {
   readonly name: string
   readonly lua: string
+  /** Its answers hold strings of bytes that are no text. */
+  readonly replies?: 'Buffers'
 }
 
 export type Argument = string | number | Buffer
@@ -118,12 +120,16 @@ class OneServer implements RedisClient {
     return items.length === 0 ? [] : [items]
   }
 
-  script({ name, lua }: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+  script({ name, lua, replies }: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
     if (!this.#known.has(name)) {
       this.#redis.defineCommand(name, { lua })
       this.#known.add(name)
     }
-    return (this.#redis as unknown as Custom)[name]!(keys.length, ...keys, ...args)
+    return (this.#redis as unknown as Custom)[replies === undefined ? name : `${name}Buffer`]!(
+      keys.length,
+      ...keys,
+      ...args,
+    )
   }
 
   getAll(keys: readonly string[]): Promise<readonly (Buffer | null)[]> {

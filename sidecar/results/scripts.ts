@@ -1,53 +1,10 @@
 /**
- * What the data plane does in Redis in one step each. Every script may run twice with the same arguments, and takes any number of
- * items whose keys may lie in any slots: a Cluster runs it for each item alone (`parts` of RedisClient), so the keys of ONE item must
- * share their slot. The commands used here are listed in docs/redis.md, for an ACL.
+ * How starts are counted in Redis, and who holds a partition. Every script may run twice with the same arguments, and takes any
+ * number of items whose keys may lie in any slots: a Cluster runs it for each item alone (`parts` of RedisClient), so the keys of ONE
+ * item must share their slot. The commands used here are listed in docs/redis.md, for an ACL.
  */
+import { STATES } from './outcome.ts'
 import type { Script } from './redis.ts'
-
-/**
- * Stores outcomes, the first wins, and tells each waiting replica which outcome stands (SEMANTICS 1 and 3).
- *
- * KEYS     the calls' keys
- * ARGV     1 seconds to keep, 2 largest outcome that rides along in bytes,
- *          then for each call: its id (16 bytes), the reply channel ('' when nobody waits), the outcome ('' only tells again)
- * returns  how many were written
- *
- * A message on a reply channel is a sequence of: id (16 bytes), u32 length, that many bytes of the outcome;
- * the length 0xffffffff means "read it".
- *
- * The notification is sent inside the script and not after it: so that it can never tell an outcome that was refused
- * (memory full, read-only replica) or that lost to an earlier one.
- */
-export const STORE_OUTCOMES: Script = {
-  name: 'storeOutcomes',
-  lua: `
-local written, messages, channels = 0, {}, {}
-local ttl, ride = ARGV[1], tonumber(ARGV[2])
-for i = 1, #KEYS do
-  local id, channel, outcome = ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]
-  local won = outcome ~= '' and redis.call('SET', KEYS[i], outcome, 'EX', ttl, 'NX')
-  if won then written = written + 1 else outcome = redis.call('GET', KEYS[i]) end
-  if outcome and channel ~= '' then
-    local pieces = messages[channel]
-    if not pieces then
-      pieces = {}
-      messages[channel] = pieces
-      channels[#channels + 1] = channel
-    end
-    pieces[#pieces + 1] = id
-    if #outcome > ride then
-      pieces[#pieces + 1] = '\\255\\255\\255\\255'
-    else
-      pieces[#pieces + 1] = struct.pack('>I4', #outcome)
-      pieces[#pieces + 1] = outcome
-    end
-  end
-end
-for _, channel in ipairs(channels) do redis.call('PUBLISH', channel, table.concat(messages[channel])) end
-return written
-`,
-}
 
 /**
  * Asks whether records that may have run before may start, and counts their starts (SEMANTICS 1, "begin").
@@ -69,7 +26,8 @@ export const BEGIN: Script = {
 local allowed, alone = tonumber(ARGV[3]), ARGV[4] == '1'
 local result = {}
 for i = 1, #KEYS / 2 do
-  if redis.call('EXISTS', KEYS[2 * i - 1]) == 1 then
+  local state = string.byte(redis.call('GETRANGE', KEYS[2 * i - 1], 1, 1))
+  if state and state < ${STATES.Claimed} then
     result[i] = 0
   else
     local key, expected = KEYS[2 * i], tonumber(ARGV[i + 4])

@@ -3,9 +3,11 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { CallId } from '../call-id.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
+import { STORE_OUTCOMES } from './call-state.ts'
 import { callKey, observedKey, observedStartsKey, replyChannel, startsKey, workingKey } from './keys.ts'
+import { STATES } from './outcome.ts'
 import type { Argument, RedisClient } from './redis.ts'
-import { BEGIN, HOLD_PARTITIONS, STORE_OUTCOMES, TAKE_BACK } from './scripts.ts'
+import { BEGIN, HOLD_PARTITIONS, TAKE_BACK } from './scripts.ts'
 
 /** An outcome up to this size rides along with its notification; a larger one is read by the replica itself. */
 const RIDE_ALONG_BYTES = 16_384
@@ -32,7 +34,8 @@ interface PendingOutcome {
   readonly id: CallId
   readonly replyTo: string
   readonly outcome: Buffer
-  readonly done: () => void
+  readonly done: (raised: number | undefined) => void
+  readonly expiredAt: number | undefined
 }
 
 export interface Start {
@@ -103,9 +106,18 @@ export class OutcomeStore {
   /**
    * Stores an outcome and wakes the replica that waits, if any. `done` is called once Redis has it (or already had
    * another: the first wins), and never if the store is closed before.
+   * @param done is told a deadline (milliseconds since 1970 on the shared clock) when the call has not expired: a later claimant
+   * of its idempotency key raised its deadline to that.
+   * @param expiredAt the deadline that passed, for an outcome that says so.
    */
-  store(id: CallId, replyTo: string, outcome: Buffer, done: () => void): void {
-    this.#pending.push({ id, replyTo, outcome, done })
+  store(
+    id: CallId,
+    replyTo: string,
+    outcome: Buffer,
+    done: (raised: number | undefined) => void,
+    expiredAt?: number,
+  ): void {
+    this.#pending.push({ id, replyTo, outcome, done, expiredAt })
     this.#schedule()
   }
 
@@ -117,13 +129,13 @@ export class OutcomeStore {
   /** For each id whether an outcome stands. Repeated until Redis answers. @throws the reason, once closed. */
   async haveOutcomes(ids: readonly CallId[]): Promise<boolean[]> {
     if (ids.length === 0) return []
-    const counts = await this.#persist('exists', () =>
+    const states = await this.#persist('look', () =>
       this.#redis.each(
-        'exists',
-        ids.map((id) => [this.#outcomeKey(id)]),
+        'getrange',
+        ids.map((id) => [this.#outcomeKey(id), 1, 1]),
       ),
     )
-    return counts.map((count) => count === 1)
+    return states.map((state) => state !== '' && String(state).charCodeAt(0) < STATES.Claimed)
   }
 
   /**
@@ -216,10 +228,10 @@ export class OutcomeStore {
   }
 
   async #store(batch: readonly PendingOutcome[]): Promise<void> {
-    await this.#persist('store', () => this.#send(batch))
-    this.#outcomes.inc(batch.length)
+    const raised = await this.#persist('store', () => this.#send(batch))
+    this.#outcomes.inc(batch.length - raised.size)
     this.#batch.observe(batch.length)
-    for (const { done } of batch) done()
+    batch.forEach(({ done }, index) => done(raised.get(index)))
   }
 
   #nextBatchLength(): number {
@@ -232,14 +244,19 @@ export class OutcomeStore {
     return most
   }
 
-  #send(batch: readonly PendingOutcome[]): Promise<unknown> {
+  /** @returns the deadlines of those that have not expired after all, by their place in the batch. */
+  async #send(batch: readonly PendingOutcome[]): Promise<ReadonlyMap<number, number>> {
     const args: Argument[] = [this.#retentionSeconds, RIDE_ALONG_BYTES]
-    for (const { id, replyTo, outcome } of batch) args.push(id, replyTo === '' ? '' : replyChannel(replyTo), outcome)
-    return this.#redis.script(
+    for (const { id, replyTo, outcome, expiredAt } of batch)
+      args.push(id, replyTo === '' ? '' : replyChannel(replyTo), outcome, expiredAt ?? '')
+    const [, ...raised] = (await this.#redis.script(
       STORE_OUTCOMES,
       batch.map(({ id }) => callKey(id)),
       args,
-    )
+    )) as number[]
+    const deadlines = new Map<number, number>()
+    for (let at = 0; at < raised.length; at += 2) deadlines.set((raised[at] as number) - 1, raised[at + 1] as number)
+    return deadlines
   }
 
   async #inParts<Item, Reply>(

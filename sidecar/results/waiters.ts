@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis'
 import type { CallId } from '../call-id.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Metrics } from '../telemetry/metrics.ts'
+import { isOutcome } from './call-state.ts'
 import { callKey, replyChannel } from './keys.ts'
 import { decodeOutcome } from './outcome.ts'
 import type { Outcome } from './outcome.ts'
@@ -19,9 +20,13 @@ const LARGEST_READ = 16
 const FIRST_LOOK_MILLISECONDS = 1000
 const LOOK_INTERVAL_MILLISECONDS = 500
 
+type OnOutcome = (outcome: Outcome | undefined) => void
+
 interface Waiter {
   readonly id: CallId
-  readonly onOutcome: (outcome: Outcome | undefined) => void
+  readonly onOutcome: OnOutcome
+  /** Others of the same id: calls with one idempotency key, where the later one took the claim of the earlier over. */
+  others: OnOutcome[] | undefined
   nextLook: number
   pause: number
 }
@@ -86,17 +91,33 @@ export class OutcomeWaiters {
    * Waits for a call's outcome. `onOutcome` is called at most once, after the id was forgotten; with `undefined` when
    * an outcome stands that cannot be read.
    */
-  add(id: CallId, onOutcome: (outcome: Outcome | undefined) => void): void {
-    this.#waiters.set(id.toString('latin1'), {
+  add(id: CallId, onOutcome: OnOutcome): void {
+    const key = id.toString('latin1')
+    const first = this.#waiters.get(key)
+    if (first !== undefined) {
+      first.others = [...(first.others ?? []), onOutcome]
+      return
+    }
+    this.#waiters.set(key, {
       id,
       onOutcome,
+      others: undefined,
       nextLook: performance.now() + FIRST_LOOK_MILLISECONDS,
       pause: FIRST_LOOK_MILLISECONDS,
     })
   }
 
-  remove(id: CallId): void {
-    this.#waiters.delete(id.toString('latin1'))
+  remove(id: CallId, onOutcome: OnOutcome): void {
+    const key = id.toString('latin1')
+    const waiter = this.#waiters.get(key)
+    if (waiter === undefined) return
+    if (waiter.others === undefined) {
+      if (waiter.onOutcome === onOutcome) this.#waiters.delete(key)
+      return
+    }
+    const left = [waiter.onOutcome, ...waiter.others].filter((one) => one !== onOutcome)
+    this.#waiters.delete(key)
+    for (const one of left) this.add(id, one)
   }
 
   close(): void {
@@ -130,6 +151,7 @@ export class OutcomeWaiters {
       this.#logger.error({ callId: waiter.id.toString('hex'), err: error }, 'an outcome cannot be read')
     }
     waiter.onOutcome(outcome)
+    for (const onOutcome of waiter.others ?? []) onOutcome(outcome)
   }
 
   #lookAgain(now: number): void {
@@ -164,7 +186,7 @@ export class OutcomeWaiters {
       part.forEach((waiter, index) => {
         const bytes = values[index]
         const key = waiter.id.toString('latin1')
-        if (bytes != null && this.#waiters.get(key) === waiter) this.#answer(key, waiter, bytes)
+        if (bytes != null && isOutcome(bytes) && this.#waiters.get(key) === waiter) this.#answer(key, waiter, bytes)
       })
     }
   }

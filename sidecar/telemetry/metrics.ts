@@ -72,6 +72,11 @@ export const METRICS = {
   },
   grpc_kafka_produce_errors_total: { type: 'counter', help: 'Produce requests that failed.', labels: ['reason'] },
   grpc_kafka_calls_awaiting_outcome: { type: 'gauge', help: 'Calls that wait for their outcome.', labels: [] },
+  grpc_kafka_joins_total: {
+    type: 'counter',
+    help: 'Calls whose idempotency key was known, by what it led to.',
+    labels: ['kind'],
+  },
   grpc_kafka_reply_rereads_total: {
     type: 'counter',
     help: 'Outcomes read again because a notification may have been lost.',

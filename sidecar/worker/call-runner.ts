@@ -24,6 +24,8 @@ export interface RunnerEvents {
   retry(entry: Entry, milliseconds: number): void
   /** The handler was not there: the attempt does not count. */
   notReached(entry: Entry, reason: string): void
+  /** It has not expired: a later claimant of its idempotency key raised the call's deadline (on the shared clock). */
+  raised(entry: Entry, deadline: number): void
 }
 
 export interface CallRunnerOptions {
@@ -238,7 +240,12 @@ export class CallRunner {
       events.finished(entry, result)
       return
     }
-    store.store(prefix.id, prefix.replyTo, encodeOutcome(outcome), () => events.finished(entry, result))
+    const done = (raised: number | undefined): void => {
+      if (raised === undefined) events.finished(entry, result)
+      else events.raised(entry, raised)
+    }
+    const expiredAt = outcome.state === 'Expired' ? prefix.deadline : undefined
+    store.store(prefix.id, prefix.replyTo, encodeOutcome(outcome), done, expiredAt)
   }
 }
 

@@ -227,6 +227,24 @@ export class Dispatcher implements RunnerEvents {
     this.#tenure.endIfNothingRuns(entry.partition)
   }
 
+  raised(entry: Entry, deadline: number): void {
+    this.#unfinished -= 1
+    entry.counted = undefined
+    entry.state = 'Asking'
+    const { decoded } = entry
+    if (decoded.kind === 'Newer') {
+      entry.decoded = { ...decoded, prefix: { ...decoded.prefix, deadline } }
+      void this.#awaitReader([entry])
+    } else if (decoded.kind === 'Call') {
+      // The claimant produced it again, or died before it could.
+      entry.decoded = { ...decoded, record: { ...decoded.record, deadline, producedAgain: true } }
+      if (!entry.partition.lost && this.#accepting) this.#doubt([entry])
+      this.#pump()
+    }
+    if (this.#unfinished === 0) this.#idle?.()
+    this.#tenure.endIfNothingRuns(entry.partition)
+  }
+
   // The ways of a record to its start.
 
   #sorted(partition: Partition): void {

@@ -102,7 +102,7 @@ test('the counting of starts that may be repeated', async (t) => {
   await t.test('a record with an outcome does not start', async () => {
     const id = randomCallId()
     await new Promise<void>((resolve) => {
-      store.store(id, '', encodeOutcome({ state: 'Expired', started: 'No' }), resolve)
+      store.store(id, '', encodeOutcome({ state: 'Expired', started: 'No' }), () => resolve())
     })
     assert.deepEqual(await ask(id, 1), { kind: 'HasOutcome' })
     assert.deepEqual(await ask(id, 3, { alone: true }), { kind: 'HasOutcome' })

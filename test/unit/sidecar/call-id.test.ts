@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { callIdSource, formatCallId } from '../../../sidecar/call-id.ts'
+import { callIdSource, formatCallId, isKeyed, keyedCallId } from '../../../sidecar/call-id.ts'
 
 test('an id is a UUIDv7 with the time in front', () => {
   const nextId = callIdSource(() => 0x0123_4567_89ab)
@@ -47,4 +47,22 @@ test('the text form holds the sixteen bytes', () => {
     }),
     { numRuns: 200 },
   )
+})
+
+test('the id of a key is a UUIDv8, the same each time, and another one where any part differs', () => {
+  const parts: [string, string, string, string] = ['s.S', 'client', 's.S/M', 'key']
+  const id = keyedCallId(...parts)
+  assert.match(formatCallId(id), /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+  assert.deepEqual(keyedCallId(...parts), id)
+  for (const at of parts.keys()) assert.notDeepEqual(keyedCallId(...(parts.with(at, 'other') as typeof parts)), id)
+})
+
+test('parts that are the same when put together give different ids', () => {
+  assert.notDeepEqual(keyedCallId('s', 'ab', 'c', 'k'), keyedCallId('s', 'a', 'bc', 'k'))
+  assert.notDeepEqual(keyedCallId('s', '', '1:a', 'k'), keyedCallId('s', '1:a', '', 'k'))
+})
+
+test('an id tells whether its call has a key', () => {
+  assert.equal(isKeyed(keyedCallId('s', '', 'm', 'k')), true)
+  assert.equal(isKeyed(callIdSource(() => 0)()), false)
 })

@@ -26,6 +26,16 @@ const OK: Outcome = {
   message: Buffer.from('done'),
 }
 
+/** These calls have no idempotency key; idempotency.test.ts is about those that have. */
+const NO_CLAIMS: Parameters<typeof callPipeline>[0]['claims'] = {
+  ask: () => assert.fail(),
+  keep: () => assert.fail(),
+  forget: () => assert.fail(),
+  enqueued: () => assert.fail(),
+  giveBack: () => assert.fail(),
+  storeOutcome: () => assert.fail(),
+}
+
 function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000 })
   const parsed = parseConfig(
@@ -56,6 +66,8 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}) {
       add: (id: CallId, onOutcome) => waiting.set(id.toString('hex'), onOutcome),
       remove: (id: CallId) => waiting.delete(id.toString('hex')),
     },
+    claims: NO_CLAIMS,
+    nextClaimToken: () => Buffer.alloc(16, 1),
     clock: { now: () => Date.now() + AHEAD },
     localNow: () => Date.now(),
     monotonicNow: () => Date.now() - 1_000_000,

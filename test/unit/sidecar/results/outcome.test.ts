@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { decodeOutcome, encodeOutcome, OutcomeFormatError, type Outcome } from '../../../../sidecar/results/outcome.ts'
+import {
+  decodeOutcome,
+  encodeOutcome,
+  isSameOutcome,
+  OutcomeFormatError,
+  type Outcome,
+} from '../../../../sidecar/results/outcome.ts'
 
 const answered: Outcome = {
   state: 'Answered',
@@ -98,6 +104,18 @@ describe('the bytes of format 1', () => {
   }
 })
 
+test('format 2 is format 1 with the hash of the request after the state', () => {
+  fc.assert(
+    fc.property(outcomes, fc.uint8Array({ minLength: 16, maxLength: 16 }), (outcome, hash) => {
+      const plain = encodeOutcome(outcome)
+      const keyed = Buffer.concat([Buffer.from([2]), plain.subarray(1, 2), hash, plain.subarray(2)])
+      assert.deepEqual(decodeOutcome(keyed), outcome)
+      assert.ok(isSameOutcome(keyed, plain))
+    }),
+    { numRuns: 500 },
+  )
+})
+
 describe('an outcome that was written', () => {
   test('is read as it was', () => {
     fc.assert(
@@ -171,11 +189,12 @@ describe('any bytes whatever', () => {
   const refused: readonly (readonly [string, string])[] = [
     ['', 'an outcome has at least two bytes'],
     ['01', 'an outcome has at least two bytes'],
-    ['0201', 'outcome format 2 is not known here'],
+    ['0201', 'the outcome ends too early'],
+    ['0301', 'outcome format 3 is not known here'],
     ['0100', 'outcome state 0 is not known here'],
     ['0105', 'outcome state 5 is not known here'],
-    ['0103', 'an expired outcome has three bytes'],
-    ['01030000', 'an expired outcome has three bytes'],
+    ['0103', 'an expired outcome has one byte after its head'],
+    ['01030000', 'an expired outcome has one byte after its head'],
     ['010111000000000000000000000000', '17 is no gRPC status'],
     ['010100000000000000ffff00', 'the outcome ends too early'],
     ['0101000000000000000001' + '03782d61' + 'ffffffff' + '62', 'the outcome ends too early'],

@@ -9,9 +9,9 @@ test('a batch of outcomes ends at a MiB, and an outcome above that goes alone', 
   const batches: number[][] = []
   const redis = fakeRedis({
     script: (_script, keys, args) => {
-      const outcomes = args.slice(2).filter((_, at) => at % 3 === 2) as Buffer[]
+      const outcomes = args.slice(2).filter((_, at) => at % 4 === 2) as Buffer[]
       batches.push(outcomes.map(({ length }) => length))
-      return Promise.resolve(keys.length)
+      return Promise.resolve([keys.length])
     },
   })
   const store = new OutcomeStore({
@@ -25,7 +25,9 @@ test('a batch of outcomes ends at a MiB, and an outcome above that goes alone', 
   const half = 524_288
   const sizes = [half, half, 1, 2, 8 * half, 3, half, half]
   await Promise.all(
-    sizes.map((size) => new Promise<void>((resolve) => store.store(Buffer.alloc(16), '', Buffer.alloc(size), resolve))),
+    sizes.map(
+      (size) => new Promise<void>((resolve) => store.store(Buffer.alloc(16), '', Buffer.alloc(size), () => resolve())),
+    ),
   )
   assert.deepEqual(batches, [[half, half], [1, 2], [8 * half], [3, half], [half]])
 })
@@ -39,7 +41,7 @@ test('in a Cluster an outcome whose master is away does not hold up the others, 
       sharded: true,
       parts: (items) => items.map((item) => [item]),
       script: (_script, _keys, [, , id]) =>
-        id === away && !back ? Promise.reject(new Error('connection is closed')) : Promise.resolve(1),
+        id === away && !back ? Promise.reject(new Error('connection is closed')) : Promise.resolve([1]),
     }),
     instance: 'worker',
     retentionSeconds: 60,
@@ -55,7 +57,7 @@ test('in a Cluster an outcome whose master is away does not hold up the others, 
     })
   })
   for (let count = 0; count < 3; count++) {
-    await new Promise<void>((resolve) => store.store(here, '', Buffer.from('outcome'), resolve))
+    await new Promise<void>((resolve) => store.store(here, '', Buffer.from('outcome'), () => resolve()))
     stored.push(here)
   }
   back = true

@@ -38,7 +38,8 @@ class Harness {
   told: readonly (Buffer | string)[] = []
   clock = NOW
   #answer: ((result: AttemptResult) => void) | undefined
-  #stored: (() => void) | undefined
+  #stored: ((raised?: number) => void) | undefined
+  expiredAt: number | undefined
   readonly #onTopic = Promise.withResolvers<void>()
 
   constructor({ observer = false, retry = {}, timeoutMilliseconds = 3000 }: Options = {}) {
@@ -56,11 +57,12 @@ class Harness {
         },
       } as unknown as HandlerClient,
       store: {
-        store: (id: Buffer, replyTo: string, bytes: Buffer, done: () => void) => {
+        store: (id: Buffer, replyTo: string, bytes: Buffer, done: (raised?: number) => void, expiredAt?: number) => {
           assert.deepEqual([id, replyTo], [idAt(7), 'proxy-1'])
           this.outcome = decodeOutcome(bytes)
           this.log.push(`store ${this.outcome.state}`)
           this.#stored = done
+          this.expiredAt = expiredAt
         },
         tellAgain: (id: Buffer, replyTo: string) => (this.told = [id, replyTo]),
       } as unknown as OutcomeStore,
@@ -81,6 +83,7 @@ class Harness {
         finished: (_entry, result) => this.log.push(`finished ${result}`),
         retry: (_entry, milliseconds) => this.log.push(`retry in ${milliseconds}`),
         notReached: (_entry, reason) => this.log.push(`not reached: ${reason}`),
+        raised: (_entry, deadline) => this.log.push(`raised to ${deadline}`),
       },
     })
   }
