@@ -3,8 +3,9 @@ import { formatCallId, parseCallId } from '../../sidecar/call-id.ts'
 import type { CallId } from '../../sidecar/call-id.ts'
 import { GRPC_STATUS_NAMES } from '../../sidecar/errors.ts'
 import { HEADER } from '../../sidecar/kafka/record.ts'
+import { decodeCallState } from '../../sidecar/results/call-state.ts'
 import { callKey } from '../../sidecar/results/keys.ts'
-import { decodeOutcome, OutcomeFormatError } from '../../sidecar/results/outcome.ts'
+import { OutcomeFormatError } from '../../sidecar/results/outcome.ts'
 import type { RedisClient } from '../../sidecar/results/redis.ts'
 import { TopicReader } from '../kafka/topic-reader.ts'
 import type { TopicRecord } from '../kafka/topic-reader.ts'
@@ -87,6 +88,10 @@ interface StateView {
   readonly details?: string
   readonly messageBytes?: number
   readonly started?: string
+  /** ISO 8601. */
+  readonly deadline?: string
+  /** Until when its proxy has it, ISO 8601; `given back`: nobody has it. */
+  readonly lease?: string
   /** Seconds until Redis forgets it; -1: never. */
   readonly keptForSeconds: number
 }
@@ -97,19 +102,29 @@ async function readState(redis: RedisClient, id: CallId): Promise<StateView | un
   const [milliseconds] = await redis.each('PTTL', [[callKey(id)]])
   const keptForSeconds = Math.round(Number(milliseconds) / 1000)
   try {
-    const outcome = decodeOutcome(bytes)
-    switch (outcome.state) {
+    const call = decodeCallState(bytes)
+    switch (call.state) {
+      case 'Claimed':
+      case 'Enqueued':
+        return {
+          state: call.state,
+          deadline: new Date(call.deadline).toISOString(),
+          ...(call.state === 'Claimed' && {
+            lease: call.leaseUntil === 0 ? 'given back' : new Date(call.leaseUntil).toISOString(),
+          }),
+          keptForSeconds,
+        }
       case 'Answered':
       case 'DeadLettered':
         return {
-          state: outcome.state,
-          status: GRPC_STATUS_NAMES[outcome.status] ?? String(outcome.status),
-          details: outcome.details,
-          messageBytes: outcome.message?.length ?? 0,
+          state: call.state,
+          status: GRPC_STATUS_NAMES[call.status] ?? String(call.status),
+          details: call.details,
+          messageBytes: call.message?.length ?? 0,
           keptForSeconds,
         }
       case 'Expired':
-        return { state: 'Expired', started: outcome.started, keptForSeconds }
+        return { state: 'Expired', started: call.started, keptForSeconds }
       case 'Cancelled':
         return { state: 'Cancelled', keptForSeconds }
     }
@@ -167,13 +182,15 @@ function describe(
   const lines = [`call ${formatCallId(id)}`]
   if (state === undefined) lines.push('Redis   nothing: no outcome yet, or its retention is over')
   else {
-    const { state: name, status, details, messageBytes, started, keptForSeconds } = state
+    const { state: name, status, details, messageBytes, started, deadline, lease, keptForSeconds } = state
     const parts = [
       name,
       status,
       details === undefined || details === '' ? undefined : JSON.stringify(details),
       messageBytes === undefined ? undefined : `message ${messageBytes} B`,
       started === undefined ? undefined : `started: ${started}`,
+      deadline === undefined ? undefined : `deadline ${deadline}`,
+      lease === undefined ? undefined : `lease ${lease}`,
       keptForSeconds < 0 ? 'kept for ever' : `kept for ${keptForSeconds} s more`,
     ]
     lines.push(`Redis   ${parts.filter((part) => part !== undefined).join('  ')}`)

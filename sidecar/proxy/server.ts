@@ -162,7 +162,8 @@ export class ProxyServer {
         const milliseconds = monotonicNow() - startedAt
         if (end.kind === 'Abandoned') {
           // grpc-js tells of a passed deadline and of a client that went away in the same way.
-          const status = localNow() >= clientDeadline ? GrpcStatus.DEADLINE_EXCEEDED : GrpcStatus.CANCELLED
+          const passed = localNow() >= clientDeadline - DEADLINE_TOLERANCE_MILLISECONDS
+          const status = passed ? GrpcStatus.DEADLINE_EXCEEDED : GrpcStatus.CANCELLED
           methodMetrics.handled(status, milliseconds, call.traceparent)
           failures.write('CALLER_GONE', 'the caller waits no more', () => failedCall(call, status, milliseconds))
           return
@@ -236,5 +237,8 @@ function send(
     callback(null, message, reply.trailingMetadata)
   })
 }
+
+/** A deadline travels as a span of time: the server's is late by as long as the request was on its way. */
+const DEADLINE_TOLERANCE_MILLISECONDS = 100
 
 const ABANDONED: End = { kind: 'Abandoned' }

@@ -1,6 +1,7 @@
 /** What `grpc-kafka calls show` and `grpc-kafka records` print of calls that were made. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { test } from 'node:test'
 import { Metadata } from '@grpc/grpc-js'
 import { Redis } from 'ioredis'
@@ -28,7 +29,8 @@ async function run(
     ...env,
   })
   atEndOf(route, process)
-  const code = await process.exited
+  // A process may exit before its last lines were read.
+  const [code] = (await once(process.child, 'close')) as [number | null]
   return { code, text: process.lines.join('\n') }
 }
 
@@ -56,7 +58,7 @@ const show = async (route: Route, id: string, ...args: string[]) => {
   }
 }
 
-test('the command line', { timeout: 120_000 }, async (t) => {
+test('the command line', { timeout: 280_000 }, async (t) => {
   const route = await startRoute(t, { method: { ...PATIENT, metadata: ['x-tenant'] } })
   const redis = new Redis(route.redisUrl)
   atEnd(t, () => redis.quit())
@@ -159,6 +161,21 @@ test('the command line', { timeout: 120_000 }, async (t) => {
     ],
     ['an id that is none', ['calls', 'show', 'x'], 2, /^a call's id is a UUID/m],
   ]
+  await t.test('prints the claim of a call with a key that has no outcome yet', async () => {
+    const metadata = new Metadata()
+    metadata.set('idempotency-key', 'shown')
+    const leave = new AbortController()
+    const call = route.call({ id: 'claimed', sleep: 15_000 }, { metadata, signal: leave.signal })
+    const begun = () => route.ledger().find(({ id }) => id === 'claimed')
+    await until('the handler runs it', () => begun() !== undefined)
+    const { code, found } = await show(route, begun()?.callId ?? '')
+    assert.equal(code, 0)
+    assert.match(String(found.redis?.['state']), /^(Claimed|Enqueued)$/)
+    assert.ok(Date.parse(String(found.redis?.['deadline'])) > Date.now() - 20_000)
+    leave.abort()
+    await call
+  })
+
   await t.test('says what is wrong, in one line and without a stack', async (part) => {
     await Promise.all(
       failures.map(([name, args, code, message]) =>

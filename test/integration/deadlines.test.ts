@@ -28,7 +28,9 @@ test('the deadline of a call', async (t) => {
       async () => (await route.metric(proxy, 'grpc_kafka_calls_in_flight')) === 0,
       2000,
     )
-    assert.equal(await route.metric(proxy, 'grpc_server_handled_total', 'grpc_code="DeadlineExceeded"'), 1)
+    // Whether the client's reset says so or its deadline, on a busy machine nobody can tell.
+    const handled = (code: string) => route.metric(proxy, 'grpc_server_handled_total', `grpc_code="${code}"`)
+    assert.equal((await handled('DeadlineExceeded')) + (await handled('Canceled')), 1)
   })
 
   await t.test('the handler gets the time that remains', () => {
