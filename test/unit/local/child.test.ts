@@ -78,10 +78,11 @@ test(
   async () => {
     const script = `
     import { startChild } from ${JSON.stringify(new URL('../../../local/child.ts', import.meta.url).href)}
-    const child = await startChild({
-      name: 'x', command: process.execPath, args: ['-e', 'setInterval(() => {}, 1000)'], directory: '.', output: { line() {} },
+    await startChild({
+      name: 'x', command: process.execPath, args: ['-e', 'console.log(process.pid); setInterval(() => {}, 1000)'], directory: '.',
+      // Not before it runs: until then its parent's end is not yet its own.
+      output: { line: (text) => console.log(text) },
     })
-    console.log(child.pid)
     setInterval(() => {}, 1000)`
     const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
       stdio: ['ignore', 'pipe', 'inherit'],
