@@ -241,6 +241,9 @@ test('a worker that stood still for longer than its session starts nothing of wh
   assert.ok(frozen && other)
   const begunBy = ({ handler }: Worker) =>
     route.ledger().filter(({ event, pid }) => event === 'began' && pid === handler.child.pid)
+  // Read while it runs: woken, it may join before it answers this.
+  const joins = () => route.metric(frozen, 'grpc_kafka_rebalances_total')
+  const joinsBefore = await joins()
   frozen.process.kill('SIGSTOP')
   const partitions = () => other.process.lines.some((line) => line.includes('"partitions":[0,1,2]'))
   await until('the group gave its partitions to the other one', partitions, 15_000)
@@ -249,8 +252,6 @@ test('a worker that stood still for longer than its session starts nothing of wh
   const before = await offsets()
   const begun = new Set(begunBy(frozen).map(({ callId }) => callId))
   frozen.process.kill('SIGCONT')
-  const joins = () => route.metric(frozen, 'grpc_kafka_rebalances_total')
-  const joinsBefore = await joins()
   await until('it is a member again', async () => (await joins()) > joinsBefore)
   const later = load.sent + 100
   await until('calls go on', () => load.answered > later)
