@@ -233,6 +233,15 @@ export class Route {
     rmSync(this.directory, { recursive: true, force: true })
   }
 
+  /** The last lines of each process. */
+  lastWords(lines = 40): string {
+    return this.#processes
+      .map(({ child, lines: all }) =>
+        [`process ${child.pid}: ${child.spawnargs.at(-1)}`, ...all.slice(-lines)].join('\n  '),
+      )
+      .join('\n')
+  }
+
   spawn(script: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Process {
     const process = new Process(script, args, env)
     this.#processes.push(process)
@@ -441,6 +450,10 @@ export interface CallOptions {
 export async function startRoute(t: TestContext, options: RouteOptions = {}): Promise<Route> {
   const route = new Route(options)
   atEnd(t, () => route.close())
+  // A failure that comes once in a hundred runs is understood from what the processes said, or not at all.
+  atEnd(t, () => {
+    if (!t.passed) t.diagnostic(route.lastWords())
+  })
   await route.createTopics()
   const workers = Array.from({ length: options.workers ?? 1 }, () => route.startWorker())
   const proxies = Array.from({ length: options.proxies ?? 1 }, () => route.startProxy())
