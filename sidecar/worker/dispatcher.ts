@@ -442,14 +442,16 @@ export class Dispatcher implements RunnerEvents {
     if (this.#pumping || !this.#accepting || !this.#healthy || this.#runner === undefined) return
     this.#pumping = true
     try {
-      this.#startAll(performance.now())
+      this.#startAll()
     } finally {
       this.#pumping = false
     }
   }
 
-  #startAll(now: number): void {
+  #startAll(): void {
     while (this.#running + this.#places < this.#options.concurrency && !this.#loneRuns) {
+      // Read for each: the process may have been stopped in between, for longer than our word stands.
+      const now = performance.now()
       if (this.#alone.length > 0) {
         // One that has to run alone waits until what runs is done, and nothing new goes before it.
         if (this.#running + this.#places > 0) return

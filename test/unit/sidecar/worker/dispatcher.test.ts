@@ -77,6 +77,8 @@ class Harness {
   #monotonic = 1000
   /** Calls that end the moment they start. */
   endAtOnce = false
+  /** The process is stopped for so long while it starts a call. */
+  stoppedInStart = 0
 
   constructor(
     t: TestContext,
@@ -106,6 +108,7 @@ class Harness {
       start: (entry: Entry) => {
         this.starts.push(`${entry.partition.number}/${entry.offset}`)
         this.running.push(entry)
+        this.#monotonic += this.stoppedInStart
         if (this.endAtOnce) this.end(entry)
       },
       expire: (entry: Entry) => {
@@ -210,6 +213,14 @@ describe('a record starts only', () => {
     await harness.pass(50)
     harness.dispatcher.deliver(0, range(1, 2), 2)
     await harness.pass(3000)
+    assert.deepEqual(harness.starts, ['0/0'])
+  })
+
+  test('while our word stands, also when the process was stopped between one start and the next', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([])
+    harness.stoppedInStart = 3000
+    harness.dispatcher.deliver(0, range(0, 2), 2)
     assert.deepEqual(harness.starts, ['0/0'])
   })
 
