@@ -42,7 +42,10 @@ test('a rate limit', async (t) => {
       `${settled.length} calls in ${seconds.toFixed(2)} s: ${admitted} admitted, ${expected.toFixed(0)} expected`,
     )
     assert.ok(settled.length > 1.5 * expected, 'there was more than enough load')
-    assert.ok(Math.abs(admitted - expected) <= 0.05 * expected + 2, `${admitted} admitted, ${expected} expected`)
+    assert.ok(admitted <= 1.05 * expected + 2, `${admitted} admitted, ${expected} expected`)
+    // What a full bucket cannot take while a busy machine lets the load stand still is gone; the unit tests, whose clock
+    // is their own, count to the call.
+    assert.ok(admitted >= 0.75 * expected, `${admitted} admitted, ${expected} expected`)
     assert.equal(admitted + refused.length, settled.length, 'every other call was refused for its limit')
   })
 
