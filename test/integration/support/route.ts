@@ -6,7 +6,6 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -17,6 +16,7 @@ import type { Client, ServiceError } from '@grpc/grpc-js'
 import { Kafka, logLevel } from 'kafkajs'
 import type { Admin } from 'kafkajs'
 import type { SidecarConfigInput } from '../../../sidecar/config.ts'
+import { freePort } from '../../../local/platform/free-port.ts'
 import { atEnd } from './clean-up.ts'
 import { METHOD, SERVICE_NAME, rawClient } from './service.ts'
 import type { Instruction } from './service.ts'
@@ -96,14 +96,6 @@ export async function until(
     if (performance.now() > end) throw new Error(`not within ${milliseconds} ms: ${what}`)
     await pause(20)
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 /** A child process whose lines are kept. */
@@ -248,11 +240,11 @@ export class Route {
     return process
   }
 
-  async startHandler(port = 0): Promise<{ readonly handler: Process; readonly handlerPort: number }> {
+  async startHandler(port?: number): Promise<{ readonly handler: Process; readonly handlerPort: number }> {
     const handler = this.spawn('test/integration/support/handler.ts', [], {
       ...this.#options.handlerEnv,
       LEDGER_FILE: this.ledgerFile,
-      PORT: String(port),
+      PORT: String(port ?? (await freePort())),
     })
     await until(
       'the handler listens',
