@@ -16,6 +16,13 @@ export function formatPath(path: Path): string {
     .join('')
 }
 
-/** Whether `path` is at or below `ancestor`. */
-export const isWithin = (path: Path, ancestor: Path): boolean =>
-  ancestor.length <= path.length && ancestor.every((part, index) => part === path[index])
+/** Tells whether a path leads to one of these, or to what holds one; in a time that does not grow with their number. */
+export function holderOf(paths: readonly Path[]): (path: Path) => boolean {
+  const holders = new Set<string>()
+  for (const path of paths) {
+    for (let length = 0; length <= path.length; length++) holders.add(asKey(path.slice(0, length)))
+  }
+  return (path) => holders.has(asKey(path))
+}
+
+const asKey = (path: Path): string => JSON.stringify(path.map(String))

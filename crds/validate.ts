@@ -3,7 +3,7 @@
  */
 import { Ajv, type ErrorObject } from 'ajv'
 import { withDefaults } from './defaults.ts'
-import { field, formatPath, isWithin, item, type Path } from './path.ts'
+import { field, formatPath, holderOf, item, type Path } from './path.ts'
 import { compileRules, type Rules } from './rules.ts'
 import { type Definition, fieldSchema, readDefinitions, type Schema } from './schema.ts'
 import type { Resource } from './types.ts'
@@ -64,17 +64,17 @@ export function validateResource(object: unknown, options: { readonly old?: unkn
     return refused([{ path: [], message: 'must be a Kubernetes object' }])
   }
   const { apiVersion, kind } = object as { readonly apiVersion?: unknown; readonly kind?: unknown }
-  const found = kinds.get(`${String(apiVersion)} ${String(kind)}`)
+  const found =
+    typeof apiVersion === 'string' && typeof kind === 'string' ? kinds.get(`${apiVersion} ${kind}`) : undefined
   if (found === undefined) return refused([unknownKind(apiVersion, kind, kinds)])
 
   const { schema } = found.definition
   const value = withDefaults(object, schema)
   const problems: Problem[] = found.accepts(value) ? [] : (found.accepts.errors ?? []).flatMap(describe)
-  const malformed = problems.map(({ path }) => path)
-  problems.push(...duplicates(value, schema, []))
+  const holdsMalformed = holderOf(problems.map(({ path }) => path))
   const old = options.old === undefined ? undefined : { value: withDefaults(options.old, schema) }
-  problems.push(...found.rules.check(value, old, (path) => malformed.some((bad) => isWithin(bad, path))))
-  return problems.length === 0 ? { ok: true, resource: value as Resource } : refused(problems)
+  const all = [...problems, ...duplicates(value, schema, []), ...found.rules.check(value, old, holdsMalformed)]
+  return all.length === 0 ? { ok: true, resource: value as Resource } : refused(all)
 }
 
 const refused = (problems: readonly Problem[]): Validation => ({
@@ -88,10 +88,13 @@ function unknownKind(apiVersion: unknown, kind: unknown, known: ReadonlyMap<stri
   return namesake === undefined
     ? {
         path: ['kind'],
-        message: `must be one of ${all.map((one) => one.kind).join(', ')}, not ${JSON.stringify(kind)}`,
+        message: `must be one of ${all.map((one) => one.kind).join(', ')}, not ${named(kind)}`,
       }
-    : { path: ['apiVersion'], message: `must be ${namesake.apiVersion}, not ${JSON.stringify(apiVersion)}` }
+    : { path: ['apiVersion'], message: `must be ${namesake.apiVersion}, not ${named(apiVersion)}` }
 }
+
+/** Not as it stands: a YAML file can write what holds itself. */
+const named = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : typeof value)
 
 function loadKinds(): ReadonlyMap<string, Kind> {
   const ajv = new Ajv({ allErrors: true, strict: true, verbose: false })

@@ -262,7 +262,8 @@ function resolveSecret(
   environment: Readonly<Record<string, string | undefined>>,
 ): string {
   if ('env' in reference) {
-    const value = environment[reference.env]
+    // `toString` and its like are no variables.
+    const value = Object.hasOwn(environment, reference.env) ? environment[reference.env] : undefined
     if (value === undefined || value === '')
       throw new ConfigError([`${path}.env: the variable ${reference.env} is not set`])
     return value

@@ -42,7 +42,7 @@ export async function loadResources(paths: readonly string[]): Promise<Loaded> {
       }
       const checked = validateResource(value)
       if (!checked.ok) {
-        problems.push(...checked.problems.map((line) => problemAt(origin, line)))
+        for (const line of checked.problems) problems.push(problemAt(origin, line))
         continue
       }
       const { resource } = checked
@@ -101,8 +101,10 @@ async function readDocuments(file: string): Promise<readonly Document[]> {
     let value: unknown
     try {
       value = document.toJS() as unknown
+      // Throws where an alias makes a value hold itself, which is no JSON and so no resource.
+      JSON.stringify(value)
     } catch (cause) {
-      return [{ value: undefined, origin, problem: (cause as Error).message }]
+      return [{ value: undefined, origin, problem: (cause as Error).message.split('\n', 1)[0] ?? '' }]
     }
     // Nothing between two `---`, as kubectl sees it.
     if (value === null) return []

@@ -70,6 +70,8 @@ type Headers = Record<string, Buffer | null | (Buffer | null)[]>
 
 interface Decoder {
   readonly prototype: {
+    readonly offset: number
+    canReadBytes(length: number): boolean
     readVarInt(): number
     readVarIntArray(read: (from: unknown) => { readonly key: string; readonly value: Buffer | null }): {
       reduce(): Headers
@@ -77,12 +79,14 @@ interface Decoder {
   }
 }
 
+const FEWER_HEADERS = { key: '', value: null }
 let headersDecodedOnce = false
 
 /**
  * kafkajs 2.2.4 copies the headers of a record anew for each one of them, so that one record of ten thousand headers stops
  * the process for many seconds, its heartbeats too; and it takes a header named `constructor` or `__proto__` for one that
- * was there before. The only caller folds the list that this method returns into an object: here it is one already.
+ * was there before; and it reads on behind the end of a record that says it has more headers than it has, thousands of
+ * millions where it says so. The only caller folds the list that this method returns into an object: here it is one already.
  */
 function decodeHeadersOnce(): void {
   if (headersDecodedOnce) return
@@ -91,7 +95,9 @@ function decodeHeadersOnce(): void {
   decoder.prototype.readVarIntArray = function (read) {
     const headers = Object.create(null) as Headers
     for (let count = this.readVarInt(); count > 0; count--) {
-      const { key, value } = read(this)
+      const start = this.offset
+      const { key, value } = this.canReadBytes(1) ? read(this) : FEWER_HEADERS
+      if (this.offset <= start) throw new Error('a record has not the headers that it says it has')
       const before = headers[key]
       if (before === undefined) headers[key] = value
       else if (Array.isArray(before)) before.push(value)

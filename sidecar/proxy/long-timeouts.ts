@@ -19,10 +19,14 @@ export function shortenLongTimeouts(server: Server): void {
   }
 }
 
-/** @param timeout a value of `grpc-timeout` (PROTOCOL-HTTP2.md): at most eight digits and a unit. */
+/** `grpc-timeout` is at most eight digits and a unit (PROTOCOL-HTTP2.md); grpc-js finds these anywhere in the value. */
+const TIMEOUT = /([0-9]{1,8})\s*([HMSmun])/
+
+/** @param timeout a value of `grpc-timeout`, well-formed or not. */
 export function fittingTimeout(timeout: string): string {
-  const unit = SECONDS[timeout.at(-1) ?? '']
+  const [, digits, letter = ''] = TIMEOUT.exec(timeout) ?? []
+  const unit = SECONDS[letter]
   // Eight digits of the smaller units fit.
   if (unit === undefined) return timeout
-  return Number(timeout.slice(0, -1)) * unit > LONGEST_SECONDS ? `${LONGEST_SECONDS}S` : timeout
+  return Number(digits) * unit > LONGEST_SECONDS ? `${LONGEST_SECONDS}S` : timeout
 }

@@ -132,9 +132,11 @@ export class OutcomeWaiters {
       const length = message.readUInt32BE(at + 16)
       at += ENTRY_BYTES
       const waiter = this.#waiters.get(key)
-      if (length === READ_IT) {
+      // A message that ends too early holds no whole outcome.
+      if (length === READ_IT || at + length > message.length) {
         if (waiter !== undefined) large.push(waiter)
-        continue
+        if (length === READ_IT) continue
+        break
       }
       if (waiter !== undefined) this.#answer(key, waiter, message.subarray(at, at + length))
       at += length

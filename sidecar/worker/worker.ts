@@ -18,6 +18,7 @@ import { Dispatcher } from './dispatcher.ts'
 import { HandlerClient } from './handler-client.ts'
 import { HandlerHealth } from './handler-health.ts'
 import { WINDOW_RECORDS } from './partition.ts'
+import { readWindow, windowMetadata } from './window.ts'
 
 const COMMIT_INTERVAL_MILLISECONDS = 100
 const RETRY_MILLISECONDS = 100
@@ -411,20 +412,6 @@ class Worker implements RunningSidecar {
       watermark: partition.watermark(),
     }))
   }
-}
-
-/** W travels in the commit's metadata: a new owner looks up exactly the window that its predecessor may have used. */
-const windowMetadata = (): string => JSON.stringify({ window: WINDOW_RECORDS })
-
-/** Offsets set by somebody else's tool carry no window: ours is assumed. */
-function readWindow(metadata: string): number {
-  try {
-    const { window } = JSON.parse(metadata) as { window?: unknown }
-    if (typeof window === 'number' && Number.isInteger(window) && window > 0 && window <= 1_000_000) return window
-  } catch {
-    // Not ours.
-  }
-  return WINDOW_RECORDS
 }
 
 /** What takes longer goes on behind. */

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { formatPath } from '../../../crds/path.ts'
 import { validateResource } from '../../../crds/validate.ts'
+import { changed, isAbout } from '../changed.ts'
 import { CASES, LEAST, resource } from './cases.ts'
 
 const problemsOf = (object: unknown, options?: { readonly old?: unknown }): readonly string[] => {
@@ -73,6 +76,11 @@ describe('validateResource', () => {
       { apiVersion: 'grpckafka.dev/v1', kind: 'RetryPolicy' },
       'apiVersion: must be grpckafka.dev/v1alpha1, not "grpckafka.dev/v1"',
     ],
+    [
+      'a kind that is no text and cannot be made one',
+      { apiVersion: 'grpckafka.dev/v1alpha1', kind: { toString: 1 } },
+      'kind: must be one of CalculateService, ConsumerGroup, RetryPolicy, not object',
+    ],
     ['no kind', {}, 'kind: must be one of CalculateService, ConsumerGroup, RetryPolicy, not undefined'],
     ['null', null, '(root): must be a Kubernetes object'],
     ['a list', [], '(root): must be a Kubernetes object'],
@@ -93,5 +101,76 @@ describe('validateResource', () => {
 
   test('an immutable field is free while there is no earlier state', () => {
     assert.deepEqual(problemsOf(resource('CalculateService', { 'spec.topic.name': 'b' })), [])
+  })
+})
+
+/** Runs of each property below. */
+const RUNS = 1000
+const KINDS = ['CalculateService', 'ConsumerGroup', 'RetryPolicy'] as const
+
+describe('a resource with anything whatever in it', () => {
+  const resources = fc.oneof(
+    ...KINDS.map((kind) => {
+      const checked = validateResource(resource(kind))
+      assert.ok(checked.ok)
+      return changed(checked.resource)
+    }),
+  )
+
+  test(`is taken, or refused with the place that is wrong (${RUNS} runs)`, () => {
+    fc.assert(
+      fc.property(resources, ({ document, path }) => {
+        const place = formatPath(path)
+        for (const problem of problemsOf(document))
+          assert.ok(isAbout(problem, place), `${problem} is not about ${place}`)
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  test(`is the same resource when it is read again with its defaults (${RUNS} runs)`, () => {
+    fc.assert(
+      fc.property(resources, ({ document }) => {
+        const checked = validateResource(document)
+        if (checked.ok) assert.deepEqual(validateResource(checked.resource), checked)
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  test(`may become any other without a rule that fails (${RUNS} runs)`, () => {
+    fc.assert(
+      fc.property(resources, resources, ({ document }, { document: old }) => {
+        if (!validateResource(old).ok || old['kind'] !== document['kind']) return
+        const changedProblems = problemsOf(document, { old })
+        assert.deepEqual(
+          changedProblems.filter((problem) => problem.includes('cannot be evaluated')),
+          [],
+        )
+        if (changedProblems.length === 0) assert.deepEqual(problemsOf(document), [])
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  test(`that is no object of JSON is refused (${RUNS} runs)`, () => {
+    fc.assert(
+      fc.property(fc.anything(), (value) => assert.equal(validateResource(value).ok, false)),
+      { numRuns: RUNS },
+    )
+  })
+
+  // Each rule asked of each problem whether it lay where the rule runs: 108 s for these.
+  test('and ten thousand wrong entries is refused in a time that grows with their number only', () => {
+    const wrong = (count: number): number => {
+      const methods = Array.from({ length: count }, () => ({ name: '9', colour: 'red' }))
+      const startedAt = performance.now()
+      assert.ok(problemsOf(resource('CalculateService', { 'spec.methods': methods })).length > 2 * count)
+      return performance.now() - startedAt
+    }
+    wrong(100)
+    const few = Math.min(wrong(500), wrong(500), wrong(500))
+    const many = wrong(10_000)
+    assert.ok(many < 200 * few, `500 took ${few} ms, 10,000 took ${many} ms`)
   })
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { callIdSource, formatCallId, isKeyed, keyedCallId } from '../../../sidecar/call-id.ts'
+import { callIdSource, formatCallId, isKeyed, keyedCallId, parseCallId } from '../../../sidecar/call-id.ts'
 
 test('an id is a UUIDv7 with the time in front', () => {
   const nextId = callIdSource(() => 0x0123_4567_89ab)
@@ -65,4 +65,18 @@ test('parts that are the same when put together give different ids', () => {
 test('an id tells whether its call has a key', () => {
   assert.equal(isKeyed(keyedCallId('s', '', 'm', 'k')), true)
   assert.equal(isKeyed(callIdSource(() => 0)()), false)
+})
+
+test('the text form is read again, with and without dashes, and no other text is (2000 runs)', () => {
+  const good = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes))
+  const text = fc.oneof(fc.string(), fc.stringMatching(/^[0-9a-f-]{30,40}$/))
+  fc.assert(
+    fc.property(good, text, (id, other) => {
+      assert.deepEqual(parseCallId(formatCallId(id)), id)
+      assert.deepEqual(parseCallId(id.toString('hex').toUpperCase()), id)
+      const read = parseCallId(other)
+      if (read !== undefined) assert.ok([formatCallId(read), read.toString('hex')].includes(other.toLowerCase()))
+    }),
+    { numRuns: 2000 },
+  )
 })

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import type { TestContext } from 'node:test'
+import fc from 'fast-check'
 import { ConfigError, loadConfig, parseConfig } from '../../../sidecar/config.ts'
+import { changed, isAbout, pathsOf, put } from '../changed.ts'
 
 const common = {
   instance: 'p-1',
@@ -196,5 +198,85 @@ suite('loadConfig', () => {
     })
     writeFileSync(file, '{"redis": {"url": "redis://:hunter2@redis" ')
     assert.throws(() => loadConfig(file, {}), { code: 'CONFIG_INVALID', problems: [`(file): ${file} is not JSON`] })
+  })
+})
+
+/** Runs of each property below. */
+const RUNS = 1000
+
+/** As the schema shows a place: an element of a list in brackets. */
+const shown = (path: readonly (string | number)[]): string =>
+  path.map((part, index) => (typeof part === 'number' ? `[${part}]` : `${index === 0 ? '' : '.'}${part}`)).join('')
+
+suite('a configuration with anything whatever in it', () => {
+  const everything = [
+    {
+      ...proxy,
+      log: { level: 'info' },
+      redis: { url: { env: 'REDIS' } },
+      proxy: {
+        ...proxy.proxy,
+        methods: [{ name: 'Calculate', timeoutMilliseconds: 5, metadata: ['tenant'], cacheSeconds: 1 }],
+        rateLimit: { requestsPerSecond: 1, burst: 1 },
+      },
+    },
+    { ...worker, worker: { ...worker.worker, retry: { backoff: {}, retryableCodes: ['ABORTED'] } } },
+  ]
+  const environment = { REDIS: 'redis://r:1' }
+
+  test(`is taken, or refused with the place that is wrong (${RUNS} runs)`, () => {
+    fc.assert(
+      fc.property(fc.oneof(...everything.map(changed)), ({ document, path }) => {
+        for (const problem of problems(document, environment)) {
+          assert.ok(isAbout(problem, shown(path)), `${problem} is not about ${shown(path)}`)
+        }
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  test(`says the same when it is written down with its defaults and read again (${RUNS} runs)`, () => {
+    fc.assert(
+      fc.property(fc.oneof(...everything.map(changed)), ({ document }) => {
+        if (problems(document, environment).length > 0) return
+        const config = parseConfig(document, environment)
+        assert.deepEqual(parseConfig(JSON.parse(JSON.stringify(config)), environment), config)
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  test('is never repeated: it may be a secret in the wrong place', () => {
+    for (const document of everything) {
+      for (const path of pathsOf(document, [])) {
+        if (path[0] === 'redis') continue
+        const copy = structuredClone(document) as Record<string, unknown>
+        put(copy, path, 'redis://:hunter2@r')
+        assert.doesNotMatch(problems(copy, environment).join('\n'), /hunter2/, shown(path))
+      }
+    }
+  })
+
+  test(`that is no object at all is refused (${RUNS} runs)`, () => {
+    fc.assert(
+      fc.property(fc.anything(), (value) => assert.notDeepEqual(problems(value), [])),
+      { numRuns: RUNS },
+    )
+  })
+
+  for (const name of ['toString', '__proto__', 'constructor']) {
+    test(`does not take ${name}, which every object has, for a variable`, () => {
+      assert.deepEqual(problems({ ...proxy, redis: { url: { env: name } } }), [
+        `redis.url.env: the variable ${name} is not set`,
+      ])
+    })
+  }
+
+  test('nested ten thousand deep is refused', () => {
+    let deep: object = {}
+    for (let depth = 0; depth < 10_000; depth++) deep = { url: deep }
+    for (const section of ['kafka', 'redis', 'proxy', 'admin']) {
+      assert.notDeepEqual(problems({ ...proxy, [section]: deep }), [], section)
+    }
   })
 })

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import test from 'node:test'
+import fc from 'fast-check'
 import { loadResources } from '../../../../local/resources/load.ts'
 import { ResourcesError } from '../../../../local/resources/origin.ts'
 import { folder, group, service } from './files.ts'
@@ -91,3 +93,87 @@ test('without a CalculateService there is nothing to run', async (context) => {
   const empty = await folder(context, {})
   assert.match((await problemsOf([empty])).join(), /has no \*\.yaml/)
 })
+
+/** Runs of the property below. */
+const RUNS = 500
+
+test(`whatever a file holds, it is read or its problems are told, each with the file (${RUNS} runs)`, async (context) => {
+  const directory = await folder(context, {})
+  const file = join(directory, 'any.yaml')
+  const whole = `${service('orders')}---\n${group('orders', 'orders')}`
+  const piece = fc.oneof(
+    fc.string({ maxLength: 8 }),
+    fc.constantFrom(
+      '---\n',
+      '...',
+      '&a',
+      '*a',
+      '<<: *a',
+      '!!binary ',
+      '!!set',
+      '? ',
+      '- ',
+      ': ',
+      '[',
+      '{',
+      '|',
+      '>-',
+      '%YAML 9',
+      '"',
+      '\t',
+      '\0',
+      '\ufeff',
+      '.nan',
+      '1e999',
+      'null',
+      '~',
+      '__proto__: {a: 1}\n',
+      '!x',
+      '#',
+    ),
+  )
+  const mended = fc
+    .record({ at: fc.nat(whole.length), skip: fc.nat(20), piece })
+    .map((cut) => whole.slice(0, cut.at) + cut.piece + whole.slice(cut.at + cut.skip))
+  const text = fc.oneof(
+    mended,
+    fc.array(piece, { maxLength: 30 }).map((pieces) => pieces.join('')),
+    fc.string(),
+  )
+  await fc.assert(
+    fc.asyncProperty(text, async (held) => {
+      await writeFile(file, held)
+      try {
+        const { services } = await loadResources([file])
+        assert.equal(services.length, 1)
+      } catch (error) {
+        assert.ok(error instanceof ResourcesError, String(error))
+        for (const problem of error.problems) assert.ok(problem.includes('any.yaml'), problem)
+      }
+    }),
+    { numRuns: RUNS },
+  )
+})
+
+for (const [what, text] of [
+  ['nested twenty thousand deep', '['.repeat(20_000)],
+  [
+    'of aliases that stand for a thousand million values',
+    'a: &a [1,1,1,1,1,1,1,1]\n' +
+      [...'bcdefghij']
+        .map((name, index) => `${name}: &${name} [${Array(8).fill(`*${'abcdefghij'[index]}`).join()}]\n`)
+        .join(''),
+  ],
+  ['whose kind is no text and cannot be made one', 'apiVersion: { toString: 1 }\nkind: { toString: 1 }\n'],
+  ['whose kind holds itself', 'kind: &a [*a]\n'],
+  [
+    'with a list of names that holds itself',
+    service('orders').replace('methods: [', 'methods: [&m { name: A, metadata: [*m] }, '),
+  ],
+  ['that holds itself', service('orders').replace('spec:', 'spec: &self\n  proxy: *self')],
+] as const) {
+  test(`a document ${what} is a problem`, async (context) => {
+    const directory = await folder(context, { 'a.yaml': text })
+    assert.equal((await problemsOf([directory]))[0]?.includes('a.yaml, document 1'), true)
+  })
+}

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { Metadata } from '@grpc/grpc-js'
-import { MAX_METADATA_VALUES } from '../../../../sidecar/metadata.ts'
+import { Metadata, logVerbosity, setLogVerbosity } from '@grpc/grpc-js'
+import fc from 'fast-check'
+import { MAX_METADATA_VALUES, isMetadata } from '../../../../sidecar/metadata.ts'
 import { MAX_METADATA_BYTES, declaredMetadata, toGrpcMetadata } from '../../../../sidecar/proxy/metadata.ts'
 
 suite('declaredMetadata', () => {
@@ -68,3 +69,73 @@ suite('toGrpcMetadata', () => {
 })
 
 const SINGLE = ['etag', 'age', 'location', 'authorization', 'x-content-type-options', 'dnt', 'tk', 'expires']
+
+/** Runs of each property below. */
+const RUNS = 1000
+
+suite('header fields as they come from anybody', () => {
+  // What it cannot read grpc-js writes to the console.
+  setLogVerbosity(logVerbosity.NONE)
+  const NAMES = ['tenant', 'key-bin', 'constructor', '__proto__', 'te']
+  const text = fc.oneof(
+    fc.string({ maxLength: 40 }),
+    fc.string({ unit: 'binary', maxLength: 20 }),
+    fc.base64String({ maxLength: 40 }),
+    fc.constantFrom('', ',', ',,', 'AA==,AA', '=', 'a\r\nb: c', '\u0080', 'x'.repeat(40_000)),
+  )
+  const headers = fc.dictionary(
+    fc.oneof(fc.constantFrom(...NAMES, ':path', 'authorization'), fc.string({ maxLength: 10 })),
+    fc.oneof(text, fc.array(text, { maxLength: 120 })),
+    { maxKeys: 6 },
+  )
+
+  test(`travel as gRPC metadata or are refused, and within bounds (${RUNS} runs)`, () => {
+    fc.assert(
+      fc.property(headers, (given) => {
+        const pairs = declaredMetadata(Metadata.fromHttp2Headers(given), NAMES.slice(0, -1))
+        if (pairs === undefined) return
+        assert.ok(pairs.length <= MAX_METADATA_VALUES)
+        assert.ok(
+          pairs.reduce((bytes, [name, value]) => bytes + name.length + value.length + 32, 0) <= MAX_METADATA_BYTES,
+        )
+        for (const [name, value] of pairs) assert.ok(isMetadata(name, value), name)
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  test(`come back as they were (${RUNS} runs)`, () => {
+    const printable = fc.stringMatching(/^[\x20-\x7e]{0,20}$/)
+    const binary = fc.uint8Array({ maxLength: 20 }).map((bytes) => Buffer.from(bytes))
+    const value = fc.oneof(
+      fc.tuple(fc.constantFrom('tenant', 'constructor'), printable),
+      fc.tuple(fc.constant('key-bin'), binary),
+    )
+    fc.assert(
+      fc.property(fc.array(value, { maxLength: 20 }), (values) => {
+        const metadata = new Metadata()
+        for (const [name, one] of values) metadata.add(name, one)
+        const pairs = declaredMetadata(metadata, NAMES)
+        assert.ok(pairs)
+        for (const name of NAMES) assert.deepEqual(toGrpcMetadata(pairs).get(name), metadata.get(name), name)
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  test(`of an answer, whatever stands in Redis, are such as HTTP/2 carries (${RUNS} runs)`, () => {
+    const pair = fc.tuple(
+      fc.oneof(fc.constantFrom(...NAMES, 'etag', 'grpc-status', ':status'), fc.string({ maxLength: 10 })),
+      fc.uint8Array({ maxLength: 20 }).map((bytes) => Buffer.from(bytes)),
+    )
+    fc.assert(
+      fc.property(fc.array(pair, { maxLength: 20 }), (pairs) => {
+        for (const [name, value] of Object.entries(toGrpcMetadata(pairs).toHttp2Headers())) {
+          assert.match(name, /^[0-9a-z_.-]+$/)
+          for (const one of [value ?? ''].flat()) assert.match(String(one), /^[\x20-\x7e]*$/)
+        }
+      }),
+      { numRuns: RUNS },
+    )
+  })
+})

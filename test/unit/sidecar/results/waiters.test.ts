@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
+import fc from 'fast-check'
 import type { Redis } from 'ioredis'
 import { pino } from 'pino'
-import { encodeOutcome } from '../../../../sidecar/results/outcome.ts'
+import { decodeOutcome, encodeOutcome } from '../../../../sidecar/results/outcome.ts'
 import type { RedisClient } from '../../../../sidecar/results/redis.ts'
+import type { Outcome } from '../../../../sidecar/results/outcome.ts'
 import { OutcomeWaiters } from '../../../../sidecar/results/waiters.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import { fakeRedis } from './fake-redis.ts'
@@ -82,3 +84,77 @@ test('large outcomes are read a few at a time', async (t) => {
   await promise
   assert.deepEqual(sizes, [16, 16, 8])
 })
+
+const entry = (id: Buffer, outcome: Buffer, length = outcome.length): Buffer => {
+  const head = Buffer.alloc(20)
+  id.copy(head)
+  head.writeUInt32BE(length, 16)
+  return Buffer.concat([head, outcome])
+}
+
+const answered = (message: string): Outcome => ({
+  state: 'Answered',
+  status: 0,
+  details: '',
+  initialMetadata: [],
+  trailingMetadata: [],
+  message: Buffer.from(message),
+})
+
+test('an outcome whose message is cut short is read from Redis, and not given cut short', async (t) => {
+  const whole = encodeOutcome(answered('a long answer'))
+  const { waiters, subscriber } = waitersOn(t, (keys) => Promise.resolve(keys.map(() => whole)))
+  const { promise, resolve } = Promise.withResolvers<Outcome | undefined>()
+  await waiters.start()
+  waiters.add(idOf(1), resolve)
+  subscriber.emit('messageBuffer', Buffer.from('channel'), entry(idOf(1), whole).subarray(0, -5))
+  assert.deepEqual(await promise, answered('a long answer'))
+})
+
+test('whatever stands on the reply channel, nobody gets what was not meant for him (1000 runs)', async (t) => {
+  const { waiters, subscriber } = waitersOn(t, (keys) => Promise.resolve(keys.map(() => null)))
+  await waiters.start()
+  const id = fc.nat(5).map(idOf)
+  const bytes = fc.uint8Array({ maxLength: 60 }).map((array) => Buffer.from(array))
+  const meant = fc.record({ id, outcome: fc.string({ maxLength: 5 }).map((text) => encodeOutcome(answered(text))) })
+  const message = fc.oneof(
+    fc
+      .array(meant, { maxLength: 4 })
+      .map((all) => ({ bytes: Buffer.concat(all.map((one) => entry(one.id, one.outcome))), all })),
+    fc
+      .record({ meant, cut: fc.nat(60) })
+      .map(({ meant: one, cut }) => ({ bytes: entry(one.id, one.outcome).subarray(0, cut), all: [one] })),
+    fc.tuple(id, bytes, fc.nat()).map(([one, held, length]) => ({
+      bytes: entry(one, held, length),
+      all: length <= held.length ? [{ id: one, outcome: held.subarray(0, length) }] : [],
+    })),
+    bytes.map((held) => ({ bytes: held, all: [] })),
+  )
+  fc.assert(
+    fc.property(message, fc.array(fc.nat(5), { maxLength: 3 }), (given, waiting) => {
+      const got: [number, Outcome | undefined][] = []
+      const callbacks = waiting.map((number) => (outcome: Outcome | undefined) => void got.push([number, outcome]))
+      waiting.forEach((number, index) => waiters.add(idOf(number), callbacks[index]!))
+      subscriber.emit('messageBuffer', Buffer.from('channel'), given.bytes)
+      for (const [number, outcome] of got) {
+        if (outcome === undefined) continue
+        assert.ok(
+          given.all.some((one) => one.id.equals(idOf(number)) && isSame(one.outcome, outcome)),
+          `${number} got ${JSON.stringify(outcome)}`,
+        )
+      }
+      waiting.forEach((number, index) => waiters.remove(idOf(number), callbacks[index]!))
+      assert.equal(waiters.size, 0)
+    }),
+    { numRuns: 1000 },
+  )
+})
+
+function isSame(bytes: Buffer, outcome: Outcome): boolean {
+  try {
+    assert.deepEqual(decodeOutcome(bytes), outcome)
+    return true
+  } catch {
+    return false
+  }
+}

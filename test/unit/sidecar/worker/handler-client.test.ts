@@ -9,6 +9,9 @@ import http2, {
 import net, { type AddressInfo } from 'node:net'
 import { describe, test, type TestContext } from 'node:test'
 import { gzipSync } from 'node:zlib'
+import fc from 'fast-check'
+import { isMetadata } from '../../../../sidecar/metadata.ts'
+import { decodeOutcome, encodeOutcome } from '../../../../sidecar/results/outcome.ts'
 import { HandlerClient, type AttemptResult, type HandlerRequest } from '../../../../sidecar/worker/handler-client.ts'
 
 const MAX = 1000
@@ -555,4 +558,41 @@ describe('moving and closing', () => {
     assert.equal((await running).kind, 'Answered')
     await closed
   })
+})
+
+test('whatever a handler answers, one result comes of it, and what is an answer can be stored and sent on (500 runs)', async (t) => {
+  const { handler, client } = await pair(t, ok)
+  const text = fc.oneof(
+    fc.stringMatching(/^[\x20-\x7e]{0,20}$/),
+    fc.constantFrom('0', '5', '16', '17', '99999', '-1', '%', '%zz', '%e2%82', 'AA==,AA', '', 'gzip'),
+  )
+  const name = fc.constantFrom('grpc-status', 'grpc-message', 'grpc-encoding', 'a-bin', 'a', 'constructor', 'grpc-x')
+  const fields = fc.dictionary(name, text, { maxKeys: 4 })
+  const message = fc.uint8Array({ maxLength: 40 }).map((all) => Buffer.from(all))
+  const body = fc.oneof(
+    message,
+    message.map((held) => frame(held)),
+    message.map((held) => frame(gzipSync(held), 1)),
+    fc.tuple(message, fc.nat(255), fc.nat(2 ** 32 - 1)).map(([held, flag, length]) => frame(held, flag, length)),
+    fc.constant(frame(gzipSync(Buffer.alloc(100 * MAX)), 1)),
+  )
+  await fc.assert(
+    fc.asyncProperty(fields, fields, body, fc.boolean(), async (headers, trailers, held, empty) => {
+      handler.onCall = empty ? trailersOnly(headers) : answer(held, trailers, headers)
+      const result = await call(client)
+      if (result.kind !== 'Answered') {
+        assert.ok(['NotGrpc', 'TooLarge', 'Broken'].includes(result.kind), result.kind)
+        return
+      }
+      const { status, message: got, initialMetadata, trailingMetadata } = result.answer
+      assert.ok(Number.isInteger(status) && status >= 0 && status <= 16)
+      assert.ok(got === null || (status === 0 && got.length <= MAX))
+      for (const [field, value] of [...initialMetadata, ...trailingMetadata]) assert.ok(isMetadata(field, value), field)
+      assert.deepEqual(decodeOutcome(encodeOutcome({ state: 'Answered', ...result.answer })), {
+        state: 'Answered',
+        ...result.answer,
+      })
+    }),
+    { numRuns: 500 },
+  )
 })
