@@ -160,7 +160,8 @@ for (const [what, text] of [
   [
     'of aliases that stand for a thousand million values',
     'a: &a [1,1,1,1,1,1,1,1]\n' +
-      [...'bcdefghij']
+      'bcdefghij'
+        .split('')
         .map((name, index) => `${name}: &${name} [${Array(8).fill(`*${'abcdefghij'[index]}`).join()}]\n`)
         .join(''),
   ],

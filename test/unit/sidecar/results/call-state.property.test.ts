@@ -74,7 +74,11 @@ suite('the bytes of a call', () => {
     const any = fc.uint8Array({ maxLength: 80 }).map((all) => Buffer.from(all))
     fc.assert(
       fc.property(
-        fc.oneof(any, fc.tuple(head, any).map(Buffer.concat), fc.tuple(head, bytes(45)).map(Buffer.concat)),
+        fc.oneof(
+          any,
+          fc.tuple(head, any).map((parts) => Buffer.concat(parts)),
+          fc.tuple(head, bytes(45)).map((parts) => Buffer.concat(parts)),
+        ),
         (given) => {
           const state = decodeOrRefuse(given)
           if (state !== undefined) assert.equal(isOutcome(given), (given[1] ?? 0) <= 4)
