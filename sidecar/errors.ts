@@ -77,6 +77,11 @@ export const ERRORS = {
     message: 'the limit on request bytes in flight of this replica is reached',
     refusal: true,
   },
+  QUEUE_TOO_LONG: {
+    status: 'RESOURCE_EXHAUSTED',
+    message: 'the queue is too long: the estimated wait is longer than what is left of the deadline',
+    refusal: true,
+  },
   REQUEST_TOO_LARGE: {
     status: 'RESOURCE_EXHAUSTED',
     message: 'the request is larger than maxMessageBytes',

@@ -175,6 +175,13 @@ export class GroupConsumer {
     )
   }
 
+  /** The offset after the last record of each partition. @throws when Kafka cannot say. */
+  async ends(): Promise<ReadonlyMap<number, number>> {
+    await this.#admin.connect()
+    const all = await this.#admin.fetchTopicOffsets(this.#topic)
+    return new Map(all.map(({ partition, high }) => [partition, Number(high)]))
+  }
+
   async #start(signal: AbortSignal): Promise<void> {
     const consumer = this.#kafka.consumer({
       groupId: this.#groupId,

@@ -87,6 +87,7 @@ export class Call {
   /** The metadata that travels, once a layer has asked for it. */
   travelling: MetadataPairs | undefined = undefined
   admitted = false
+  queued = false
   /** Well-formed; undefined also until the layer that enqueues has read it. */
   traceparent: string | undefined = undefined
   /** Set by the layer that enqueues. */

@@ -18,6 +18,7 @@ import type { Enqueuer } from './enqueuer.ts'
 import { Flights } from './flights.ts'
 import type { Gate } from './gate.ts'
 import { idempotency } from './idempotency.ts'
+import type { QueueEstimate } from './queue-estimate.ts'
 import { RateLimiter } from './limiter.ts'
 import type { RateLimit } from './limiter.ts'
 import { declaredMetadata } from './metadata.ts'
@@ -28,6 +29,7 @@ export interface PipelineOptions {
   readonly config: ProxyConfig
   readonly gate: Gate
   readonly admission: Admission
+  readonly queueEstimate: QueueEstimate
   readonly enqueuer: Pick<Enqueuer, 'add' | 'forget'>
   readonly waiters: Pick<OutcomeWaiters, 'add' | 'remove'>
   readonly claims: Pick<CallClaims, 'ask' | 'keep' | 'forget' | 'enqueued' | 'giveBack' | 'storeOutcome'>
@@ -51,6 +53,7 @@ export function callPipeline(options: PipelineOptions): Pipeline {
     admit(options),
     idempotency({ ...options, service: options.config.service.name }),
     cache(options),
+    queue(options),
     enqueue(options),
     awaitOutcome(options),
   ])
@@ -185,6 +188,48 @@ const cache =
 
 /** Expired and Cancelled are about one call; these hold for every call like it. */
 const isAnswer = ({ state }: Outcome): boolean => state === 'Answered' || state === 'DeadLettered'
+
+/** What a refused client waits at the least: the workers report each second. */
+const QUEUE_RETRY_MILLISECONDS = 100
+const LONGEST_QUEUE_RETRY_MILLISECONDS = 10_000
+
+/** A call that workers would come to too late is refused now: it would only keep them from those that can be answered. */
+const queue =
+  ({ queueEstimate, monotonicNow, metrics }: PipelineOptions): LayerFactory =>
+  (next) => {
+    metrics.gaugeFrom('grpc_kafka_queue_wait_estimate_seconds', {}, () =>
+      queueEstimate.wait === undefined ? undefined : queueEstimate.wait / 1000,
+    )
+    return {
+      enter: (call) => {
+        const remaining = call.patienceEndsAt - monotonicNow()
+        const wait = queueEstimate.tooLong(call.method.name, remaining)
+        // A refusal says that the call did not run, which nobody knows of one whose claim was taken over.
+        if (wait === undefined || call.claim?.mayRunElsewhere === true) {
+          queueEstimate.inFlight++
+          call.queued = true
+          next(call)
+          return
+        }
+        const retryAfter = Math.min(
+          Math.max(wait - remaining, QUEUE_RETRY_MILLISECONDS),
+          LONGEST_QUEUE_RETRY_MILLISECONDS,
+        )
+        const estimate = Number.isFinite(wait)
+          ? `about ${Math.ceil(wait)} ms`
+          : 'for as long as the handlers do not answer'
+        call.fail(
+          'QUEUE_TOO_LONG',
+          Math.ceil(retryAfter),
+          `the queue is too long: an answer would take ${estimate}, and the deadline is in ${Math.ceil(remaining)} ms`,
+        )
+      },
+      leave: (call) => {
+        if (call.queued) queueEstimate.inFlight--
+        call.queued = false
+      },
+    }
+  }
 
 /** The metadata that goes with a call; undefined: it is too large and the call has ended. */
 function travelling(call: Call): MetadataPairs | undefined {

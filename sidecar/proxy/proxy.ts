@@ -7,6 +7,7 @@ import { RecordProducer } from '../kafka/producer.ts'
 import { MAX_HEADER_BYTES } from '../kafka/record.ts'
 import { CLAIM_TOKEN_BYTES } from '../results/call-state.ts'
 import { CallClaims } from '../results/claims.ts'
+import { FlowBoard } from '../results/flow-board.ts'
 import { connectRedis, connectSubscriber } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
 import { OutcomeWaiters } from '../results/waiters.ts'
@@ -15,8 +16,10 @@ import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { Admission } from './admission.ts'
 import { Enqueuer } from './enqueuer.ts'
+import { FlowReader } from './flow-reader.ts'
 import { Gate } from './gate.ts'
 import { callPipeline } from './pipeline.ts'
+import { QueueEstimate } from './queue-estimate.ts'
 import { ProxyServer } from './server.ts'
 
 export interface ProxyOptions {
@@ -77,10 +80,16 @@ export async function startProxy({
   })
   const gate = new Gate()
   const admission = new Admission(config.proxy)
+  const queueEstimate = new QueueEstimate({ now: () => clock.now() })
+  const flowReader = new FlowReader(
+    new FlowBoard({ redis, topic: config.service.topic, logger, metrics }),
+    queueEstimate,
+  )
   const pipeline = callPipeline({
     config,
     gate,
     admission,
+    queueEstimate,
     enqueuer,
     waiters,
     claims,
@@ -104,6 +113,7 @@ export async function startProxy({
   const close = async (): Promise<void> => {
     stopping.abort()
     enqueuer.close()
+    flowReader.close()
     server.close()
     waiters.close()
     clock.close()
@@ -131,7 +141,10 @@ export async function startProxy({
   const prepared = Promise.all([
     learn('Kafka', producer.connect([config.service.topic], stopping.signal)),
     learn('the reply channel', waiters.start()),
-    learn('the shared clock', clock.start()),
+    learn(
+      'the shared clock',
+      clock.start().then(() => flowReader.start()),
+    ),
   ])
   prepared.then(
     () => {

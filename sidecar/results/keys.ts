@@ -19,6 +19,9 @@ export const observedStartsKey = (id: CallId, groupId: string): string => `${obs
 /** Pub/sub channel on which one proxy replica is woken. */
 export const replyChannel = (instance: string): string => `${PREFIX}:reply:${instance}`
 
+/** Hash of what a topic's workers say of how fast their work goes, by instance. */
+export const flowKey = (topic: string): string => `${PREFIX}:flow:{${topic}}`
+
 /** Sorted set of the worker instances that have work running in a partition, scored by when that stops being true. */
 export const workingKey = (groupId: string, topic: string, partition: number): string =>
   `${PREFIX}:working:{${groupId}/${topic}/${partition}}`

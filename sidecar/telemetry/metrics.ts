@@ -50,6 +50,11 @@ export const METRICS = {
     help: 'Calls refused before Kafka, by the limit or state that refused them.',
     labels: ['limit'],
   },
+  grpc_kafka_queue_wait_estimate_seconds: {
+    type: 'gauge',
+    help: 'How long a call would wait for a worker, by what workers report.',
+    labels: [],
+  },
   grpc_kafka_cache_requests_total: {
     type: 'counter',
     help: 'Calls of methods that may be cached, by what became of them.',
@@ -134,6 +139,11 @@ export const METRICS = {
   grpc_kafka_handler_retries_total: { type: 'counter', help: 'Attempts after the first.', labels: [] },
   grpc_kafka_handler_healthy: { type: 'gauge', help: '1 while the handler is healthy.', labels: [] },
   grpc_kafka_running_calls: { type: 'gauge', help: 'Calls that the handler runs now.', labels: [] },
+  grpc_kafka_drain_rate: {
+    type: 'gauge',
+    help: 'Answers per second of the handler while every place is taken.',
+    labels: [],
+  },
   grpc_kafka_buffered_records: { type: 'gauge', help: 'Records read and not started.', labels: [] },
   grpc_kafka_parked_records: {
     type: 'gauge',

@@ -17,6 +17,8 @@ export type RecordResult = 'answered' | 'dead_lettered' | 'expired' | 'skipped' 
 
 /** What the runner tells the dispatcher about a record that it was given. Exactly one call ends each start. */
 export interface RunnerEvents {
+  /** The handler answered, with whatever status, after so many milliseconds. Told before `handlerFree`. */
+  answered(method: string, milliseconds: number): void
   /** The handler is free for the next call; what follows is only the outcome's way into Redis. */
   handlerFree(entry: Entry): void
   finished(entry: Entry, result: RecordResult): void
@@ -107,8 +109,10 @@ export class CallRunner {
         timeoutMilliseconds: Math.min(remaining, timeoutMilliseconds),
       },
       (result) => {
-        seconds.observe((performance.now() - started) / 1000, record.traceparent)
+        const milliseconds = performance.now() - started
+        seconds.observe(milliseconds / 1000, record.traceparent)
         this.#attempts[result.kind].inc()
+        if (result.kind === 'Answered') this.#options.events.answered(record.method, milliseconds)
         this.#options.events.handlerFree(entry)
         this.#judge(entry, record, result, remaining <= timeoutMilliseconds)
       },

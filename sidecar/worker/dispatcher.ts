@@ -4,7 +4,9 @@ import type { OutcomeStore } from '../results/store.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Gauge, Metrics } from '../telemetry/metrics.ts'
 import type { CallRunner, RecordResult, RunnerEvents } from './call-runner.ts'
+import { DrainRate } from './drain-rate.ts'
 import { Fifo } from './fifo.ts'
+import type { WorkerLoad } from './flow-publisher.ts'
 import { Parking } from './parking.ts'
 import { WINDOW_RECORDS, finish } from './partition.ts'
 import type { Committed, Entry, Partition } from './partition.ts'
@@ -59,6 +61,7 @@ export class Dispatcher implements RunnerEvents {
   readonly #parking = new Parking()
   readonly #results: Readonly<Record<RecordResult | 'newer', Counter>>
   readonly #runningGauge: Gauge
+  readonly #drainRate = new DrainRate()
   #runner: CallRunner | undefined
   #running = 0
   #unfinished = 0
@@ -66,6 +69,7 @@ export class Dispatcher implements RunnerEvents {
   #healthy = false
   #accepting = true
   #turn = 0
+  #byAge = false
   #asking: Entry[] = []
   /** Places kept for records that are asked about. */
   #places = 0
@@ -103,9 +107,27 @@ export class Dispatcher implements RunnerEvents {
       const times = this.#tenure.owned.flatMap((partition) => partition.oldestEnqueuedAt ?? [])
       return Math.max(0, (options.now() - Math.min(...times)) / 1000)
     })
+    metrics.gaugeFrom('grpc_kafka_drain_rate', {}, () => this.#drainRate.perSecond(options.concurrency))
     metrics.gaugeFrom('grpc_kafka_buffered_records', {}, () =>
       this.#tenure.owned.reduce((sum, { waiting, suspects }) => sum + waiting + suspects.length, 0),
     )
+  }
+
+  /** What there is to do and how fast it goes, but for the time. */
+  load(): WorkerLoad {
+    const places = this.#options.concurrency
+    const { owned } = this.#tenure
+    const unfinished = owned.reduce(
+      (sum, { unread, waiting, suspects }) => sum + unread + waiting + suspects.length,
+      this.#running + this.#places + this.#doubtful.length + this.#cleared.length + this.#alone.length,
+    )
+    return {
+      unfinished,
+      places: this.#healthy ? places : 0,
+      partitions: owned.length,
+      rate: this.#drainRate.perSecond(places),
+      serviceMilliseconds: this.#drainRate.serviceMilliseconds,
+    }
   }
 
   start(runner: CallRunner): void {
@@ -187,6 +209,10 @@ export class Dispatcher implements RunnerEvents {
   }
 
   // The runner's words.
+
+  answered(method: string, milliseconds: number): void {
+    this.#drainRate.answered(method, milliseconds)
+  }
 
   handlerFree(): void {
     this.#running -= 1
@@ -439,12 +465,17 @@ export class Dispatcher implements RunnerEvents {
 
   /** Starts what may start. What ends at once while it does so only frees a place for the next turn of its loop. */
   #pump(): void {
-    if (this.#pumping || !this.#accepting || !this.#healthy || this.#runner === undefined) return
+    if (this.#pumping) return
+    if (!this.#accepting || !this.#healthy || this.#runner === undefined) {
+      this.#drainRate.setFull(false)
+      return
+    }
     this.#pumping = true
     try {
       this.#startAll()
     } finally {
       this.#pumping = false
+      this.#drainRate.setFull(this.#running + this.#places >= this.#options.concurrency)
     }
   }
 
@@ -476,19 +507,31 @@ export class Dispatcher implements RunnerEvents {
     this.#runner?.start(entry)
   }
 
+  /**
+   * Every other record is the one that waits longest, so that queues of which each gets its part of the places do not drift
+   * apart; the others come from the partitions in turn, so that one with old records holds none of the others up.
+   */
   #next(now: number): Entry | undefined {
     const before = takeFrom(this.#cleared, now) ?? takeFrom(this.#doubtful, now)
     if (before !== undefined) return before
-    for (let count = this.#tenure.owned.length; count > 0; count--) {
-      const partition = this.#tenure.owned[this.#turn++ % this.#tenure.owned.length]
-      for (;;) {
-        const entry = partition?.takeStartable(now)
-        if (entry === undefined || partition === undefined) break
-        this.#pressure(partition)
-        if (entry.state === 'Queued') return entry
-      }
+    const { owned } = this.#tenure
+    this.#byAge = !this.#byAge
+    const entry = this.#byAge && owned.length > 1 ? this.#take(longestWaiting(owned, now), now) : undefined
+    if (entry !== undefined) return entry
+    for (let count = owned.length; count > 0; count--) {
+      const next = this.#take(owned[this.#turn++ % owned.length], now)
+      if (next !== undefined) return next
     }
     return undefined
+  }
+
+  #take(partition: Partition | undefined, now: number): Entry | undefined {
+    for (;;) {
+      const entry = partition?.takeStartable(now)
+      if (entry === undefined || partition === undefined) return undefined
+      this.#pressure(partition)
+      if (entry.state === 'Queued') return entry
+    }
   }
 
   /** Reading stops while too much is read and not started. */
@@ -567,6 +610,18 @@ export class Dispatcher implements RunnerEvents {
       }
     }
   }
+}
+
+function longestWaiting(partitions: readonly Partition[], now: number): Partition | undefined {
+  let since = Infinity
+  let longest: Partition | undefined
+  for (const partition of partitions) {
+    const enqueuedAt = partition.waitingSince(now)
+    if (enqueuedAt >= since) continue
+    since = enqueuedAt
+    longest = partition
+  }
+  return longest
 }
 
 /** The first that may start now; those of lost partitions are dropped, the others keep their order. */

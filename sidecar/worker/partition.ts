@@ -184,6 +184,12 @@ export class Partition {
     return this.takeFirst()
   }
 
+  /** When the next record that may start was enqueued, as it says; Infinity: there is none. */
+  waitingSince(now: number): number {
+    const entry = this.queue.peek()
+    return entry?.decoded.kind === 'Call' && this.mayStart(entry, now) ? entry.decoded.record.enqueuedAt : Infinity
+  }
+
   takeFirst(from = this.queue): Entry | undefined {
     const entry = from.shift()
     if (entry !== undefined) this.#waitingBytes -= bytesOf(entry)
@@ -200,6 +206,11 @@ export class Partition {
   /** Records that were read and wait for their turn; suspects, which end with their window, are not among them. */
   get waiting(): number {
     return this.#unsorted + this.queue.length + this.unusual.length
+  }
+
+  /** Records of the log that were not read yet, as far as its end is known. */
+  get unread(): number {
+    return this.#next < 0 ? 0 : Math.max(0, this.highWatermark - this.#next)
   }
 
   /** Bytes of their messages. */

@@ -5,6 +5,7 @@ import { createKafka } from '../kafka/client.ts'
 import { GroupConsumer, SESSION_MILLISECONDS } from '../kafka/consumer.ts'
 import type { CommittedOffset, FetchedRecord, GroupJoin } from '../kafka/consumer.ts'
 import { RecordProducer } from '../kafka/producer.ts'
+import { FlowBoard } from '../results/flow-board.ts'
 import { connectRedis } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
 import { OutcomeStore } from '../results/store.ts'
@@ -15,6 +16,8 @@ import type { Counter, Metrics } from '../telemetry/metrics.ts'
 import { CallRunner } from './call-runner.ts'
 import { DeadLetters } from './dead-letters.ts'
 import { Dispatcher } from './dispatcher.ts'
+import { FlowPublisher } from './flow-publisher.ts'
+import type { WorkerLoad } from './flow-publisher.ts'
 import { HandlerClient } from './handler-client.ts'
 import { HandlerHealth } from './handler-health.ts'
 import { WINDOW_RECORDS } from './partition.ts'
@@ -63,6 +66,8 @@ class Worker implements RunningSidecar {
   readonly #handler: HandlerClient
   readonly #health: HandlerHealth
   readonly #dispatcher: Dispatcher
+  /** Undefined for an Observer: nobody waits for it. */
+  readonly #flow: FlowPublisher | undefined
   readonly #failures: FailureLog
   readonly #disconnectRedis: () => void
   readonly #redisReady: (signal: AbortSignal) => Promise<void>
@@ -161,6 +166,14 @@ class Worker implements RunningSidecar {
       events: this.#dispatcher,
     })
     this.#dispatcher.start(runner)
+    this.#flow = observer
+      ? undefined
+      : new FlowPublisher({
+          board: new FlowBoard({ redis, topic: service.topic, logger, metrics }),
+          instance: config.instance,
+          load: () => this.#load(),
+          now,
+        })
     this.#rebalances = metrics.counter('grpc_kafka_rebalances_total')
     this.#commits = metrics.counter('grpc_kafka_commits_total')
     this.#commitErrors = metrics.counter('grpc_kafka_commit_errors_total')
@@ -260,6 +273,7 @@ class Worker implements RunningSidecar {
     if (this.#stage !== 'Connecting') return
     this.#stage = 'Running'
     this.#scheduleCommit()
+    this.#flow?.start()
     await this.#consumer.join()
   }
 
@@ -284,6 +298,7 @@ class Worker implements RunningSidecar {
     this.#handlerWentAway = !this.#health.healthy
     this.#logger.info('handing back what has not started, waiting for what runs')
     if (wasRunning) {
+      this.#flow?.stop()
       const milliseconds = this.#config.worker.graceSeconds * 1000 - LEAVING_MILLISECONDS
       const limit = new AbortController()
       const timer = setTimeout(() => limit.abort(), milliseconds)
@@ -370,6 +385,17 @@ class Worker implements RunningSidecar {
         await pause(RETRY_MILLISECONDS, undefined, { signal: this.#closed.signal }).catch(() => undefined)
       }
     }
+  }
+
+  async #load(): Promise<WorkerLoad> {
+    const unread = [...this.#dispatcher.partitions.values()].filter(({ paused }) => paused)
+    if (unread.length > 0) {
+      // What is not read does not tell where it ends.
+      const ends = await this.#consumer.ends().catch(() => new Map<number, number>())
+      for (const partition of unread)
+        partition.highWatermark = Math.max(partition.highWatermark, ends.get(partition.number) ?? 0)
+    }
+    return this.#dispatcher.load()
   }
 
   #scheduleCommit(): void {

@@ -12,6 +12,8 @@ import type { Call, End } from '../../../../sidecar/proxy/call.ts'
 import type { Enqueued } from '../../../../sidecar/proxy/enqueuer.ts'
 import { Gate } from '../../../../sidecar/proxy/gate.ts'
 import { callPipeline } from '../../../../sidecar/proxy/pipeline.ts'
+import { QueueEstimate } from '../../../../sidecar/proxy/queue-estimate.ts'
+import type { FlowReport } from '../../../../sidecar/results/flow-report.ts'
 import type { Outcome } from '../../../../sidecar/results/outcome.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 
@@ -36,7 +38,7 @@ const NO_CLAIMS: Parameters<typeof callPipeline>[0]['claims'] = {
   storeOutcome: () => assert.fail(),
 }
 
-function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}) {
+function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims = NO_CLAIMS) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000 })
   const parsed = parseConfig(
     {
@@ -54,6 +56,7 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}) {
   const gate = new Gate()
   gate.open()
   const admission = new Admission(config.proxy)
+  const queueEstimate = new QueueEstimate({ now: () => Date.now() + AHEAD })
   const enqueued: Enqueued[] = []
   const forgotten: Enqueued[] = []
   const waiting = new Map<string, (outcome: Outcome | undefined) => void>()
@@ -61,12 +64,13 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}) {
     config,
     gate,
     admission,
+    queueEstimate,
     enqueuer: { add: (call) => enqueued.push(call), forget: (call) => forgotten.push(call) },
     waiters: {
       add: (id: CallId, onOutcome) => waiting.set(id.toString('hex'), onOutcome),
       remove: (id: CallId) => waiting.delete(id.toString('hex')),
     },
-    claims: NO_CLAIMS,
+    claims,
     nextClaimToken: () => Buffer.alloc(16, 1),
     clock: { now: () => Date.now() + AHEAD },
     localNow: () => Date.now(),
@@ -104,7 +108,7 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}) {
   }
   /** Everything that a call could leave behind. */
   const left = () => ({ waiting: waiting.size, calls: admission.calls, bytes: admission.bytes })
-  return { gate, admission, enqueued, forgotten, waiting, start, record, left }
+  return { gate, admission, queueEstimate, enqueued, forgotten, waiting, start, record, left }
 }
 
 const NOTHING = { waiting: 0, calls: 0, bytes: 0 }
@@ -393,4 +397,89 @@ suite('the cache', () => {
     for (const { ends } of calls) assert.deepEqual(ends, [failed('CUT_OFF')])
     assert.deepEqual(left(), NOTHING)
   })
+})
+
+suite('the queue', () => {
+  /** Twenty places that answer a hundred calls a second, and so many that wait. */
+  const report = (waiting: number): FlowReport => ({
+    time: 1_000_000 + AHEAD,
+    unfinished: 20 + waiting,
+    places: 20,
+    partitions: 3,
+    rate: 100,
+    serviceMilliseconds: new Map([['s.S/M', 200]]),
+  })
+  const code = ([end]: readonly End[]): string | undefined => (end?.kind === 'Failed' ? end.code : end?.kind)
+
+  test('refuses who would be answered too late, with the estimate and a time', (t) => {
+    const { start, queueEstimate, enqueued, left } = setUp(t)
+    queueEstimate.update([report(200)])
+    assert.deepEqual(start({ clientDeadline: 1_001_000 }).ends, [
+      {
+        ...failed('QUEUE_TOO_LONG', 1700),
+        details: 'the queue is too long: an answer would take about 2700 ms, and the deadline is in 1000 ms',
+      },
+    ])
+    assert.deepEqual(enqueued, [])
+    assert.deepEqual(left(), NOTHING)
+    assert.deepEqual(start().ends, [])
+    assert.equal(enqueued.length, 1)
+  })
+
+  test('lets in only as many as can be answered, and as many again when those are', (t) => {
+    const { start, queueEstimate, left } = setUp(t)
+    queueEstimate.update([report(0)])
+    const calls = Array.from({ length: 400 }, () => start())
+    const inside = calls.filter(({ ends }) => ends.length === 0)
+    // Three seconds less the call's own time, at a hundred a second with caution, and the one that finds the queue empty.
+    assert.equal(inside.length, (2800 / 1.25) * 0.1 + 1)
+    assert.deepEqual(new Set(calls.map(({ ends }) => code(ends))), new Set([undefined, 'QUEUE_TOO_LONG']))
+    assert.equal(queueEstimate.inFlight, inside.length)
+    for (const { answer } of inside) answer(OK)
+    assert.equal(queueEstimate.inFlight, 0)
+    assert.deepEqual(start().ends, [])
+    assert.equal(left().calls, 1)
+  })
+
+  test('is left by calls that expire and by those whose callers go away', (t) => {
+    const { start, queueEstimate } = setUp(t)
+    start()
+    start().call.end({ kind: 'Abandoned' })
+    assert.equal(queueEstimate.inFlight, 1)
+    t.mock.timers.tick(3000)
+    assert.equal(queueEstimate.inFlight, 0)
+  })
+
+  test('keeps nobody from what is in the cache', (t) => {
+    const { start, queueEstimate } = setUp(t)
+    start({ cacheSeconds: 10 }).answer(OK)
+    queueEstimate.update([report(10_000)])
+    assert.equal(code(start().ends), 'QUEUE_TOO_LONG')
+    assert.equal(code(start({ cacheSeconds: 10 }).ends), 'Outcome')
+  })
+
+  for (const [what, answer, refused] of [
+    ['refuses a call that has just claimed its key', { kind: 'Claimed' }, true],
+    ['refuses no call that took a claim over: it may run', { kind: 'TakenOver', deadline: 1_009_000 }, false],
+  ] as const) {
+    test(what, (t) => {
+      const { start, queueEstimate, enqueued } = setUp(
+        t,
+        {},
+        {
+          ...NO_CLAIMS,
+          ask: (_claim, onAnswer) => onAnswer(answer),
+          keep: () => undefined,
+          giveBack: () => undefined,
+          forget: () => undefined,
+        },
+      )
+      queueEstimate.update([report(10_000)])
+      const metadata = new Metadata()
+      metadata.set('idempotency-key', 'k')
+      const { ends } = start({ metadata })
+      assert.equal(code(ends), refused ? 'QUEUE_TOO_LONG' : undefined)
+      assert.equal(enqueued.length, refused ? 0 : 1)
+    })
+  }
 })

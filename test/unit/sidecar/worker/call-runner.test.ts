@@ -79,6 +79,7 @@ class Harness {
       },
       metrics: this.metrics,
       events: {
+        answered: () => undefined,
         handlerFree: () => this.log.push('free'),
         finished: (_entry, result) => this.log.push(`finished ${result}`),
         retry: (_entry, milliseconds) => this.log.push(`retry in ${milliseconds}`),

@@ -252,12 +252,25 @@ describe('a record starts only', () => {
     assert.equal(harness.dispatcher.running, 2)
   })
 
-  test('in turn with other partitions', async (t) => {
+  test('in turn with other partitions, and every other one of all is the oldest', async (t) => {
+    const aged = (from: number, age: number) =>
+      Array.from({ length: 100 }, (_, index) => fetched(from + index, { enqueuedAt: NOW - age }))
+    const harness = new Harness(t, { concurrency: 12, healthy: false })
+    await harness.own(aged(0, 10), { number: 0 })
+    await harness.own(aged(0, 1000), { number: 1 })
+    await harness.own(aged(0, 20), { number: 2 })
+    harness.dispatcher.setHealthy(true)
+    const of = (number: number) => harness.starts.filter((start) => start.startsWith(`${number}/`)).length
+    assert.deepEqual([of(0), of(1), of(2)], [2, 8, 2])
+  })
+
+  test('the older one of two partitions first, however much younger ones wait in the other', async (t) => {
     const harness = new Harness(t, { concurrency: 4, healthy: false })
     await harness.own(range(0, 100), { number: 0 })
-    await harness.own(range(0, 100), { number: 1 })
+    await harness.own([fetched(0, { enqueuedAt: NOW - 1000 })], { number: 1 })
     harness.dispatcher.setHealthy(true)
-    assert.deepEqual(harness.starts.toSorted(), ['0/0', '0/1', '1/0', '1/1'])
+    assert.equal(harness.starts[0], '1/0')
+    assert.equal(harness.starts.length, 4)
   })
 })
 
