@@ -27,9 +27,9 @@ export interface CalculateService {
       /** Brokers to begin with, each `host:port`. */
       readonly bootstrapServers: readonly string[]
     }
-    /** The Redis that holds outcomes and wakes the callers; exactly one of its fields. */
+    /** The Redis that holds outcomes and wakes the callers; exactly one of url, urlSecretRef, sentinel and cluster. */
     readonly redis: {
-      /** `redis://host:port/database`, `rediss://` for TLS. Never with a password: that is what `urlSecretRef` is for. */
+      /** One server: `redis://host:port/database`, `rediss://` for TLS. Never with a password: that is what `passwordSecretRef` and `urlSecretRef` are for. */
       readonly url?: string
       /** The key of a Secret in the same namespace that holds the URL. */
       readonly urlSecretRef?: {
@@ -38,6 +38,55 @@ export interface CalculateService {
         /** The key within the Secret. */
         readonly key: string
       }
+      /** The server that Redis Sentinels call the master. */
+      readonly sentinel?: {
+        /** Sentinels to begin with, each `host:port`. */
+        readonly nodes: readonly string[]
+        /** The name under which the Sentinels know the master. */
+        readonly master: string
+        /** The ACL user at the Sentinels themselves. */
+        readonly username?: string
+        /** The key of a Secret in the same namespace that holds the password for the Sentinels themselves. */
+        readonly passwordSecretRef?: {
+          /** The Secret's name. */
+          readonly name: string
+          /** The key within the Secret. */
+          readonly key: string
+        }
+      }
+      /** A Redis Cluster. */
+      readonly cluster?: {
+        /** Nodes to begin with, each `host:port`. */
+        readonly nodes: readonly string[]
+      }
+      /** The ACL user. docs/redis.md lists what it must be allowed to do. */
+      readonly username?: string
+      /** The key of a Secret in the same namespace that holds the password. May be rotated; a new connection reads it anew. */
+      readonly passwordSecretRef?: {
+        /** The Secret's name. */
+        readonly name: string
+        /** The key within the Secret. */
+        readonly key: string
+      }
+      /** Given (`{}` will do), connections are encrypted and the server's certificate is checked. May be rotated; a new connection reads it anew. */
+      readonly tls?: {
+        /** The key of a Secret in the same namespace that holds the certificate authority, PEM. Without it the well-known ones are trusted. */
+        readonly caSecretRef?: {
+          /** The Secret's name. */
+          readonly name: string
+          /** The key within the Secret. */
+          readonly key: string
+        }
+        /** A Secret of type `kubernetes.io/tls` in the same namespace with the client's own certificate and key. */
+        readonly clientCertificateSecretRef?: {
+          /** The Secret's name. */
+          readonly name: string
+        }
+        /** The name in the server's certificate, where it is not the one that is called. */
+        readonly serverName?: string
+      }
+      /** A command without an answer is given up after so long, and its connection replaced. 100 to 60000. Default 5000. */
+      readonly commandTimeoutMilliseconds: number
     }
     /** The topic of the calls. What cannot be done goes to a second one, `<name>.dead`. */
     readonly topic: {

@@ -9,8 +9,10 @@ export interface Placement {
   readonly instance: string
   /** The Kafka brokers that are really used, each `host:port`. */
   readonly kafkaBrokers: readonly string[]
-  /** The Redis that is really used: a URL without a password, or where to read one that has it. */
-  readonly redisUrl: SidecarConfigInput['redis']['url']
+  /** Given, it is used and not the resource's Redis: a URL without a password, or where to read one that has it. */
+  readonly redisUrl?: SidecarConfigInput['redis']['url']
+  /** Below it each key of a Secret that a resource refers to is a file, `<Secret>/<key>`. */
+  readonly secretsDirectory?: string
   /** Where /healthz, /readyz and /metrics are served. `host` defaults to every address. */
   readonly admin: { readonly host?: string; readonly port: number }
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error'

@@ -1,5 +1,6 @@
 import type { CalculateService } from '../crds/types.ts'
 import type { SidecarConfigInput } from '../sidecar/config.ts'
+import { redisConfig } from './calculateservice/redis-config.ts'
 import type { Placement } from './placement.ts'
 
 type Common = Pick<SidecarConfigInput, 'instance' | 'service' | 'kafka' | 'redis' | 'log'>
@@ -15,7 +16,7 @@ export function commonConfig({ spec }: CalculateService, placement: Placement): 
       resultRetentionSeconds: spec.results.retentionSeconds,
     },
     kafka: { brokers: [...placement.kafkaBrokers] },
-    redis: { url: placement.redisUrl },
+    redis: redisConfig(spec, placement),
     ...(placement.logLevel === undefined ? {} : { log: { level: placement.logLevel } }),
   }
 }

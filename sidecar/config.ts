@@ -7,6 +7,9 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { OF_THE_HOP } from './metadata.ts'
+import { Secret, SecretError } from './secret.ts'
+import type { SecretReference } from './secret.ts'
+import type { TlsConfig } from './tls.ts'
 
 const port = z.int().min(1).max(65535)
 const milliseconds = z.int().min(1).max(86_400_000)
@@ -19,6 +22,57 @@ const topicName = z
 
 /** A secret by reference. `{"env": "NAME"}` reads a variable, `{"file": "/path"}` a file (a trailing newline is cut). */
 const secretReference = z.union([z.strictObject({ env: name(256) }), z.strictObject({ file: name(4096) })])
+
+/** Given, connections are encrypted and the server's certificate is checked. Files are read again for each connection. */
+const tls = z
+  .strictObject({
+    /** PEM. Absent: the well-known authorities. */
+    caFile: name(4096).optional(),
+    /** The client's own certificate and its key, PEM. */
+    certFile: name(4096).optional(),
+    keyFile: name(4096).optional(),
+    /** The name in the server's certificate, where it is not the one that is called. */
+    serverName: name(253).optional(),
+  })
+  .refine(({ certFile, keyFile }) => (certFile === undefined) === (keyFile === undefined), {
+    message: 'certFile and keyFile go together',
+  })
+
+const hostAndPort = z
+  .string()
+  .max(261)
+  .regex(/^(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+):[0-9]{1,5}$/, 'must be host:port')
+
+const nodes = z.array(hostAndPort).min(1).max(64)
+
+const redis = z
+  .strictObject({
+    /** One server: `redis://host:port/db`; as a reference where it holds a password. */
+    url: z
+      .union([
+        z.string().regex(/^rediss?:\/\/[^@]+$/, 'must be redis://host:port without a password (use a reference)'),
+        secretReference,
+      ])
+      .optional(),
+    /** The server that Sentinels call the master. */
+    sentinel: z
+      .strictObject({ nodes, master: name(255), username: name(255).optional(), password: secretReference.optional() })
+      .optional(),
+    /** A Redis Cluster, by some of its nodes. */
+    cluster: z.strictObject({ nodes }).optional(),
+    username: name(255).optional(),
+    password: secretReference.optional(),
+    tls: tls.optional(),
+    /** A command without an answer is given up after so long, and its connection replaced. */
+    commandTimeoutMilliseconds: z.int().min(100).max(60_000).default(5000),
+  })
+  .refine(({ url, sentinel, cluster }) => [url, sentinel, cluster].filter((one) => one !== undefined).length === 1, {
+    message: 'must have exactly one of url, sentinel and cluster',
+  })
+  .refine(({ username, password }) => username === undefined || password !== undefined, {
+    message: 'a username needs a password',
+    path: ['password'],
+  })
 
 /** The gRPC status codes that a RetryPolicy may name. */
 export const RETRYABLE_CODES = [
@@ -58,13 +112,7 @@ const common = {
     resultRetentionSeconds: z.int().min(60).max(604_800).default(600),
   }),
   kafka: z.strictObject({ brokers: z.array(name(255)).min(1).max(32) }),
-  redis: z.strictObject({
-    /** `redis://host:port/db`; as a reference where it holds a password. */
-    url: z.union([
-      z.string().regex(/^rediss?:\/\/[^@]+$/, 'must be redis://host:port without a password (use a reference)'),
-      secretReference,
-    ]),
-  }),
+  redis,
   admin,
   log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
 }
@@ -184,7 +232,23 @@ const schema = z.discriminatedUnion('role', [proxy, worker]).superRefine((config
   }
 })
 
-type Resolved<T> = Omit<T, 'redis'> & { readonly redis: { readonly url: string } }
+/** Where Redis is and who we are there: exactly one of `url`, `sentinel` and `cluster`. Secrets are read when a connection is made. */
+export interface RedisConfig {
+  readonly url?: string | Secret
+  readonly sentinel?: {
+    readonly nodes: readonly string[]
+    readonly master: string
+    readonly username?: string | undefined
+    readonly password?: Secret
+  }
+  readonly cluster?: { readonly nodes: readonly string[] }
+  readonly username?: string | undefined
+  readonly password?: Secret
+  readonly tls?: TlsConfig | undefined
+  readonly commandTimeoutMilliseconds: number
+}
+
+type Resolved<T> = Omit<T, 'redis'> & { readonly redis: RedisConfig }
 export type ProxyConfig = Resolved<z.output<typeof proxy>>
 export type WorkerConfig = Resolved<z.output<typeof worker>>
 export type SidecarConfig = ProxyConfig | WorkerConfig
@@ -228,53 +292,71 @@ const flatten = (issues: readonly z.core.$ZodIssue[], base: readonly PropertyKey
     return [`${formatPath(path)}: ${issue.message}`]
   })
 
+/** Where a configuration may refer to secrets. */
+const SECRET_PATHS = [
+  ['redis', 'url'],
+  ['redis', 'password'],
+  ['redis', 'sentinel', 'password'],
+] as const
+
+type Environment = Readonly<Record<string, string | undefined>>
+
 /**
- * Checks a parsed configuration and resolves its secret references.
+ * Checks a parsed configuration and that its secrets can be read.
+ * @param readFile  for secrets in files
  * @throws ConfigError naming every wrong value.
  */
-export function parseConfig(value: unknown, environment: Readonly<Record<string, string | undefined>>): SidecarConfig {
+export function parseConfig(
+  value: unknown,
+  environment: Environment,
+  readFile: (path: string) => string = (path) => readFileSync(path, 'utf8'),
+): SidecarConfig {
   const result = schema.safeParse(value)
-  if (!result.success) throw new ConfigError([...flatten(result.error.issues), ...secretProblems(value, environment)])
-  const config = result.data
-  const reference = config.redis.url
-  if (typeof reference === 'string') return { ...config, redis: { url: reference } }
-  return { ...config, redis: { url: resolveSecret('redis.url', reference, environment) } }
+  const secret = (reference: SecretReference) => new Secret(reference, environment, readFile)
+  const problems = [
+    ...(result.success ? [] : flatten(result.error.issues)),
+    ...SECRET_PATHS.flatMap((path) => secretProblem(value, path, secret)),
+  ]
+  if (!result.success || problems.length > 0) throw new ConfigError(problems)
+  return { ...result.data, redis: redisConfig(result.data.redis, secret) }
 }
 
-const withSecrets = z.object({ redis: z.object({ url: secretReference }) })
+function redisConfig(
+  { url, sentinel, cluster, password, ...rest }: z.output<typeof redis>,
+  secret: (reference: SecretReference) => Secret,
+): RedisConfig {
+  return {
+    ...rest,
+    ...(password !== undefined && { password: secret(password) }),
+    ...(url !== undefined && { url: typeof url === 'string' ? url : secret(url) }),
+    ...(sentinel !== undefined && { sentinel: withPassword(sentinel, secret) }),
+    ...(cluster !== undefined && { cluster }),
+  }
+}
 
-/** What is wrong with the secrets of a configuration whose other values are wrong. */
-function secretProblems(value: unknown, environment: Readonly<Record<string, string | undefined>>): readonly string[] {
-  const { data } = withSecrets.safeParse(value)
-  if (data === undefined) return []
+function withPassword<T extends { readonly password?: SecretReference | undefined }>(
+  { password, ...rest }: T,
+  secret: (reference: SecretReference) => Secret,
+): Omit<T, 'password'> & { readonly password?: Secret } {
+  return { ...rest, ...(password !== undefined && { password: secret(password) }) }
+}
+
+/** What is wrong with the secret at a path, whatever else is wrong with the configuration. */
+function secretProblem(
+  value: unknown,
+  path: readonly string[],
+  secret: (reference: SecretReference) => Secret,
+): readonly string[] {
+  let found = value
+  for (const key of path) found = (found as Record<string, unknown> | null | undefined)?.[key]
+  const { data: reference } = secretReference.safeParse(found)
+  if (reference === undefined) return []
   try {
-    resolveSecret('redis.url', data.redis.url, environment)
+    secret(reference).read()
     return []
   } catch (error) {
-    if (error instanceof ConfigError) return error.problems
-    throw error
-  }
-}
-
-function resolveSecret(
-  path: string,
-  reference: z.output<typeof secretReference>,
-  environment: Readonly<Record<string, string | undefined>>,
-): string {
-  if ('env' in reference) {
-    // `toString` and its like are no variables.
-    const value = Object.hasOwn(environment, reference.env) ? environment[reference.env] : undefined
-    if (value === undefined || value === '')
-      throw new ConfigError([`${path}.env: the variable ${reference.env} is not set`])
-    return value
-  }
-  try {
-    return readFileSync(reference.file, 'utf8').replace(/\r?\n$/, '')
-  } catch (cause) {
-    throw new ConfigError(
-      [`${path}.file: ${reference.file} cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown'})`],
-      { cause },
-    )
+    if (!(error instanceof SecretError)) throw error
+    return [`${formatPath([...path, ...Object.keys(reference)])}: ${error.message}`]
   }
 }
 

@@ -8,7 +8,7 @@ import { MAX_HEADER_BYTES } from '../kafka/record.ts'
 import { CLAIM_TOKEN_BYTES } from '../results/call-state.ts'
 import { CallClaims } from '../results/claims.ts'
 import { FlowBoard } from '../results/flow-board.ts'
-import { connectRedis, connectSubscriber } from '../results/redis.ts'
+import { connectRedis } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
 import { OutcomeWaiters } from '../results/waiters.ts'
 import type { RunningSidecar } from '../role.ts'
@@ -60,8 +60,8 @@ export async function startProxy({
     metrics,
   })
   const producer = new RecordProducer(kafka, logger)
-  const redis = connectRedis({ url: config.redis.url, name: `${config.instance}:results`, logger, metrics })
-  const subscriber = connectSubscriber({ url: config.redis.url, name: `${config.instance}:reply`, logger, metrics })
+  const redis = connectRedis({ config: config.redis, name: `${config.instance}:results`, logger, metrics })
+  const subscriber = redis.subscriber(`${config.instance}:reply`)
   const clock = new SharedClock({ redis, localNow, metrics, logger })
   const waiters = new OutcomeWaiters({ redis, subscriber, instance: config.instance, logger, metrics })
   const claims = new CallClaims({

@@ -1,15 +1,14 @@
-import { Redis } from 'ioredis'
+import { Cluster } from 'ioredis'
+import type { Redis } from 'ioredis'
+import type { RedisConfig } from '../config.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-
-/** A command without an answer is given up after this many milliseconds; ioredis has no limit of its own. */
-const COMMAND_TIMEOUT_MILLISECONDS = 5000
-const LONGEST_RECONNECT_PAUSE_MILLISECONDS = 1000
-const LOG_INTERVAL_MILLISECONDS = 1000
+import { ConnectionSettings, ConnectionTroubles, LiveRedis, parseAddress, reconnectPause } from './redis-connection.ts'
+import type { Address } from './redis-connection.ts'
 
 export interface RedisOptions {
-  readonly url: string
-  /** Shown by CLIENT LIST, so that an operator sees whose connection it is. */
+  readonly config: RedisConfig
+  /** Shown by CLIENT LIST, and in logs. */
   readonly name: string
   readonly logger: Logger
   readonly metrics: Metrics
@@ -32,13 +31,15 @@ export type Argument = string | number | Buffer
 export interface RedisClient {
   /** Whether commands can be sent. */
   readonly ready: boolean
+  /** Why not, in the server's or the system's words; empty where nothing failed since it was. Holds no secret. */
+  readonly problem: string
   /** Calls the listener each time that commands can be sent again. Returns how to stop that. */
   onReady(listener: () => void): () => void
   /** Resolves when commands can be sent. @throws the signal's reason */
   whenReady(signal?: AbortSignal): Promise<void>
   /** Whether keys lie on several servers, so that one of them may be away. */
   readonly sharded: boolean
-  /** What one script may do at once: everything on one server. */
+  /** What one script may do at once: everything on one server, each item alone in a Cluster. */
   parts<T>(items: readonly T[]): readonly (readonly T[])[]
   /** Runs a script. */
   script(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown>
@@ -48,63 +49,42 @@ export interface RedisClient {
   each(command: string, rows: readonly (readonly [key: string, ...Argument[]])[]): Promise<unknown[]>
   /** Sends an empty message to a channel. */
   poke(channel: string): Promise<unknown>
+  /** Opens a connection of its own that hears every channel; ioredis' own kind, since that is what it is about. */
+  subscriber(name: string): Redis
   disconnect(): void
 }
 
-/** A connection to Redis that reconnects for ever. */
-export function connectRedis(options: RedisOptions): RedisClient {
-  return new OneServer(openConnection(options))
-}
-
-/** A connection of its own for a subscription: ioredis' own kind, since that is what it is about. */
-export const connectSubscriber = (options: RedisOptions): Redis => openConnection(options)
-
-function openConnection({ url, name, logger, metrics }: RedisOptions): Redis {
-  const redis = new Redis(url, {
-    connectionName: `grpc-kafka:${name}`,
-    lazyConnect: true,
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: 0,
-    commandTimeout: COMMAND_TIMEOUT_MILLISECONDS,
-    // A connection that went half open is never closed by anyone else. It runs only while a command has no answer, so it
-    // cuts no idle connection and no quiet subscription.
-    socketTimeout: COMMAND_TIMEOUT_MILLISECONDS,
-    connectTimeout: COMMAND_TIMEOUT_MILLISECONDS,
-    retryStrategy: (times) => Math.min(25 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_PAUSE_MILLISECONDS),
-    // After a failover the old master answers READONLY: a new connection finds the new one.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
-  })
-  const errors = metrics.counter('grpc_kafka_redis_errors_total', { reason: 'connection' })
-  const connections = metrics.counter('grpc_kafka_redis_connections_total')
-  redis.on('ready', () => connections.inc())
-  let lastLogged = 0
-  redis.on('error', (error: Error) => {
-    errors.inc()
-    const now = performance.now()
-    if (now - lastLogged < LOG_INTERVAL_MILLISECONDS) return
-    lastLogged = now
-    logger.warn({ connection: name, reason: error.message }, 'Redis connection failed')
-  })
-  // With lazyConnect the first failure is also a rejection; the reconnect loop goes on after it.
-  redis.connect().catch(() => undefined)
-  return redis
-}
+/**
+ * Connects, behind what it returns, for ever.
+ * @throws SecretError, TlsError when the configuration refers to what cannot be read
+ */
+export const connectRedis = (options: RedisOptions): RedisClient =>
+  options.config.cluster === undefined ? new OneServer(options) : new ManyServers(options, options.config.cluster.nodes)
 
 type Custom = Record<string, (...args: Argument[]) => Promise<unknown>>
 
-/** One server holds every key, so one script call does a whole batch. */
+/** One server, or the master of several, holds every key, so one script call does a whole batch. */
 class OneServer implements RedisClient {
+  readonly #options: RedisOptions
+  readonly #settings: ConnectionSettings
+  readonly #troubles: ConnectionTroubles
   readonly #redis: Redis
   readonly #known = new Set<string>()
   readonly sharded = false
 
-  constructor(redis: Redis) {
-    this.#redis = redis
+  constructor(options: RedisOptions) {
+    this.#options = options
+    this.#troubles = new ConnectionTroubles(options.name, options.logger, options.metrics)
+    this.#settings = new ConnectionSettings(options.config, this.#troubles.add)
+    this.#redis = this.#open(options.name, this.#troubles)
   }
 
   get ready(): boolean {
     return this.#redis.status === 'ready'
+  }
+
+  get problem(): string {
+    return this.#troubles.last
   }
 
   onReady(listener: () => void): () => void {
@@ -151,12 +131,138 @@ class OneServer implements RedisClient {
     return this.#redis.publish(channel, '')
   }
 
+  subscriber(name: string): Redis {
+    return this.#open(name, new ConnectionTroubles(name, this.#options.logger, this.#options.metrics))
+  }
+
   disconnect(): void {
     this.#redis.disconnect()
   }
+
+  #open(name: string, troubles: ConnectionTroubles): Redis {
+    const options = { ...this.#settings.fixed(name), ...this.#settings.sentinels() }
+    return new LiveRedis(options, () => this.#settings.fresh(), troubles)
+  }
 }
 
-function whenReady(redis: Redis, signal?: AbortSignal): Promise<void> {
+/** How often the Cluster is asked who owns what; a MOVED tells it sooner. */
+const SLOTS_INTERVAL_MILLISECONDS = 15_000
+
+/**
+ * The masters of a Redis Cluster. Each item of a script goes to the owner of its keys, on its own; redirections (MOVED, ASK) and the
+ * seconds of a failover are ioredis' business, so a command may be sent twice.
+ */
+class ManyServers implements RedisClient {
+  readonly #options: RedisOptions
+  readonly #settings: ConnectionSettings
+  readonly #troubles: ConnectionTroubles
+  readonly #startNodes: readonly Address[]
+  readonly #cluster: Cluster
+  readonly #known = new Set<string>()
+  readonly sharded = true
+
+  constructor(options: RedisOptions, nodes: readonly string[]) {
+    const { name, logger, metrics, config } = options
+    this.#options = options
+    this.#startNodes = nodes.map(parseAddress)
+    this.#troubles = new ConnectionTroubles(name, logger, metrics)
+    this.#settings = new ConnectionSettings(config, this.#troubles.add)
+    this.#cluster = new Cluster([...this.#startNodes], {
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      clusterRetryStrategy: reconnectPause,
+      slotsRefreshInterval: SLOTS_INTERVAL_MILLISECONDS,
+      slotsRefreshTimeout: config.commandTimeoutMilliseconds,
+      // Names stay names: certificates are made out to them.
+      dnsLookup: (host, callback) => callback(null, host),
+      redisOptions: this.#settings.fixed(name),
+    })
+    this.#cluster.on('error', (error: Error & { readonly lastNodeError?: Error }) =>
+      this.#troubles.add((error.lastNodeError ?? error).message),
+    )
+    this.#cluster.on('node error', (error: Error, address: string) =>
+      this.#troubles.add(`${address}: ${error.message}`),
+    )
+    this.#cluster.on('ready', this.#troubles.over)
+    // Told before it connects. ioredis copies these options when it asks a node for the slots, so they are read when they are.
+    this.#cluster.on('+node', (node: Redis) => {
+      node.on('ready', this.#troubles.connected)
+      for (const what of ['username', 'password', 'tls'] as const) {
+        Object.defineProperty(node.options, what, { enumerable: true, get: () => this.#settings.fresh()[what] })
+      }
+    })
+    this.#cluster.connect().catch(() => undefined)
+  }
+
+  get ready(): boolean {
+    return this.#cluster.status === 'ready'
+  }
+
+  get problem(): string {
+    return this.#troubles.last
+  }
+
+  onReady(listener: () => void): () => void {
+    this.#cluster.on('ready', listener)
+    return () => this.#cluster.off('ready', listener)
+  }
+
+  whenReady(signal?: AbortSignal): Promise<void> {
+    return whenReady(this.#cluster, signal)
+  }
+
+  parts<T>(items: readonly T[]): readonly (readonly T[])[] {
+    return items.map((item) => [item])
+  }
+
+  script({ name, lua }: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    if (!this.#known.has(name)) {
+      this.#cluster.defineCommand(name, { lua })
+      this.#known.add(name)
+    }
+    return (this.#cluster as unknown as Custom)[name]!(keys.length, ...keys, ...args)
+  }
+
+  getAll(keys: readonly string[]): Promise<readonly (Buffer | null)[]> {
+    return Promise.all(keys.map((key) => this.#cluster.getBuffer(key)))
+  }
+
+  each(command: string, rows: readonly (readonly [key: string, ...Argument[]])[]): Promise<unknown[]> {
+    return Promise.all(rows.map((row) => this.#cluster.call(command, ...row)))
+  }
+
+  poke(channel: string): Promise<unknown> {
+    return this.#cluster.publish(channel, '')
+  }
+
+  /** What is published at one node is told by all, so any will do: the next one at each connection. */
+  subscriber(name: string): Redis {
+    const { logger, metrics } = this.#options
+    let turn = Math.floor(Math.random() * 1024)
+    const nextNode = (): Address => {
+      const nodes = this.#cluster.nodes().map(({ options: { host = '', port = 0 } }) => ({ host, port }))
+      const all = nodes.length > 0 ? nodes : this.#startNodes
+      return all[turn++ % all.length]!
+    }
+    const connection = new LiveRedis(
+      this.#settings.fixed(name),
+      () => ({ ...this.#settings.fresh(), ...nextNode() }),
+      new ConnectionTroubles(name, logger, metrics),
+    )
+    // A node that left the Cluster hears nothing any more.
+    this.#cluster.on('-node', ({ options: { host, port } }: Redis) => {
+      const { options, status } = connection
+      if (status === 'ready' && options.host === host && options.port === port) connection.disconnect(true)
+    })
+    return connection
+  }
+
+  disconnect(): void {
+    this.#cluster.disconnect()
+  }
+}
+
+function whenReady(redis: Redis | Cluster, signal?: AbortSignal): Promise<void> {
   if (redis.status === 'ready') return Promise.resolve()
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const settle = (end: () => void) => () => {

@@ -91,7 +91,7 @@ class Worker implements RunningSidecar {
     this.#config = config
     this.#reload = reload
     this.#logger = logger
-    const redis = connectRedis({ url: config.redis.url, name: config.instance, logger, metrics })
+    const redis = connectRedis({ config: config.redis, name: config.instance, logger, metrics })
     this.#disconnectRedis = () => redis.disconnect()
     this.#redisReady = (signal) => redis.whenReady(signal)
     this.#clock = new SharedClock({ redis, localNow, metrics, logger })

@@ -82,7 +82,12 @@ test('a notification that is lost without a sign costs a second, not the answer'
 test('a connection that went half open is replaced once a command had no answer', { timeout: 60_000 }, async (t) => {
   const relay = await DeafeningRelay.start(t, redisOfEnvironment())
   const logger = createLogger('fatal', {})
-  const redis = connectRedis({ url: relay.url, name: 'half-open', logger, metrics: new Metrics() })
+  const redis = connectRedis({
+    config: { url: relay.url, commandTimeoutMilliseconds: 5000 },
+    name: 'half-open',
+    logger,
+    metrics: new Metrics(),
+  })
   atEnd(t, () => redis.disconnect())
   await redis.whenReady()
   assert.deepEqual(await redis.getAll(['gk:none']), [null])

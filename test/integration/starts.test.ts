@@ -11,7 +11,12 @@ import { redisOfEnvironment } from './support/route.ts'
 test('the counting of starts that may be repeated', async (t) => {
   const logger = createLogger('error', {})
   const metrics = new Metrics()
-  const redis = connectRedis({ url: redisOfEnvironment(), name: 'starts', logger, metrics })
+  const redis = connectRedis({
+    config: { url: redisOfEnvironment(), commandTimeoutMilliseconds: 5000 },
+    name: 'starts',
+    logger,
+    metrics,
+  })
   const store = new OutcomeStore({ redis, instance: 'starts', retentionSeconds: 60, logger, metrics })
   t.after(() => {
     store.close()

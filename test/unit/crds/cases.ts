@@ -133,15 +133,66 @@ export const CASES: readonly Case[] = [
   service('33 brokers', { 'spec.kafka.bootstrapServers': Array.from({ length: 33 }, (_, i) => `a${i}:1`) }, [
     'spec.kafka.bootstrapServers: must NOT have more than 32 items',
   ]),
-  service('redis with neither', { 'spec.redis': {} }, ['spec.redis: must have exactly one of url and urlSecretRef']),
+  service('redis with neither', { 'spec.redis': {} }, [
+    'spec.redis: must have exactly one of url, urlSecretRef, sentinel and cluster',
+  ]),
   service('redis with both', { 'spec.redis.urlSecretRef': { name: 'redis', key: 'url' } }, [
-    'spec.redis: must have exactly one of url and urlSecretRef',
+    'spec.redis: must have exactly one of url, urlSecretRef, sentinel and cluster',
   ]),
   service('redis by secret', { 'spec.redis': { urlSecretRef: { name: 'redis', key: 'url' } } }),
   service('redis by secret without a key', { 'spec.redis': { urlSecretRef: { name: 'redis' } } }, [
     'spec.redis.urlSecretRef.key: is required',
   ]),
   service('redis by TLS', { 'spec.redis.url': 'rediss://redis:6379' }),
+  service('redis by sentinels, with everything', {
+    'spec.redis': {
+      sentinel: {
+        nodes: ['s-0:26379', '[::1]:26379'],
+        master: 'mymaster',
+        username: 'watcher',
+        passwordSecretRef: { name: 'sentinel', key: 'password' },
+      },
+      username: 'team',
+      passwordSecretRef: { name: 'redis', key: 'password' },
+      tls: {
+        caSecretRef: { name: 'redis', key: 'ca.crt' },
+        clientCertificateSecretRef: { name: 'redis-client' },
+        serverName: 'redis.example',
+      },
+      commandTimeoutMilliseconds: 100,
+    },
+  }),
+  service('redis by sentinels without a master', { 'spec.redis': { sentinel: { nodes: ['s:1'] } } }, [
+    'spec.redis.sentinel.master: is required',
+  ]),
+  service('a sentinel without a port', { 'spec.redis': { sentinel: { nodes: ['s'], master: 'm' } } }, [
+    'spec.redis.sentinel.nodes[0]: must match pattern "^(\\[[0-9a-fA-F:.]+\\]|[a-zA-Z0-9._-]+):[0-9]{1,5}$"',
+  ]),
+  service(
+    "a user of the sentinels' without a password",
+    { 'spec.redis': { sentinel: { nodes: ['s:1'], master: 'm', username: 'watcher' } } },
+    ['spec.redis.sentinel: a username needs a passwordSecretRef'],
+  ),
+  service('a redis cluster over TLS', { 'spec.redis': { cluster: { nodes: ['c-0:6379'] }, tls: {} } }),
+  service('a redis cluster of no nodes', { 'spec.redis': { cluster: { nodes: [] } } }, [
+    'spec.redis.cluster.nodes: must NOT have fewer than 1 items',
+  ]),
+  service(
+    'redis by sentinels and as a cluster',
+    { 'spec.redis': { sentinel: { nodes: ['s:1'], master: 'm' }, cluster: { nodes: ['c:1'] } } },
+    ['spec.redis: must have exactly one of url, urlSecretRef, sentinel and cluster'],
+  ),
+  service('a redis user without a password', { 'spec.redis.username': 'team' }, [
+    'spec.redis: a username needs a passwordSecretRef',
+  ]),
+  service(
+    'a key of a secret that is a path',
+    { 'spec.redis.passwordSecretRef': { name: 'redis', key: '../../password' } },
+    ['spec.redis.passwordSecretRef.key: must match pattern "^[-._a-zA-Z0-9]+$"'],
+  ),
+  service('a redis that may be silent for 99 ms', { 'spec.redis.commandTimeoutMilliseconds': 99 }, [
+    'spec.redis.commandTimeoutMilliseconds: must be >= 100',
+  ]),
   service('redis with a password in the URL', { 'spec.redis.url': 'redis://:secret@redis:6379' }, [
     'spec.redis.url: must match pattern "^rediss?://[^@]+$"',
   ]),
@@ -249,7 +300,7 @@ export const CASES: readonly Case[] = [
     { 'spec.redis': {}, 'spec.proxy.port': 70_000, 'spec.topic.name': 'a.dead' },
     [
       'spec.proxy.port: must be <= 65535',
-      'spec.redis: must have exactly one of url and urlSecretRef',
+      'spec.redis: must have exactly one of url, urlSecretRef, sentinel and cluster',
       'spec.topic.name: must not end in ".dead", the name of a failure topic',
     ],
   ),

@@ -28,7 +28,7 @@ describe('validateResource', () => {
     assert.deepEqual(result.resource.spec, {
       service: 'calculator.CalculateService',
       kafka: { bootstrapServers: ['kafka:9092'] },
-      redis: { url: 'redis://redis:6379/0' },
+      redis: { url: 'redis://redis:6379/0', commandTimeoutMilliseconds: 5000 },
       topic: { name: 'calculator', partitions: 3, replicationFactor: 3, config: {} },
       methods: [{ name: 'Calculate', delivery: 'Queued', timeoutMilliseconds: 3000, cacheSeconds: 0, metadata: [] }],
       results: { retentionSeconds: 600 },

@@ -19,7 +19,6 @@ const update = process.env['UPDATE_GOLDEN'] === '1'
 
 const placement = {
   kafkaBrokers: ['127.0.0.1:19092'],
-  redisUrl: { env: 'REDIS_URL' },
   admin: { host: '127.0.0.1', port: 19090 },
   logLevel: 'warn',
 } as const
@@ -77,7 +76,7 @@ for (const name of readdirSync(GOLDEN)) {
       }
       if (!file.endsWith('-topics.json')) {
         // What is rendered must be what a sidecar takes.
-        parseConfig(content, { REDIS_URL: 'redis://:secret@127.0.0.1:16379' })
+        parseConfig(content, {}, () => 'redis://:secret@127.0.0.1:16379')
       }
     }
     for (const file of present.filter((one) => !files.has(one))) {

@@ -55,9 +55,10 @@ const accepted = <Kind extends Resource['kind']>(kind: Kind) =>
 const placement = {
   instance: 'a-0',
   kafkaBrokers: ['127.0.0.1:9092'],
-  redisUrl: 'redis://127.0.0.1:6379',
   admin: { port: 9090 },
 }
+
+const secretIn = () => 'redis://127.0.0.1:6379'
 
 describe('what a resource may say, a sidecar takes', () => {
   test('proxy', () => {
@@ -66,8 +67,10 @@ describe('what a resource may say, a sidecar takes', () => {
         const config = parseConfig(
           proxyConfig(service, { ...placement, listen: { port: service.spec.proxy.port } }),
           {},
+          secretIn,
         )
         assert.equal(config.role, 'proxy')
+        assert.equal(config.redis.commandTimeoutMilliseconds, service.spec.redis.commandTimeoutMilliseconds)
       }),
       { numRuns: 200 },
     )
@@ -81,7 +84,7 @@ describe('what a resource may say, a sidecar takes', () => {
         fc.option(accepted('RetryPolicy'), { nil: undefined }),
         (service: CalculateService, group: ConsumerGroup, policy: RetryPolicy | undefined) => {
           const handler = { port: group.spec.handler.port }
-          const config = parseConfig(workerConfig(group, service, policy, { ...placement, handler }), {})
+          const config = parseConfig(workerConfig(group, service, policy, { ...placement, handler }), {}, secretIn)
           assert.equal(config.role, 'worker')
           if (config.role !== 'worker') return
           assert.equal(config.worker.retry.maxAttempts, policy?.spec.maxAttempts ?? 1)
@@ -90,6 +93,25 @@ describe('what a resource may say, a sidecar takes', () => {
       ),
       { numRuns: 200 },
     )
+  })
+
+  test("one machine's own Redis takes the place of any that a resource names, and its limit of time stays", () => {
+    const service = resource('CalculateService', {
+      'spec.redis': {
+        cluster: { nodes: ['c:1'] },
+        username: 'team',
+        passwordSecretRef: { name: 'r', key: 'p' },
+        tls: {},
+      },
+      'spec.redis.commandTimeoutMilliseconds': 700,
+    })
+    const result = validateResource(service)
+    assert.ok(result.ok)
+    const here = { ...placement, redisUrl: { env: 'REDIS_URL' }, listen: { port: 1 } }
+    assert.deepEqual(proxyConfig(result.resource as CalculateService, here).redis, {
+      url: { env: 'REDIS_URL' },
+      commandTimeoutMilliseconds: 700,
+    })
   })
 
   test('status codes that are tried again are the same', () => {

@@ -4,8 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import type { TestContext } from 'node:test'
+import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { ConfigError, loadConfig, parseConfig } from '../../../sidecar/config.ts'
+import type { SidecarConfig } from '../../../sidecar/config.ts'
+import { Secret } from '../../../sidecar/secret.ts'
 import { changed, isAbout, pathsOf, put } from '../changed.ts'
 
 const common = {
@@ -21,6 +24,8 @@ const worker = {
   role: 'worker',
   worker: { groupId: 'g', handler: { port: 50051 }, methods: [{ name: 'Calculate' }] },
 }
+
+const readUrl = ({ redis: { url } }: SidecarConfig) => (url instanceof Secret ? url.read() : url)
 
 function problems(value: unknown, environment: Record<string, string> = {}): readonly string[] {
   try {
@@ -56,7 +61,7 @@ suite('parseConfig', () => {
       drainMilliseconds: 25_000,
     })
     assert.deepEqual(config.service, { ...common.service, maxMessageBytes: 4_194_304, resultRetentionSeconds: 600 })
-    assert.deepEqual(config.redis, { url: 'redis://redis:6379' })
+    assert.deepEqual(config.redis, { url: 'redis://redis:6379', commandTimeoutMilliseconds: 5000 })
     assert.deepEqual(config.log, { level: 'info' })
   })
 
@@ -143,6 +148,52 @@ suite('parseConfig', () => {
   })
 })
 
+suite('Redis', () => {
+  const nodes = ['r-0:6379', '[::1]:6379']
+  const withRedis = (redis: unknown, environment: Record<string, string> = {}) =>
+    problems({ ...proxy, redis }, environment)
+
+  test('is one server, what Sentinels call the master, or a Cluster', () => {
+    assert.deepEqual(withRedis({ url: 'rediss://r:6379/2' }), [])
+    assert.deepEqual(withRedis({ sentinel: { nodes, master: 'm' } }), [])
+    assert.deepEqual(withRedis({ cluster: { nodes }, tls: {} }), [])
+  })
+
+  test('is not two of them, and not none', () => {
+    const problem = 'redis: must have exactly one of url, sentinel and cluster'
+    assert.deepEqual(withRedis({}), [problem])
+    assert.deepEqual(withRedis({ cluster: { nodes }, sentinel: { nodes, master: 'm' } }), [problem])
+    assert.deepEqual(withRedis({ cluster: { nodes }, url: 'redis://r:1' }), [problem])
+  })
+
+  test('has nodes with ports', () => {
+    assert.deepEqual(withRedis({ cluster: { nodes: ['r-0'] } }), ['redis.cluster.nodes[0]: must be host:port'])
+  })
+
+  test('has no user without a password, and no certificate without its key', () => {
+    assert.deepEqual(withRedis({ url: 'redis://r:1', username: 'team' }), [
+      'redis.password: a username needs a password',
+    ])
+    assert.deepEqual(withRedis({ url: 'redis://r:1', tls: { certFile: '/c' } }), [
+      'redis.tls: certFile and keyFile go together',
+    ])
+  })
+
+  test('has passwords that are read when they are needed, and named where they cannot be', () => {
+    const sentinel = { nodes, master: 'm', username: 'w', password: { env: 'WATCHER' } }
+    const redis = { sentinel, username: 'team', password: { env: 'TEAM' } }
+    assert.deepEqual(withRedis(redis), [
+      'redis.password.env: the variable TEAM is not set',
+      'redis.sentinel.password.env: the variable WATCHER is not set',
+    ])
+    const environment: Record<string, string> = { WATCHER: 'sesame', TEAM: 'hunter2' }
+    const config = parseConfig({ ...proxy, redis }, environment).redis
+    assert.deepEqual([config.password?.read(), config.sentinel?.password?.read()], ['hunter2', 'sesame'])
+    environment['TEAM'] = 'hunter3'
+    assert.equal(config.password?.read(), 'hunter3')
+  })
+})
+
 suite('secrets', () => {
   test('a password in the file itself is refused and not repeated', () => {
     const [problem, ...others] = problems({ ...proxy, redis: { url: 'redis://:hunter2@redis:6379' } })
@@ -153,7 +204,9 @@ suite('secrets', () => {
 
   test('comes from the environment', () => {
     const config = parseConfig({ ...proxy, redis: { url: { env: 'REDIS' } } }, { REDIS: 'redis://:hunter2@redis:6379' })
-    assert.equal(config.redis.url, 'redis://:hunter2@redis:6379')
+    assert.equal(readUrl(config), 'redis://:hunter2@redis:6379')
+    assert.equal(JSON.stringify(config).includes('hunter2'), false)
+    assert.equal(inspect(config, { depth: 9 }).includes('hunter2'), false)
   })
 
   test('a variable that is not set is named', () => {
@@ -176,7 +229,10 @@ suite('secrets', () => {
   test('comes from a file, without its last newline', (t) => {
     const file = join(directory(t), 'redis')
     writeFileSync(file, 'redis://:hunter2@redis:6379\n')
-    assert.equal(parseConfig({ ...proxy, redis: { url: { file } } }, {}).redis.url, 'redis://:hunter2@redis:6379')
+    const config = parseConfig({ ...proxy, redis: { url: { file } } }, {})
+    assert.equal(readUrl(config), 'redis://:hunter2@redis:6379')
+    writeFileSync(file, 'redis://:hunter3@redis:6379')
+    assert.equal(readUrl(config), 'redis://:hunter3@redis:6379', 'what was rotated is not read')
     assert.deepEqual(problems({ ...proxy, redis: { url: { file: `${file}.not` } } }), [
       `redis.url.file: ${file}.not cannot be read (ENOENT)`,
     ])

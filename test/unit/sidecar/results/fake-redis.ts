@@ -5,6 +5,7 @@ export function fakeRedis(given: Partial<RedisClient>): RedisClient {
   const notExpected = (what: string) => () => Promise.reject(new Error(`${what} was not expected`))
   return {
     ready: true,
+    problem: '',
     sharded: false,
     onReady: () => () => undefined,
     whenReady: () => Promise.resolve(),
@@ -13,6 +14,9 @@ export function fakeRedis(given: Partial<RedisClient>): RedisClient {
     getAll: notExpected('a read'),
     each: notExpected('a command'),
     poke: notExpected('a message'),
+    subscriber: () => {
+      throw new Error('a subscriber was not expected')
+    },
     disconnect: () => undefined,
     ...given,
   }
