@@ -129,6 +129,8 @@ export async function startProxy({
     unknown.delete(what)
   }
 
+  const ofRedis = (): string => (redis.problem === '' ? '' : ` (Redis: ${redis.problem})`)
+
   let port: number
   try {
     port = await server.listen()
@@ -162,10 +164,11 @@ export async function startProxy({
     port,
     ready: () => {
       if (gate.state === 'Draining') return { ready: false, reason: 'draining' }
-      if (gate.state === 'Starting') return { ready: false, reason: `waiting for ${[...unknown].join(', ')}` }
+      if (gate.state === 'Starting')
+        return { ready: false, reason: `waiting for ${[...unknown].join(', ')}${ofRedis()}` }
       return waiters.subscribed
         ? { ready: true, reason: '' }
-        : { ready: false, reason: 'the reply channel is not subscribed' }
+        : { ready: false, reason: `the reply channel is not subscribed${ofRedis()}` }
     },
     drain: async () => {
       gate.drain()

@@ -7,6 +7,7 @@ import type { CommittedOffset, FetchedRecord, GroupJoin } from '../kafka/consume
 import { RecordProducer } from '../kafka/producer.ts'
 import { FlowBoard } from '../results/flow-board.ts'
 import { connectRedis } from '../results/redis.ts'
+import type { RedisClient } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
 import { OutcomeStore } from '../results/store.ts'
 import type { RunningSidecar } from '../role.ts'
@@ -69,8 +70,7 @@ class Worker implements RunningSidecar {
   /** Undefined for an Observer: nobody waits for it. */
   readonly #flow: FlowPublisher | undefined
   readonly #failures: FailureLog
-  readonly #disconnectRedis: () => void
-  readonly #redisReady: (signal: AbortSignal) => Promise<void>
+  readonly #redis: RedisClient
   readonly #closed = new AbortController()
   readonly #rebalances: Counter
   readonly #commits: Counter
@@ -92,8 +92,7 @@ class Worker implements RunningSidecar {
     this.#reload = reload
     this.#logger = logger
     const redis = connectRedis({ config: config.redis, name: config.instance, logger, metrics })
-    this.#disconnectRedis = () => redis.disconnect()
-    this.#redisReady = (signal) => redis.whenReady(signal)
+    this.#redis = redis
     this.#clock = new SharedClock({ redis, localNow, metrics, logger })
     const now = () => this.#clock.now()
     this.#store = new OutcomeStore({
@@ -186,7 +185,13 @@ class Worker implements RunningSidecar {
   }
 
   ready(): { readonly ready: boolean; readonly reason: string } {
-    if (this.#stage !== 'Running') return { ready: false, reason: `the worker is ${this.#stage.toLowerCase()}` }
+    if (this.#stage !== 'Running') {
+      const problem = this.#stage === 'Connecting' ? this.#redis.problem : ''
+      return {
+        ready: false,
+        reason: `the worker is ${this.#stage.toLowerCase()}${problem === '' ? '' : ` (Redis: ${problem})`}`,
+      }
+    }
     if (this.#joins === 0) return { ready: false, reason: 'the worker has not joined its group yet' }
     if (!this.#health.healthy) return { ready: false, reason: 'the handler is not healthy' }
     // Else the first call would wait for it: a group without offsets writes its first ones before it starts anything.
@@ -240,7 +245,7 @@ class Worker implements RunningSidecar {
     this.#handler.close()
     this.#failures.flush()
     await isDoneWithin(DISCONNECT_MILLISECONDS, this.#producer.disconnect())
-    this.#disconnectRedis()
+    this.#redis.disconnect()
     const marker = this.#config.worker.uncleanEndMarker
     if (marker !== undefined && this.#leftGroup) rmSync(marker, { force: true })
   }
@@ -252,7 +257,7 @@ class Worker implements RunningSidecar {
     if (worker.uncleanEndMarker !== undefined) writeFileSync(worker.uncleanEndMarker, `${process.pid}\n`)
     this.#health.start()
     const connected = Promise.all([
-      this.#redisReady(signal).then(() => this.#clock.start()),
+      this.#redis.whenReady(signal).then(() => this.#clock.start()),
       this.#producer.connect([service.topic, `${service.topic}.dead`], signal),
     ])
     if (unclean) {
