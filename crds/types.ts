@@ -77,10 +77,14 @@ export interface CalculateService {
           /** The key within the Secret. */
           readonly key: string
         }
-        /** A Secret of type `kubernetes.io/tls` in the same namespace with the client's own certificate and key. */
+        /** A Secret in the same namespace that holds a client certificate and its key, PEM, for servers that ask for one. */
         readonly clientCertificateSecretRef?: {
           /** The Secret's name. */
           readonly name: string
+          /** The key within the Secret that holds the certificate and its chain. Default "tls.crt". */
+          readonly certificateKey: string
+          /** The key within the Secret that holds the private key. Default "tls.key". */
+          readonly privateKeyKey: string
         }
         /** The name in the server's certificate, where it is not the one that is called. */
         readonly serverName?: string

@@ -5,22 +5,25 @@ import type { SecretKey } from './secret-file.ts'
 /** TLS as a resource says it, for Kafka and Redis alike. */
 interface TlsSpec {
   readonly caSecretRef?: SecretKey
-  /** A Secret of type kubernetes.io/tls. */
-  readonly clientCertificateSecretRef?: { readonly name: string }
+  readonly clientCertificateSecretRef?: {
+    readonly name: string
+    readonly certificateKey: string
+    readonly privateKeyKey: string
+  }
   readonly serverName?: string
 }
 
 /** TLS as a sidecar is told it; certificates are files. */
 export const tlsConfig = (
-  { caSecretRef, clientCertificateSecretRef, serverName }: TlsSpec,
+  { caSecretRef, clientCertificateSecretRef: client, serverName }: TlsSpec,
   secretsDirectory?: string,
 ): NonNullable<SidecarConfigInput['redis']['tls']> => ({
   ...(caSecretRef === undefined ? {} : { caFile: secretFile(caSecretRef, secretsDirectory) }),
-  ...(clientCertificateSecretRef === undefined
+  ...(client === undefined
     ? {}
     : {
-        certFile: secretFile({ ...clientCertificateSecretRef, key: 'tls.crt' }, secretsDirectory),
-        keyFile: secretFile({ ...clientCertificateSecretRef, key: 'tls.key' }, secretsDirectory),
+        certFile: secretFile({ name: client.name, key: client.certificateKey }, secretsDirectory),
+        keyFile: secretFile({ name: client.name, key: client.privateKeyKey }, secretsDirectory),
       }),
   ...(serverName === undefined ? {} : { serverName }),
 })
