@@ -12,7 +12,8 @@ import { PartFailedError } from './part-failed.ts'
 import { PartMissingError } from './part-missing.ts'
 import { startServer, type Server } from './server.ts'
 
-const START_MILLISECONDS = 30_000
+/** How long a server may take to answer. */
+export const START_MILLISECONDS = 30_000
 
 export type RedisOptions = {
   /** Data and log go here; made when it is not there. */
@@ -93,7 +94,7 @@ export async function untilRedisAnswers(url: string, signal: AbortSignal): Promi
 type Program = { readonly file: string; readonly environment: Readonly<Record<string, string>> }
 
 /** Debian's redis-server where it is not installed is only unpacked: installing it would start a service on port 6379. */
-async function ensureRedis(report: Report, signal?: AbortSignal): Promise<Program> {
+export async function ensureRedis(report: Report, signal?: AbortSignal): Promise<Program> {
   const found = findOnPath('redis-server')
   if (found !== undefined) return { file: found, environment: {} }
   const remedies = [

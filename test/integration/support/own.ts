@@ -28,7 +28,7 @@ export async function ownKafka(t: TestContext): Promise<KafkaServer> {
   return kafka
 }
 
-function temporaryDirectory(t: TestContext): string {
+export function temporaryDirectory(t: TestContext): string {
   const directory = mkdtempSync(join(tmpdir(), 'grpc-kafka-own-'))
   atEnd(t, () => rmSync(directory, { recursive: true, force: true }))
   return directory

@@ -41,6 +41,8 @@ export interface RouteOptions {
   readonly redisUrl?: string
   /** What the sidecars read instead of the URL. */
   readonly redisReference?: SidecarConfigInput['redis']['url']
+  /** What the sidecars are told of Redis instead of an URL. */
+  readonly redis?: SidecarConfigInput['redis']
   /** Added to the environment of the n-th worker or proxy. */
   readonly workerEnv?: (index: number) => Readonly<Record<string, string>>
   readonly proxyEnv?: (index: number) => Readonly<Record<string, string>>
@@ -308,7 +310,7 @@ export class Route {
       instance: `${kind}-${this.topic}-${this.#named++}`,
       service: { name: SERVICE_NAME, topic: this.topic, ...this.#options.service },
       kafka: { brokers: [...this.brokers] },
-      redis: { url: this.#options.redisReference ?? this.redisUrl },
+      redis: this.#options.redis ?? { url: this.#options.redisReference ?? this.redisUrl },
       admin: { host: '127.0.0.1', port: adminPort },
       log: { level: 'debug' as const },
     }

@@ -1,0 +1,117 @@
+/** The ACL list of docs/redis.md holds what the data plane does in Redis, and nothing else. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { TestContext } from 'node:test'
+import { Redis } from 'ioredis'
+import type { RedisConfig } from '../../sidecar/config.ts'
+import { encodeOutcome } from '../../sidecar/results/outcome.ts'
+import { connectRedis } from '../../sidecar/results/redis.ts'
+import { SharedClock } from '../../sidecar/results/shared-clock.ts'
+import { OutcomeStore } from '../../sidecar/results/store.ts'
+import { OutcomeWaiters } from '../../sidecar/results/waiters.ts'
+import { Secret } from '../../sidecar/secret.ts'
+import { createLogger } from '../../sidecar/telemetry/log.ts'
+import { Metrics } from '../../sidecar/telemetry/metrics.ts'
+import { atEnd } from './support/clean-up.ts'
+import { ownRedis } from './support/own.ts'
+import { randomCallId } from './support/packed-header.ts'
+import { documentedAcl } from './support/redis-acl.ts'
+import { until } from './support/route.ts'
+
+const USER = 'team'
+const PASSWORD = 'correct-horse-battery'
+
+/** Everything that both roles do in Redis, once. Ends when it is done, or when `refused` says so. */
+async function everything(config: RedisConfig, refused: () => Promise<boolean>): Promise<void> {
+  const logger = createLogger('silent', {})
+  const metrics = new Metrics()
+  const redis = connectRedis({ config, name: 'acl', logger, metrics })
+  const store = new OutcomeStore({ redis, instance: 'acl', retentionSeconds: 60, logger, metrics })
+  const subscriber = redis.subscriber('acl:reply')
+  const waiters = new OutcomeWaiters({ redis, subscriber, instance: 'acl', logger, metrics })
+  const clock = new SharedClock({ redis, localNow: Date.now, metrics, logger })
+  const outcome = encodeOutcome({ state: 'Expired', started: 'No' })
+  const large = encodeOutcome({
+    state: 'Answered',
+    status: 0,
+    details: '',
+    initialMetadata: [],
+    trailingMetadata: [],
+    message: Buffer.alloc(20_000),
+  })
+  const told = (id: Buffer, what: Buffer) =>
+    new Promise<void>((resolve) => {
+      waiters.add(id, () => resolve())
+      store.store(id, 'acl', what, () => undefined)
+    })
+  const work = async (): Promise<void> => {
+    await Promise.all([waiters.start(), clock.start()])
+    const id = randomCallId()
+    await told(id, outcome)
+    await told(id, large)
+    await told(randomCallId(), large)
+    await store.haveOutcomes([id])
+    const start = { id: randomCallId(), attempt: 1 }
+    for (const alone of [false, true]) {
+      const [begun] = await store.begin([start], { maxAttempts: 1, alone, keepMilliseconds: 60_000 })
+      assert.ok(begun?.kind === 'Counted')
+      await store.takeBack([{ id: start.id, token: begun.token }])
+    }
+    const partitions = [{ topic: 'acl', partition: 0 }]
+    await store.hold('acl', partitions, 1000)
+    await store.release('acl', partitions)
+    await redis.poke('gk:reply:acl')
+  }
+  let done = false
+  try {
+    await Promise.race([
+      work().finally(() => (done = true)),
+      until('everything is done', async () => done || (await refused()), 60_000),
+    ])
+  } finally {
+    waiters.close()
+    store.close()
+    clock.close()
+    redis.disconnect()
+  }
+}
+
+async function aclRedis(t: TestContext) {
+  const redis = await ownRedis(t)
+  const admin = new Redis(redis.url)
+  atEnd(t, () => admin.disconnect())
+  const config = {
+    url: redis.url,
+    username: USER,
+    password: new Secret({ env: 'P' }, { P: PASSWORD }),
+    commandTimeoutMilliseconds: 5000,
+  }
+  const setUser = async (rules: readonly string[]) => {
+    await admin.call('ACL', 'SETUSER', USER, 'reset', 'on', `>${PASSWORD}`, '-@all', ...rules)
+    await admin.call('ACL', 'LOG', 'RESET')
+    await admin.call('SCRIPT', 'FLUSH')
+  }
+  const refusals = async () =>
+    ((await admin.call('ACL', 'LOG')) as string[][]).map((entry) => entry[entry.indexOf('object') + 1]!)
+  return { config, setUser, refusals }
+}
+
+test('with the ACL that the documentation lists nothing is refused', async (t) => {
+  const { config, setUser, refusals } = await aclRedis(t)
+  await setUser(documentedAcl('acl'))
+  await everything(config, async () => (await refusals()).length > 0)
+  assert.deepEqual(await refusals(), [])
+})
+
+test('without any one rule of that list something is refused, so that none is there for nothing', async (t) => {
+  const { config, setUser, refusals } = await aclRedis(t)
+  const rules = documentedAcl('acl')
+  const needless: string[] = []
+  for (const rule of rules) {
+    await setUser(rules.filter((one) => one !== rule))
+    await everything(config, async () => (await refusals()).length > 0).catch(() => undefined)
+    if ((await refusals()).length === 0) needless.push(rule)
+  }
+  assert.ok(rules.length > 10)
+  assert.deepEqual(needless, [])
+})
