@@ -1,7 +1,7 @@
 /** Which Kafka and Redis a command asks: by its flags, by a sidecar's configuration, or by the environment. */
 import { pino } from 'pino'
 import { ConfigError, loadConfig } from '../../sidecar/config.ts'
-import type { SidecarConfig } from '../../sidecar/config.ts'
+import type { RedisConfig, SidecarConfig } from '../../sidecar/config.ts'
 import { createKafka } from '../../sidecar/kafka/client.ts'
 import { connectRedis } from '../../sidecar/results/redis.ts'
 import type { RedisClient } from '../../sidecar/results/redis.ts'
@@ -73,14 +73,10 @@ export class Servers {
    * @throws UsageError when none is named; UnreachableError.
    */
   async withRedis<T>(signal: AbortSignal, work: (redis: RedisClient) => Promise<T>): Promise<T> {
-    const url = this.#flags.redis ?? this.#config?.redis.url ?? this.#environment['REDIS_URL']
-    if (url === undefined || url === '')
-      throw new UsageError('which Redis? Give --redis URL, --config FILE, or REDIS_URL')
-    // The URL is not repeated: it may hold a password.
-    if (!/^rediss?:\/\//.test(url)) throw new UsageError("Redis' URL begins with redis:// or rediss://")
+    const config = this.#redisConfig()
     let reason = 'no answer'
     const logger = pino({ level: 'warn' }, { write: (line: string) => void (reason = reasonOf(line) ?? reason) })
-    const redis = connectRedis({ url, name: 'cli', logger, metrics: new Metrics() })
+    const redis = openRedis({ config, name: 'cli', logger, metrics: new Metrics() })
     try {
       const late = AbortSignal.timeout(REDIS_MILLISECONDS)
       await redis.whenReady(AbortSignal.any([signal, late])).catch((cause: unknown) => {
@@ -91,6 +87,27 @@ export class Servers {
     } finally {
       redis.disconnect()
     }
+  }
+
+  /** @throws UsageError when none is named. */
+  #redisConfig(): RedisConfig {
+    const { redis } = this.#flags
+    if (redis === undefined && this.#config !== undefined) return this.#config.redis
+    const url = redis ?? this.#environment['REDIS_URL']
+    if (url === undefined || url === '')
+      throw new UsageError('which Redis? Give --redis URL, --config FILE, or REDIS_URL')
+    // The URL is not repeated: it may hold a password.
+    if (!/^rediss?:\/\//.test(url)) throw new UsageError("Redis' URL begins with redis:// or rediss://")
+    return { url, commandTimeoutMilliseconds: REDIS_MILLISECONDS }
+  }
+}
+
+/** What cannot even be tried is the caller's to mend: an URL that is none, a certificate that is not there. */
+function openRedis(options: Parameters<typeof connectRedis>[0]): RedisClient {
+  try {
+    return connectRedis(options)
+  } catch (cause) {
+    throw new UsageError((cause as Error).message, { cause })
   }
 }
 

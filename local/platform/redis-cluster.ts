@@ -70,17 +70,17 @@ async function startNode(options: RedisClusterOptions, index: number, signal?: A
     {
       directory: join(directory, String(index)),
       args: [
-        ...['--cluster-enabled', 'yes', '--cluster-node-timeout', String(nodeTimeoutMilliseconds)],
-        ...['--cluster-port', String(busPort), '--cluster-announce-ip', '127.0.0.1'],
-        ...args,
-      ],
+        ['--cluster-enabled', 'yes', '--cluster-node-timeout', String(nodeTimeoutMilliseconds)],
+        ['--cluster-port', String(busPort), '--cluster-announce-ip', '127.0.0.1'],
+        args,
+      ].flat(),
       ...(report && { report }),
     },
     signal,
   )
   const client = new Redis(server.url)
   try {
-    const id = (await client.cluster('MYID')) as unknown as string
+    const id = await client.cluster('MYID')
     return Object.assign(server, { address: new URL(server.url).host, id, busPort })
   } finally {
     client.disconnect()
@@ -117,7 +117,7 @@ async function form(nodes: readonly RedisClusterNode[], clients: readonly Redis[
 }
 
 async function clusterInfo(client: Redis): Promise<ReadonlyMap<string, string>> {
-  const text = (await client.cluster('INFO')) as unknown as string
+  const text = await client.cluster('INFO')
   return new Map(text.split('\r\n').map((line) => line.split(':') as [string, string]))
 }
 

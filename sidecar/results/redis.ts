@@ -62,6 +62,19 @@ export const connectRedis = (options: RedisOptions): RedisClient =>
   options.config.cluster === undefined ? new OneServer(options) : new ManyServers(options, options.config.cluster.nodes)
 
 type Custom = Record<string, (...args: Argument[]) => Promise<unknown>>
+type RunScript = RedisClient['script']
+
+/** Runs scripts by their digest; a server that does not know one yet is sent its text. */
+function scriptsOf(redis: Redis | Cluster): RunScript {
+  const known = new Set<string>()
+  return ({ name, lua, replies }, keys, args) => {
+    if (!known.has(name)) {
+      redis.defineCommand(name, { lua })
+      known.add(name)
+    }
+    return (redis as unknown as Custom)[replies === undefined ? name : `${name}Buffer`]!(keys.length, ...keys, ...args)
+  }
+}
 
 /** One server, or the master of several, holds every key, so one script call does a whole batch. */
 class OneServer implements RedisClient {
@@ -69,7 +82,7 @@ class OneServer implements RedisClient {
   readonly #settings: ConnectionSettings
   readonly #troubles: ConnectionTroubles
   readonly #redis: Redis
-  readonly #known = new Set<string>()
+  readonly #run: RunScript
   readonly sharded = false
 
   constructor(options: RedisOptions) {
@@ -77,6 +90,7 @@ class OneServer implements RedisClient {
     this.#troubles = new ConnectionTroubles(options.name, options.logger, options.metrics)
     this.#settings = new ConnectionSettings(options.config, this.#troubles.add)
     this.#redis = this.#open(options.name, this.#troubles)
+    this.#run = scriptsOf(this.#redis)
   }
 
   get ready(): boolean {
@@ -100,16 +114,8 @@ class OneServer implements RedisClient {
     return items.length === 0 ? [] : [items]
   }
 
-  script({ name, lua, replies }: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
-    if (!this.#known.has(name)) {
-      this.#redis.defineCommand(name, { lua })
-      this.#known.add(name)
-    }
-    return (this.#redis as unknown as Custom)[replies === undefined ? name : `${name}Buffer`]!(
-      keys.length,
-      ...keys,
-      ...args,
-    )
+  script(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    return this.#run(script, keys, args)
   }
 
   getAll(keys: readonly string[]): Promise<readonly (Buffer | null)[]> {
@@ -158,7 +164,7 @@ class ManyServers implements RedisClient {
   readonly #troubles: ConnectionTroubles
   readonly #startNodes: readonly Address[]
   readonly #cluster: Cluster
-  readonly #known = new Set<string>()
+  readonly #run: RunScript
   readonly sharded = true
 
   constructor(options: RedisOptions, nodes: readonly string[]) {
@@ -177,6 +183,7 @@ class ManyServers implements RedisClient {
       dnsLookup: (host, callback) => callback(null, host),
       redisOptions: this.#settings.fixed(name),
     })
+    this.#run = scriptsOf(this.#cluster)
     this.#cluster.on('error', (error: Error & { readonly lastNodeError?: Error }) =>
       this.#troubles.add((error.lastNodeError ?? error).message),
     )
@@ -215,12 +222,8 @@ class ManyServers implements RedisClient {
     return items.map((item) => [item])
   }
 
-  script({ name, lua }: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
-    if (!this.#known.has(name)) {
-      this.#cluster.defineCommand(name, { lua })
-      this.#known.add(name)
-    }
-    return (this.#cluster as unknown as Custom)[name]!(keys.length, ...keys, ...args)
+  script(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    return this.#run(script, keys, args)
   }
 
   getAll(keys: readonly string[]): Promise<readonly (Buffer | null)[]> {

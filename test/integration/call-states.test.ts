@@ -33,7 +33,12 @@ const EXPIRED: Outcome = { state: 'Expired', started: 'No' }
 test('the states of a call in Redis', async (t) => {
   const logger = createLogger('error', {})
   const metrics = new Metrics()
-  const redis = connectRedis({ url: redisOfEnvironment(), name: 'call-states', logger, metrics })
+  const redis = connectRedis({
+    config: { url: redisOfEnvironment(), commandTimeoutMilliseconds: 5000 },
+    name: 'call-states',
+    logger,
+    metrics,
+  })
   const store = new OutcomeStore({
     redis,
     instance: 'call-states',

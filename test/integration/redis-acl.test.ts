@@ -4,6 +4,8 @@ import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { Redis } from 'ioredis'
 import type { RedisConfig } from '../../sidecar/config.ts'
+import { CallClaims } from '../../sidecar/results/claims.ts'
+import type { Claim } from '../../sidecar/results/claims.ts'
 import { encodeOutcome } from '../../sidecar/results/outcome.ts'
 import { connectRedis } from '../../sidecar/results/redis.ts'
 import { SharedClock } from '../../sidecar/results/shared-clock.ts'
@@ -30,6 +32,8 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
   const subscriber = redis.subscriber('acl:reply')
   const waiters = new OutcomeWaiters({ redis, subscriber, instance: 'acl', logger, metrics })
   const clock = new SharedClock({ redis, localNow: Date.now, metrics, logger })
+  const monotonicNow = () => performance.now()
+  const claims = new CallClaims({ redis, retentionSeconds: 60, monotonicNow, logger, metrics })
   const outcome = encodeOutcome({ state: 'Expired', started: 'No' })
   const large = encodeOutcome({
     state: 'Answered',
@@ -57,6 +61,20 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
       assert.ok(begun?.kind === 'Counted')
       await store.takeBack([{ id: start.id, token: begun.token }])
     }
+    const claim: Claim = {
+      id: randomCallId(),
+      token: Buffer.alloc(16, 1),
+      requestHash: Buffer.alloc(16, 2),
+      deadline: Date.now() + 10_000,
+      wanted: true,
+      leaseEndsAt: -Infinity,
+    }
+    const ask = () => new Promise<void>((resolve) => claims.ask(claim, () => resolve()))
+    await ask()
+    claims.enqueued(claim)
+    await claims.close()
+    await told(claim.id, large)
+    await ask()
     const partitions = [{ topic: 'acl', partition: 0 }]
     await store.hold('acl', partitions, 1000)
     await store.release('acl', partitions)

@@ -23,7 +23,7 @@ export function adminOf(t: TestContext, url: string): Redis {
 
 export const roleOf = async (admin: Redis): Promise<string> => ((await admin.role()) as unknown as [string])[0]
 
-export const isInSync = async (admin: Redis): Promise<boolean> =>
+const isInSync = async (admin: Redis): Promise<boolean> =>
   /master_link_status:up/.test(await admin.info('replication'))
 
 export interface WatchedRedis {
@@ -86,7 +86,7 @@ export async function watchedRedis(t: TestContext): Promise<WatchedRedis> {
     servers,
     sentinel,
     master: async () => {
-      const [, now] = (await sentinel.sentinel('GET-MASTER-ADDR-BY-NAME', name)) as [string, string]
+      const [, now] = (await sentinel.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', name)) as [string, string]
       const found = servers.find(({ url }) => new URL(url).port === now)
       if (found === undefined) throw new Error(`the Sentinels name a master on port ${now}, which is none of ours`)
       return found
