@@ -43,7 +43,7 @@ export async function startSentinel(options: SentinelOptions, signal?: AbortSign
       `dir ${directory}`,
       `sentinel monitor ${master.name} 127.0.0.1 ${master.port} ${quorum}`,
       `sentinel down-after-milliseconds ${master.name} ${downMilliseconds}`,
-      `sentinel failover-timeout ${master.name} ${10 * downMilliseconds}`,
+      `sentinel failover-timeout ${master.name} ${3 * downMilliseconds}`,
       '',
     ].join('\n'),
   )

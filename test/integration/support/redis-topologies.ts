@@ -23,7 +23,7 @@ export function adminOf(t: TestContext, url: string): Redis {
 
 export const roleOf = async (admin: Redis): Promise<string> => ((await admin.role()) as unknown as [string])[0]
 
-const isInSync = async (admin: Redis): Promise<boolean> =>
+export const isInSync = async (admin: Redis): Promise<boolean> =>
   /master_link_status:up/.test(await admin.info('replication'))
 
 export interface WatchedRedis {
