@@ -1,67 +1,17 @@
 /** Outcomes on Redis that changes under them: every one is stored once asked for, told to who waits, and the first stands. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { TestContext } from 'node:test'
-import type { RedisConfig } from '../../sidecar/config.ts'
-import { encodeOutcome } from '../../sidecar/results/outcome.ts'
-import { connectRedis } from '../../sidecar/results/redis.ts'
-import { OutcomeStore } from '../../sidecar/results/store.ts'
-import { OutcomeWaiters } from '../../sidecar/results/waiters.ts'
-import { createLogger } from '../../sidecar/telemetry/log.ts'
-import { Metrics } from '../../sidecar/telemetry/metrics.ts'
 import { atEnd } from './support/clean-up.ts'
+import { outcomeTraffic } from './support/outcome-traffic.ts'
 import { ownRedis } from './support/own.ts'
-import { randomCallId } from './support/packed-header.ts'
 import { adminOf, isInSync, ownRedisCluster, roleOf, watchedRedis } from './support/redis-topologies.ts'
 import { until } from './support/route.ts'
-
-const OUTCOME = encodeOutcome({ state: 'Expired', started: 'No' })
-
-/** Stores an outcome each 5 ms on one connection and waits for it on two others, as worker and proxy do. */
-async function traffic(t: TestContext, config: RedisConfig) {
-  const logger = createLogger('silent', {})
-  const metrics = new Metrics()
-  const worker = connectRedis({ config, name: 'worker', logger, metrics })
-  const proxy = connectRedis({ config, name: 'proxy', logger, metrics })
-  const subscriber = proxy.subscriber('proxy:reply')
-  const store = new OutcomeStore({ redis: worker, instance: 'worker', retentionSeconds: 60, logger, metrics })
-  const waiters = new OutcomeWaiters({ redis: proxy, subscriber, instance: 'proxy', logger, metrics })
-  const counts = { sent: 0, stored: 0, told: 0 }
-  const timer = setInterval(() => {
-    const id = randomCallId()
-    counts.sent += 1
-    waiters.add(id, () => (counts.told += 1))
-    store.store(id, 'proxy', OUTCOME, () => (counts.stored += 1))
-  }, 5)
-  atEnd(t, () => {
-    clearInterval(timer)
-    waiters.close()
-    store.close()
-    worker.disconnect()
-    proxy.disconnect()
-  })
-  await waiters.start()
-  const goesOn = async (more = 100) => {
-    const goal = counts.sent + more
-    await until('outcomes are stored and told', () => Math.min(counts.stored, counts.told) >= goal, 40_000)
-  }
-  const end = async () => {
-    clearInterval(timer)
-    await until(
-      'every outcome is stored and told',
-      () => counts.stored === counts.sent && counts.told === counts.sent,
-      40_000,
-    )
-  }
-  await goesOn()
-  return { counts, goesOn, end, metrics }
-}
 
 const withTimeout = { commandTimeoutMilliseconds: 1000 }
 
 test('Sentinels', async (t) => {
   const redis = await watchedRedis(t)
-  const { goesOn, end, counts } = await traffic(t, {
+  const { goesOn, end, counts } = await outcomeTraffic(t, {
     sentinel: { nodes: redis.sentinels, master: redis.name },
     ...withTimeout,
   })
@@ -91,7 +41,7 @@ test('Sentinels', async (t) => {
 
 test('a Cluster whose master is killed goes on with its replica, and no outcome is left behind', async (t) => {
   const { nodes } = await ownRedisCluster(t)
-  const { goesOn, end, counts } = await traffic(t, { cluster: { nodes: [nodes[1]!.address] }, ...withTimeout })
+  const { goesOn, end, counts } = await outcomeTraffic(t, { cluster: { nodes: [nodes[1]!.address] }, ...withTimeout })
   const heir = adminOf(t, nodes[3]!.url)
   await nodes[0]!.kill('SIGKILL')
   await until('the replica is the master', async () => (await roleOf(heir)) === 'master', 30_000)
@@ -106,7 +56,7 @@ test('a server that became a replica refuses outcomes, and none counts as stored
   const portOf = (url: string) => Number(new URL(url).port)
   await b.replicaof('127.0.0.1', portOf(first.url))
   await until('the other follows', () => isInSync(b))
-  const { goesOn, end, counts } = await traffic(t, { url: first.url, ...withTimeout })
+  const { goesOn, end, counts } = await outcomeTraffic(t, { url: first.url, ...withTimeout })
   await b.replicaof('NO', 'ONE')
   await a.replicaof('127.0.0.1', portOf(second.url))
   await until('it is a replica', () => isInSync(a))
@@ -122,7 +72,7 @@ test('a server that became a replica refuses outcomes, and none counts as stored
 test('a Redis that is full refuses outcomes, which wait and are stored when there is room', async (t) => {
   const redis = await ownRedis(t)
   const admin = adminOf(t, redis.url)
-  const { goesOn, end, counts } = await traffic(t, { url: redis.url, ...withTimeout })
+  const { goesOn, end, counts } = await outcomeTraffic(t, { url: redis.url, ...withTimeout })
   await admin.config('SET', 'maxmemory-policy', 'noeviction')
   await admin.config('SET', 'maxmemory', '1')
   let { stored } = counts
@@ -141,7 +91,7 @@ test('a Redis that is full refuses outcomes, which wait and are stored when ther
 
 test('a Redis that stands still is given up after the limit of a command, and found again', async (t) => {
   const redis = await ownRedis(t)
-  const { goesOn, end, metrics } = await traffic(t, { url: redis.url, commandTimeoutMilliseconds: 300 })
+  const { goesOn, end, metrics } = await outcomeTraffic(t, { url: redis.url, commandTimeoutMilliseconds: 300 })
   await redis.kill('SIGSTOP')
   atEnd(t, () => redis.kill('SIGCONT'))
   const failures = async () =>
