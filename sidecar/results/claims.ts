@@ -1,9 +1,10 @@
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import type { CallId } from '../call-id.ts'
 import type { Logger } from '../telemetry/log.ts'
-import type { Counter, Metrics } from '../telemetry/metrics.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
 import { CLAIM, CLAIM_ANSWERS, CLAIM_UPDATES, STORE_OUTCOMES, UPDATE_CLAIMS } from './call-state.ts'
 import type { ClaimUpdate } from './call-state.ts'
+import { CommandFailures } from './command-failures.ts'
 import { callKey } from './keys.ts'
 import { OutcomeFormatError, decodeOutcome, encodeOutcome, isSameOutcome } from './outcome.ts'
 import type { Outcome } from './outcome.ts'
@@ -84,7 +85,7 @@ export class CallClaims {
   readonly #retentionSeconds: number
   readonly #monotonicNow: () => number
   readonly #logger: Logger
-  readonly #failures: Counter
+  readonly #failures: CommandFailures
   readonly #timer: NodeJS.Timeout
   readonly #closed = new AbortController()
   readonly #askings: Asking[] = []
@@ -100,7 +101,7 @@ export class CallClaims {
     this.#retentionSeconds = retentionSeconds
     this.#monotonicNow = monotonicNow
     this.#logger = logger
-    this.#failures = metrics.counter('grpc_kafka_redis_errors_total', { reason: 'command' })
+    this.#failures = new CommandFailures(metrics)
     this.#timer = setInterval(() => this.#renew(), RENEW_MILLISECONDS)
     this.#timer.unref()
   }
@@ -266,7 +267,7 @@ export class CallClaims {
   }
 
   #failed(what: string, error: unknown): void {
-    this.#failures.inc()
+    this.#failures.add(error)
     const now = this.#monotonicNow()
     if (now - this.#lastLogged < LOG_INTERVAL_MILLISECONDS) return
     this.#lastLogged = now

@@ -4,6 +4,7 @@ import type { CallId } from '../call-id.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
 import { STORE_OUTCOMES } from './call-state.ts'
+import { CommandFailures } from './command-failures.ts'
 import { callKey, observedKey, observedStartsKey, replyChannel, startsKey, workingKey } from './keys.ts'
 import { STATES } from './outcome.ts'
 import type { Argument, RedisClient } from './redis.ts'
@@ -81,7 +82,7 @@ export class OutcomeStore {
   readonly #logger: Logger
   readonly #outcomes: Counter
   readonly #batch: Histogram
-  readonly #failures: Counter
+  readonly #failures: CommandFailures
   readonly #closed = new AbortController()
   readonly #pending: PendingOutcome[] = []
   #flushing = false
@@ -100,7 +101,7 @@ export class OutcomeStore {
     this.#outcomes = metrics.counter('grpc_kafka_outcomes_total')
     metrics.gaugeFrom('grpc_kafka_outcomes_pending', {}, () => this.#pending.length)
     this.#batch = metrics.histogram('grpc_kafka_outcome_batch_records')
-    this.#failures = metrics.counter('grpc_kafka_redis_errors_total', { reason: 'command' })
+    this.#failures = new CommandFailures(metrics)
   }
 
   /**
@@ -276,7 +277,7 @@ export class OutcomeStore {
       try {
         return await work()
       } catch (error) {
-        this.#failures.inc()
+        this.#failures.add(error)
         this.#warn(what, error)
         await pause(milliseconds, undefined, { signal: this.#closed.signal })
       }

@@ -3,6 +3,7 @@ import type { CallId } from '../call-id.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Metrics } from '../telemetry/metrics.ts'
 import { isOutcome } from './call-state.ts'
+import { CommandFailures } from './command-failures.ts'
 import { callKey, replyChannel } from './keys.ts'
 import { decodeOutcome } from './outcome.ts'
 import type { Outcome } from './outcome.ts'
@@ -50,7 +51,7 @@ export class OutcomeWaiters {
   readonly #subscription: Subscription
   readonly #logger: Logger
   readonly #rereads: Counter
-  readonly #failures: Counter
+  readonly #failures: CommandFailures
   readonly #waiters = new Map<string, Waiter>()
   readonly #closed = new AbortController()
 
@@ -67,7 +68,7 @@ export class OutcomeWaiters {
     this.#logger = logger
     metrics.gaugeFrom('grpc_kafka_calls_awaiting_outcome', {}, () => this.#waiters.size)
     this.#rereads = metrics.counter('grpc_kafka_reply_rereads_total')
-    this.#failures = metrics.counter('grpc_kafka_redis_errors_total', { reason: 'command' })
+    this.#failures = new CommandFailures(metrics)
   }
 
   /** Resolves when the channel is subscribed. */
@@ -181,7 +182,7 @@ export class OutcomeWaiters {
           waiter.nextLook = 0
           waiter.pause = FIRST_LOOK_MILLISECONDS
         }
-        this.#failures.inc()
+        this.#failures.add(error)
         this.#logger.warn({ reason: (error as Error).message }, 'outcomes cannot be read; looking again later')
         return
       }

@@ -56,7 +56,7 @@ test('a server that became a replica refuses outcomes, and none counts as stored
   const portOf = (url: string) => Number(new URL(url).port)
   await b.replicaof('127.0.0.1', portOf(first.url))
   await until('the other follows', () => isInSync(b))
-  const { goesOn, end, counts } = await outcomeTraffic(t, { url: first.url, ...withTimeout })
+  const { goesOn, end, counts, metrics } = await outcomeTraffic(t, { url: first.url, ...withTimeout })
   await b.replicaof('NO', 'ONE')
   await a.replicaof('127.0.0.1', portOf(second.url))
   await until('it is a replica', () => isInSync(a))
@@ -64,6 +64,7 @@ test('a server that became a replica refuses outcomes, and none counts as stored
   const goal = counts.sent + 100
   await until('outcomes wait', () => counts.sent >= goal)
   assert.equal(counts.stored, stored, 'a replica took an outcome')
+  assert.match(await metrics.expose(), /grpc_kafka_redis_errors_total\{reason="read_only"\} [1-9]/)
   await a.replicaof('NO', 'ONE')
   await goesOn()
   await end()
@@ -72,7 +73,7 @@ test('a server that became a replica refuses outcomes, and none counts as stored
 test('a Redis that is full refuses outcomes, which wait and are stored when there is room', async (t) => {
   const redis = await ownRedis(t)
   const admin = adminOf(t, redis.url)
-  const { goesOn, end, counts } = await outcomeTraffic(t, { url: redis.url, ...withTimeout })
+  const { goesOn, end, counts, metrics } = await outcomeTraffic(t, { url: redis.url, ...withTimeout })
   await admin.config('SET', 'maxmemory-policy', 'noeviction')
   await admin.config('SET', 'maxmemory', '1')
   let { stored } = counts
@@ -83,6 +84,7 @@ test('a Redis that is full refuses outcomes, which wait and are stored when ther
     await until('outcomes wait', () => counts.sent >= goal)
     return before === counts.stored
   })
+  assert.match(await metrics.expose(), /grpc_kafka_redis_errors_total\{reason="out_of_memory"\} [1-9]/)
   await admin.config('SET', 'maxmemory', '0')
   await goesOn()
   await end()
@@ -95,7 +97,7 @@ test('a Redis that stands still is given up after the limit of a command, and fo
   await redis.kill('SIGSTOP')
   atEnd(t, () => redis.kill('SIGCONT'))
   const failures = async () =>
-    Number(/grpc_kafka_redis_errors_total\{reason="command"\} (\d+)/.exec(await metrics.expose())?.[1] ?? 0)
+    Number(/grpc_kafka_redis_errors_total\{reason="timeout"\} (\d+)/.exec(await metrics.expose())?.[1] ?? 0)
   await until('commands are given up', async () => (await failures()) > 0)
   await redis.kill('SIGCONT')
   await goesOn()
