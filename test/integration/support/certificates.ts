@@ -1,5 +1,4 @@
 /** Authorities and certificates for tests, made with openssl, each in files of its own (PEM). */
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { runTool } from '../../../local/platform/tool.ts'
 
@@ -20,21 +19,17 @@ export async function makeAuthority(directory: string, name: string): Promise<Ke
 /** A certificate for this machine, 127.0.0.1 and localhost, that may serve and call. */
 export async function makeCertificate(directory: string, name: string, authority: KeyPair): Promise<KeyPair> {
   const pair = filesOf(directory, name)
-  await runTool('openssl', [
-    ...['req', '-x509', ...KEY, '-subj', `/CN=${name}`, ...toFiles(pair)],
-    ...['-CA', authority.certFile, '-CAkey', authority.keyFile],
-    ...['-addext', 'basicConstraints=critical,CA:FALSE'],
-    ...['-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost'],
-    ...['-addext', 'extendedKeyUsage=serverAuth,clientAuth'],
-  ])
+  await runTool(
+    'openssl',
+    [
+      ['req', '-x509', ...KEY, '-subj', `/CN=${name}`, ...toFiles(pair)],
+      ['-CA', authority.certFile, '-CAkey', authority.keyFile],
+      ['-addext', 'basicConstraints=critical,CA:FALSE'],
+      ['-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost'],
+      ['-addext', 'extendedKeyUsage=serverAuth,clientAuth'],
+    ].flat(),
+  )
   return pair
-}
-
-/** Key and certificate in one file, as Kafka wants them. */
-export function keyStore(file: string, { certFile, keyFile }: KeyPair): string {
-  writeFileSync(file, readFileSync(keyFile))
-  appendFileSync(file, readFileSync(certFile))
-  return file
 }
 
 const filesOf = (directory: string, name: string): KeyPair => ({
