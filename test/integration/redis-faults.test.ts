@@ -134,6 +134,33 @@ test('calls under load are all answered when Redis restarts', async (t) => {
   await until('every offset is committed', async () => (await route.lag()) === 0)
 })
 
+test('while Redis is full nobody is answered and no offset passes a call; with room again all are, each run once', async (t) => {
+  const { route, admin } = await ownRedisRoute(t, { method: { timeoutMilliseconds: 60_000 } })
+  const [worker] = route.workers
+  assert.ok(worker)
+  const load = new Load(route, { perSecond: 100, deadline: 60_000, instruction: { sleep: 5 } })
+  await until('the load runs', () => load.answered > 100)
+  await admin.config('SET', 'maxmemory-policy', 'noeviction')
+  await admin.config('SET', 'maxmemory', '1')
+  await until('answers that were on their way have come', async () => {
+    const { answered, sent } = load
+    await until('calls are sent', () => load.sent >= sent + 50)
+    return load.answered === answered
+  })
+  assert.ok((await route.metric(worker, 'grpc_kafka_redis_errors_total', 'reason="out_of_memory"')) > 0)
+  const waiting = await route.metric(worker, 'grpc_kafka_outcomes_pending')
+  assert.ok(waiting >= 50, `only ${waiting} outcomes wait`)
+  assert.ok((await route.lag()) >= waiting, 'an offset passed a call whose outcome is not stored')
+  await admin.config('SET', 'maxmemory', '0')
+  const goal = load.sent + 100
+  await until('calls are answered again', () => load.answered >= goal, 40_000)
+  const answers = await load.stop()
+  t.diagnostic(`${answers.length} calls, slowest ${slowest(answers)} ms`)
+  assertAllAnswered(answers)
+  assertEachRanOnce(route, answers)
+  await until('every offset is committed', async () => (await route.lag()) === 0)
+})
+
 test('both roles end when they are told to while Redis is away', async (t) => {
   const { redis, route } = await ownRedisRoute(t, { worker: { graceSeconds: 12 }, proxy: { drainMilliseconds: 2000 } })
   const call = route.call({ id: 'unstored', sleep: 500 })

@@ -1,5 +1,7 @@
 import type { TestContext } from 'node:test'
 import type { RedisConfig } from '../../../sidecar/config.ts'
+import type { CallId } from '../../../sidecar/call-id.ts'
+import { callKey } from '../../../sidecar/results/keys.ts'
 import { encodeOutcome } from '../../../sidecar/results/outcome.ts'
 import { connectRedis } from '../../../sidecar/results/redis.ts'
 import { OutcomeStore } from '../../../sidecar/results/store.ts'
@@ -22,10 +24,15 @@ export async function outcomeTraffic(t: TestContext, config: RedisConfig) {
   const store = new OutcomeStore({ redis: worker, instance: 'worker', retentionSeconds: 60, logger, metrics })
   const waiters = new OutcomeWaiters({ redis: proxy, subscriber, instance: 'proxy', logger, metrics })
   const counts = { sent: 0, stored: 0, told: 0 }
+  const untold = new Map<number, CallId>()
   const timer = setInterval(() => {
     const id = randomCallId()
-    counts.sent += 1
-    waiters.add(id, () => (counts.told += 1))
+    const number = counts.sent++
+    untold.set(number, id)
+    waiters.add(id, () => {
+      counts.told += 1
+      untold.delete(number)
+    })
     store.store(id, 'proxy', OUTCOME, () => (counts.stored += 1))
   }, 5)
   atEnd(t, () => {
@@ -40,13 +47,23 @@ export async function outcomeTraffic(t: TestContext, config: RedisConfig) {
     const goal = counts.sent + more
     await until('outcomes are stored and told', () => Math.min(counts.stored, counts.told) >= goal, 40_000)
   }
-  const end = async () => {
+  /**
+   * Stops and waits for all. A failover forgets what only the old master had acknowledged: an outcome of which `mayBeForgotten` is
+   * true, by its number, need not be told when Redis does not have it.
+   */
+  const end = async (mayBeForgotten: (number: number) => boolean = () => false) => {
     clearInterval(timer)
     await until(
       'every outcome is stored and told',
-      () => counts.stored === counts.sent && counts.told === counts.sent,
+      async () => {
+        if (counts.stored < counts.sent || ![...untold.keys()].every(mayBeForgotten)) return false
+        if (untold.size === 0) return true
+        const standing = await worker.getAll([...untold.values()].map(callKey))
+        return standing.every((outcome) => outcome === null)
+      },
       40_000,
     )
+    return { forgotten: untold.size }
   }
   await goesOn()
   return { counts, goesOn, end, metrics }

@@ -94,14 +94,18 @@ export async function watchedRedis(t: TestContext): Promise<WatchedRedis> {
   }
 }
 
-/** Three masters with a replica each. */
-export async function ownRedisCluster(t: TestContext): Promise<RedisCluster> {
+/**
+ * Three masters with a replica each.
+ * @param args added to each node's command line
+ */
+export async function ownRedisCluster(t: TestContext, args: readonly string[] = []): Promise<RedisCluster> {
   const directory = temporaryDirectory(t)
   const cluster = await startRedisCluster({
     directory,
     masters: 3,
     replicas: 1,
-    nodeTimeoutMilliseconds: 1500,
+    nodeTimeoutMilliseconds: 3000,
+    args,
     ...quiet,
   })
   atEnd(t, () => cluster.stop())
