@@ -194,6 +194,13 @@ class ManyServers implements RedisClient {
     // Told before it connects. ioredis copies these options when it asks a node for the slots, so they are read when they are.
     this.#cluster.on('+node', (node: Redis) => {
       node.on('ready', this.#troubles.connected)
+      // ioredis does not look at what becomes of ASKING: the command after it tells. Refused or cut off it would end the process.
+      const asking = node.asking.bind(node) as () => Promise<'OK'>
+      node.asking = () => {
+        const asked = asking()
+        asked.catch(() => undefined)
+        return asked
+      }
       for (const what of ['username', 'password', 'tls'] as const) {
         Object.defineProperty(node.options, what, { enumerable: true, get: () => this.#settings.fresh()[what] })
       }
