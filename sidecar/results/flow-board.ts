@@ -1,5 +1,6 @@
 import type { Logger } from '../telemetry/log.ts'
-import type { Counter, Metrics } from '../telemetry/metrics.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { CommandFailures } from './command-failures.ts'
 import { decodeFlowReport, encodeFlowReport } from './flow-report.ts'
 import type { FlowReport } from './flow-report.ts'
 import { flowKey } from './keys.ts'
@@ -49,14 +50,14 @@ export class FlowBoard {
   readonly #redis: RedisClient
   readonly #key: string
   readonly #logger: Logger
-  readonly #failures: Counter
+  readonly #failures: CommandFailures
   #reports = 0
 
   constructor({ redis, topic, logger, metrics }: FlowBoardOptions) {
     this.#redis = redis
     this.#key = flowKey(topic)
     this.#logger = logger
-    this.#failures = metrics.counter('grpc_kafka_redis_errors_total', { reason: 'command' })
+    this.#failures = new CommandFailures(metrics)
   }
 
   async report(instance: string, report: FlowReport): Promise<void> {
@@ -90,7 +91,7 @@ export class FlowBoard {
   }
 
   #failed(error: unknown): void {
-    this.#failures.inc()
+    this.#failures.add(error)
     this.#logger.debug(
       { reason: (error as Error).message },
       'Redis does not know how fast work goes; again in a second',

@@ -195,7 +195,7 @@ class ManyServers implements RedisClient {
     this.#cluster.on('+node', (node: Redis) => {
       node.on('ready', this.#troubles.connected)
       // ioredis does not look at what becomes of ASKING: the command after it tells. Refused or cut off it would end the process.
-      const asking = node.asking.bind(node) as () => Promise<'OK'>
+      const asking = node.asking.bind(node)
       node.asking = () => {
         const asked = asking()
         asked.catch(() => undefined)

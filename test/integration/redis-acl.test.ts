@@ -6,6 +6,7 @@ import { Redis } from 'ioredis'
 import type { RedisConfig } from '../../sidecar/config.ts'
 import { CallClaims } from '../../sidecar/results/claims.ts'
 import type { Claim } from '../../sidecar/results/claims.ts'
+import { FlowBoard } from '../../sidecar/results/flow-board.ts'
 import { encodeOutcome } from '../../sidecar/results/outcome.ts'
 import { connectRedis } from '../../sidecar/results/redis.ts'
 import { SharedClock } from '../../sidecar/results/shared-clock.ts'
@@ -22,6 +23,14 @@ import { until } from './support/route.ts'
 
 const USER = 'team'
 const PASSWORD = 'correct-horse-battery'
+const FLOW = {
+  time: 0,
+  unfinished: 0,
+  places: 1,
+  partitions: 1,
+  rate: 1,
+  serviceMilliseconds: new Map<string, number>(),
+}
 
 /** Everything that both roles do in Redis, once. Ends when it is done, or when `refused` says so. */
 async function everything(config: RedisConfig, refused: () => Promise<boolean>): Promise<void> {
@@ -34,6 +43,7 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
   const clock = new SharedClock({ redis, localNow: Date.now, metrics, logger })
   const monotonicNow = () => performance.now()
   const claims = new CallClaims({ redis, retentionSeconds: 60, monotonicNow, logger, metrics })
+  const board = new FlowBoard({ redis, topic: 'acl', logger, metrics })
   const outcome = encodeOutcome({ state: 'Expired', started: 'No' })
   const large = encodeOutcome({
     state: 'Answered',
@@ -78,6 +88,9 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
     const partitions = [{ topic: 'acl', partition: 0 }]
     await store.hold('acl', partitions, 1000)
     await store.release('acl', partitions)
+    await board.report('acl', FLOW)
+    await board.read()
+    await board.withdraw('acl')
     await redis.poke('gk:reply:acl')
   }
   let done = false
