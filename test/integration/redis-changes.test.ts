@@ -5,7 +5,7 @@ import type { TestContext } from 'node:test'
 import { atEnd } from './support/clean-up.ts'
 import { outcomeTraffic } from './support/outcome-traffic.ts'
 import { ownRedis } from './support/own.ts'
-import { adminOf, isInSync, ownRedisCluster, roleOf, watchedRedis } from './support/redis-topologies.ts'
+import { adminOf, isInSync, watchedRedis } from './support/redis-topologies.ts'
 import { until } from './support/route.ts'
 
 const withTimeout = { commandTimeoutMilliseconds: 1000 }
@@ -58,17 +58,6 @@ test('Sentinels', async (t) => {
 
   const { forgotten } = await end((number) => forgettable.some(([from, to]) => from <= number && number < to))
   t.diagnostic(`${counts.sent} outcomes, ${forgotten} forgotten`)
-})
-
-test('a Cluster whose master is killed goes on with its replica, and no outcome is left behind', async (t) => {
-  const { nodes } = await ownRedisCluster(t)
-  const { goesOn, end, counts } = await outcomeTraffic(t, { cluster: { nodes: [nodes[1]!.address] }, ...withTimeout })
-  const heir = adminOf(t, nodes[3]!.url)
-  await nodes[0]!.kill('SIGKILL')
-  await until('the replica is the master', async () => (await roleOf(heir)) === 'master', 30_000)
-  await goesOn()
-  await end()
-  t.diagnostic(`${counts.sent} outcomes`)
 })
 
 test('a server that became a replica refuses outcomes, and none counts as stored until it is the master again', async (t) => {
