@@ -1,7 +1,9 @@
 /** The sidecar: `node sidecar/main.ts --config FILE` runs the role that the file names. */
 import { parseArgs } from 'node:util'
 import { ConfigError, loadConfig } from './config.ts'
-import type { SidecarConfig } from './config.ts'
+import type { ProxyConfig, SidecarConfig, WorkerConfig } from './config.ts'
+import { ConfigWatcher } from './config-watcher.ts'
+import { LiveConfig } from './live-config.ts'
 import { startProxy } from './proxy/proxy.ts'
 import type { RunningSidecar } from './role.ts'
 import { startAdminServer } from './telemetry/admin-server.ts'
@@ -51,9 +53,11 @@ async function run(path: string, config: SidecarConfig, logger: Logger): Promise
   const metrics = new Metrics()
   metrics.addProcessMetrics()
   measureEventLoopDelay(metrics)
+  const live = new LiveConfig(config)
+  live.subscribe(({ log }) => (logger.level = log.level))
   let sidecar: RunningSidecar
   try {
-    sidecar = await startRole(path, config, logger, metrics)
+    sidecar = await startRole(live, logger, metrics)
   } catch (error) {
     logger.fatal(error instanceof ConfigError ? { problems: error.problems } : { err: error }, 'cannot start')
     process.exit(1)
@@ -70,6 +74,8 @@ async function run(path: string, config: SidecarConfig, logger: Logger): Promise
     ...(sidecar.quiesce !== undefined && { quiesce: async () => sidecar.quiesce?.() }),
   })
   logger.info({ port: admin.port }, 'metrics and probes')
+  const watcher = new ConfigWatcher({ file: path, environment: process.env, live, logger, metrics })
+  watcher.start()
 
   let draining = false
   const drain = (signal: NodeJS.Signals): void => {
@@ -78,6 +84,7 @@ async function run(path: string, config: SidecarConfig, logger: Logger): Promise
       process.exit(1)
     }
     draining = true
+    watcher.close()
     logger.info({ signal }, 'draining')
     void sidecar
       .drain()
@@ -86,27 +93,14 @@ async function run(path: string, config: SidecarConfig, logger: Logger): Promise
   }
   process.on('SIGTERM', drain)
   process.on('SIGINT', drain)
-  process.on('SIGHUP', () => {
-    if (sidecar.reload === undefined) logger.warn('this role reloads nothing while it runs')
-    else sidecar.reload()
-  })
+  process.on('SIGHUP', () => watcher.lookNow())
 }
 
-async function startRole(
-  path: string,
-  config: SidecarConfig,
-  logger: Logger,
-  metrics: Metrics,
-): Promise<RunningSidecar> {
+async function startRole(live: LiveConfig<SidecarConfig>, logger: Logger, metrics: Metrics): Promise<RunningSidecar> {
   const localNow = Date.now
   const monotonicNow = () => performance.now()
-  if (config.role === 'proxy') return startProxy({ config, logger, metrics, localNow, monotonicNow })
-  return startWorker({
-    config,
-    reload: () => loadConfig(path, process.env),
-    logger,
-    metrics,
-    localNow,
-    random: Math.random,
-  })
+  // The role is no hot setting: what comes later has the same.
+  if (live.current.role === 'proxy')
+    return startProxy({ live: live as LiveConfig<ProxyConfig>, logger, metrics, localNow, monotonicNow })
+  return startWorker({ live: live as LiveConfig<WorkerConfig>, logger, metrics, localNow, random: Math.random })
 }

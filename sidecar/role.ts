@@ -4,8 +4,6 @@ export interface RunningSidecar {
   ready(): { readonly ready: boolean; readonly reason: string }
   /** Worker: hands back what has not started, waits for what runs, leaves the group. Resolves when that is done. */
   quiesce?(): Promise<void>
-  /** Applies what may change while it runs. */
-  reload?(): void
   /** Ends it in order. Resolves when nothing is left. */
   drain(): Promise<void>
 }

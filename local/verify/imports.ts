@@ -10,7 +10,7 @@ import { committedFiles } from './committed-files.ts'
 const MAY_IMPORT: readonly { readonly from: string; readonly ours: readonly string[] }[] = [
   { from: 'crds/', ours: [] },
   { from: 'sidecar/', ours: [] },
-  { from: 'operator/', ours: ['crds/', 'sidecar/config.ts'] },
+  { from: 'operator/', ours: ['crds/', 'sidecar/config.ts', 'sidecar/hot-settings.ts'] },
   { from: 'local/', ours: ['crds/', 'operator/', 'sidecar/', 'examples/'] },
   { from: 'examples/', ours: [] },
   { from: 'test/', ours: ['crds/', 'operator/', 'sidecar/', 'local/', 'examples/'] },

@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../errors.ts'
 
+/** Read for each call: they may change. */
 export interface AdmissionLimits {
   readonly maxInFlight: number
   readonly maxInFlightBytes: number

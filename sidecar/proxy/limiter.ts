@@ -3,7 +3,7 @@ import type { ErrorCode } from '../errors.ts'
 export interface RateLimit {
   /** Tokens that come in each second. */
   readonly requestsPerSecond: number
-  /** Tokens that the bucket holds; it begins full. */
+  /** Tokens that the bucket holds. */
   readonly burst: number
   readonly maxWaiting: number
 }
@@ -24,6 +24,8 @@ export interface RateLimiterOptions<Waiter> {
   readonly now: () => number
   /** Called for a waiter that gets its token. */
   readonly grant: (waiter: Waiter) => void
+  /** What the bucket begins with. Default: it is full. */
+  readonly tokens?: number
 }
 
 /** A token bucket with a bounded queue before it. Tokens go to waiters in the order in which they came. */
@@ -37,16 +39,22 @@ export class RateLimiter<Waiter> {
   #filledAt: number
   #timer: NodeJS.Timeout | undefined = undefined
 
-  constructor({ limit, now, grant }: RateLimiterOptions<Waiter>) {
+  constructor({ limit, now, grant, tokens = limit.burst }: RateLimiterOptions<Waiter>) {
     this.#limit = limit
     this.#now = now
     this.#grant = grant
-    this.#credit = limit.burst * TOKEN
+    this.#credit = Math.min(tokens, limit.burst) * TOKEN
     this.#filledAt = now()
   }
 
   get waiting(): number {
     return this.#waiting.size
+  }
+
+  /** What a call that came now would find, in tokens. */
+  get tokens(): number {
+    this.#fill()
+    return this.#credit / TOKEN
   }
 
   /** @param patience milliseconds that the waiter could wait; one that would wait longer is refused at once. */

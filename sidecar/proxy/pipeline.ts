@@ -2,8 +2,10 @@
  * The way of a call through the proxy, as a list of layers: read `callPipeline` from top to bottom. A call passes them
  * downwards until one ends it, and leaves them upwards when it has ended.
  */
+import { isDeepStrictEqual } from 'node:util'
 import type { ProxyConfig } from '../config.ts'
 import { encodeRecord, headerBytes } from '../kafka/record.ts'
+import type { LiveConfig } from '../live-config.ts'
 import type { MetadataPairs } from '../metadata.ts'
 import type { Outcome } from '../results/outcome.ts'
 import type { CallClaims } from '../results/claims.ts'
@@ -26,7 +28,7 @@ import { ResultCache } from './result-cache.ts'
 import { traceContext } from './trace-context.ts'
 
 export interface PipelineOptions {
-  readonly config: ProxyConfig
+  readonly live: LiveConfig<ProxyConfig>
   readonly gate: Gate
   readonly admission: Admission
   readonly queueEstimate: QueueEstimate
@@ -44,14 +46,13 @@ export interface PipelineOptions {
 }
 
 export function callPipeline(options: PipelineOptions): Pipeline {
-  const { rateLimit } = options.config.proxy
   return new Pipeline([
     gate(options),
     deadline(options),
     admitBytes(options),
-    ...(rateLimit === undefined ? [] : [limit(rateLimit, options)]),
+    limit(options),
     admit(options),
-    idempotency({ ...options, service: options.config.service.name }),
+    idempotency({ ...options, service: options.live.current.service.name }),
     cache(options),
     queue(options),
     enqueue(options),
@@ -114,17 +115,38 @@ const admitBytes =
   }
 
 const limit =
-  (rateLimit: RateLimit, { monotonicNow, metrics }: PipelineOptions): LayerFactory =>
+  ({ live, monotonicNow, metrics }: PipelineOptions): LayerFactory =>
   (next) => {
-    const limiter = new RateLimiter({ limit: rateLimit, now: monotonicNow, grant: next })
-    metrics.gaugeFrom('grpc_kafka_calls_waiting', {}, () => limiter.waiting)
+    const limiterOf = (limit: RateLimit | undefined, tokens?: number) =>
+      limit && new RateLimiter({ limit, now: monotonicNow, grant: next, ...(tokens !== undefined && { tokens }) })
+    let limiter = limiterOf(live.current.proxy.rateLimit)
+    /** Calls that wait when the limit changes keep their place and the pace that they were let in by. */
+    const former = new Set<RateLimiter<Call>>()
+    live.subscribe((now, before) => {
+      if (isDeepStrictEqual(now.proxy.rateLimit, before.proxy.rateLimit)) return
+      if (limiter !== undefined && limiter.waiting > 0) former.add(limiter)
+      limiter = limiterOf(now.proxy.rateLimit, limiter?.tokens)
+    })
+    metrics.gaugeFrom('grpc_kafka_calls_waiting', {}, () =>
+      [...former].reduce((sum, { waiting }) => sum + waiting, limiter?.waiting ?? 0),
+    )
     return {
       enter: (call) => {
+        if (limiter === undefined) {
+          next(call)
+          return
+        }
         const verdict = limiter.take(call, call.patienceEndsAt - monotonicNow())
         if (verdict.kind === 'Granted') next(call)
         else if (verdict.kind === 'Refused') call.fail(verdict.code, verdict.retryAfterMilliseconds)
       },
-      leave: (call) => limiter.forget(call),
+      leave: (call) => {
+        limiter?.forget(call)
+        for (const one of former) {
+          one.forget(call)
+          if (one.waiting === 0) former.delete(one)
+        }
+      },
     }
   }
 
@@ -151,8 +173,9 @@ const admit =
  * flight with it. Whatever the handler said is shared with these; only OK is kept.
  */
 const cache =
-  ({ config, monotonicNow, metrics }: PipelineOptions): LayerFactory =>
+  ({ live, monotonicNow, metrics }: PipelineOptions): LayerFactory =>
   (next) => {
+    const config = live.current
     const { maxMessageBytes } = config.service
     const kept = new ResultCache({ maxBytes: config.proxy.cacheMaxBytes, maxMessageBytes, monotonicNow, metrics })
     const flights = new Flights<Call>(next)
@@ -240,7 +263,7 @@ function travelling(call: Call): MetadataPairs | undefined {
 
 /** The record leaves at the end of this turn of the event loop, so the layers below are in place before it does. */
 const enqueue =
-  ({ config, enqueuer, clock }: PipelineOptions): LayerFactory =>
+  ({ live, enqueuer, clock }: PipelineOptions): LayerFactory =>
   (next) => ({
     enter: (call) => {
       const metadata = travelling(call)
@@ -250,7 +273,7 @@ const enqueue =
       call.record = encodeRecord({
         id: call.id,
         deadline: call.claim?.deadline ?? call.deadline,
-        replyTo: config.instance,
+        replyTo: live.current.instance,
         method: call.method.name,
         attempt: 1,
         producedAgain: call.claim?.producedBefore ?? false,

@@ -5,6 +5,7 @@ import type { ProxyConfig } from '../config.ts'
 import { createKafka } from '../kafka/client.ts'
 import { RecordProducer } from '../kafka/producer.ts'
 import { MAX_HEADER_BYTES } from '../kafka/record.ts'
+import type { LiveConfig } from '../live-config.ts'
 import { CLAIM_TOKEN_BYTES } from '../results/call-state.ts'
 import { CallClaims } from '../results/claims.ts'
 import { FlowBoard } from '../results/flow-board.ts'
@@ -23,7 +24,7 @@ import { QueueEstimate } from './queue-estimate.ts'
 import { ProxyServer } from './server.ts'
 
 export interface ProxyOptions {
-  readonly config: ProxyConfig
+  readonly live: LiveConfig<ProxyConfig>
   readonly logger: Logger
   readonly metrics: Metrics
   /** Milliseconds since 1970 on this machine. */
@@ -47,12 +48,13 @@ const CLOSE_MILLISECONDS = 1000
  * @throws ConfigError, or the reason why the port cannot be listened on.
  */
 export async function startProxy({
-  config,
+  live,
   logger,
   metrics,
   localNow,
   monotonicNow,
 }: ProxyOptions): Promise<RunningProxy> {
+  const config = live.current
   const kafka = createKafka({
     brokers: config.kafka.brokers,
     clientId: `grpc-kafka-${config.instance}`,
@@ -79,14 +81,21 @@ export async function startProxy({
     metrics,
   })
   const gate = new Gate()
-  const admission = new Admission(config.proxy)
+  const admission = new Admission({
+    get maxInFlight() {
+      return live.current.proxy.maxInFlight
+    },
+    get maxInFlightBytes() {
+      return live.current.proxy.maxInFlightBytes
+    },
+  })
   const queueEstimate = new QueueEstimate({ now: () => clock.now() })
   const flowReader = new FlowReader(
     new FlowBoard({ redis, topic: config.service.topic, logger, metrics }),
     queueEstimate,
   )
   const pipeline = callPipeline({
-    config,
+    live,
     gate,
     admission,
     queueEstimate,
@@ -100,7 +109,7 @@ export async function startProxy({
     metrics,
   })
   const server = new ProxyServer({
-    config,
+    live,
     pipeline,
     nextCallId: callIdSource(localNow),
     localNow,
@@ -177,7 +186,7 @@ export async function startProxy({
       const enough = new AbortController()
       const within = (milliseconds: number) =>
         delay(milliseconds, undefined, { signal: enough.signal }).catch(() => undefined)
-      await Promise.race([gate.empty(), within(config.proxy.drainMilliseconds)])
+      await Promise.race([gate.empty(), within(live.current.proxy.drainMilliseconds)])
       const cutOff = gate.failAll('CUT_OFF')
       if (cutOff > 0) logger.warn({ calls: cutOff }, 'calls in flight were cut off at the end of the drain')
       await Promise.race([closed, within(CLOSE_MILLISECONDS)])

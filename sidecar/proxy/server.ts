@@ -1,17 +1,13 @@
 /** The gRPC side of the proxy: raw bytes in, raw bytes out, and nothing of Kafka or Redis. */
+import { isDeepStrictEqual } from 'node:util'
 import { Metadata, Server, ServerCredentials, logVerbosity, setLogVerbosity } from '@grpc/grpc-js'
-import type {
-  ServerUnaryCall,
-  ServiceDefinition,
-  UntypedServiceImplementation,
-  handleUnaryCall,
-  sendUnaryData,
-} from '@grpc/grpc-js'
+import type { ServerUnaryCall, handleUnaryCall, sendUnaryData } from '@grpc/grpc-js'
 import { HealthImplementation } from 'grpc-health-check'
 import { formatCallId } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
-import type { ProxyConfig } from '../config.ts'
+import type { MethodConfig, ProxyConfig } from '../config.ts'
 import { GRPC_STATUS_NAMES, GrpcStatus } from '../errors.ts'
+import type { LiveConfig } from '../live-config.ts'
 import { FailureLog } from '../telemetry/failure-log.ts'
 import type { FailedCall } from '../telemetry/failure-log.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -20,6 +16,7 @@ import type { Call, End, Pipeline } from './call.ts'
 import { MethodMetrics, refusalCounters } from './call-metrics.ts'
 import { compress, usesGzip } from './compression.ts'
 import type { CompressedMessage } from './compression.ts'
+import { ConcurrentStreams } from './concurrent-streams.ts'
 import { shortenLongTimeouts } from './long-timeouts.ts'
 import { servedMethod } from './method.ts'
 import { loadReflection } from './reflection.ts'
@@ -28,7 +25,7 @@ import type { Reply } from './respond.ts'
 import { traceContext } from './trace-context.ts'
 
 export interface ProxyServerOptions {
-  readonly config: ProxyConfig
+  readonly live: LiveConfig<ProxyConfig>
   readonly pipeline: Pipeline
   readonly nextCallId: () => CallId
   /** Milliseconds since 1970 on this machine. */
@@ -45,16 +42,19 @@ const KEEPALIVE_TIMEOUT_MILLISECONDS = 20_000
 const SPARE_STREAMS = 1024
 
 const raw = (bytes: Buffer): Buffer => bytes
+/** A compressed message is written as it is (compression.ts). */
+const sent = (message: Sent): Buffer => message as Buffer
 
 export class ProxyServer {
   readonly #options: ProxyServerOptions
   readonly #server: Server
   readonly #health: HealthImplementation
   readonly #failures: FailureLog
+  readonly #refusals: ReturnType<typeof refusalCounters>
 
   /** @throws ConfigError when reflection is asked for and the descriptor set is unusable. */
   constructor(options: ProxyServerOptions) {
-    const { config } = options
+    const config = options.live.current
     // grpc-js writes headers that it cannot read to the console, values and all: somebody's token may be among them.
     setLogVerbosity(logVerbosity.NONE)
     this.#options = options
@@ -63,13 +63,18 @@ export class ProxyServer {
       'grpc.max_receive_message_length': config.service.maxMessageBytes,
       // What is too large is refused by `replyTo`, in the words of the error table.
       'grpc.max_send_message_length': -1,
-      'grpc.max_concurrent_streams':
-        config.proxy.maxInFlight + (config.proxy.rateLimit?.maxWaiting ?? 0) + SPARE_STREAMS,
+      'grpc.max_concurrent_streams': concurrentStreams(config),
       'grpc.keepalive_time_ms': KEEPALIVE_MILLISECONDS,
       'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MILLISECONDS,
       'grpc.enable_channelz': 0,
     })
-    this.#server.addService(...this.#service())
+    this.#refusals = refusalCounters(options.metrics)
+    for (const method of config.proxy.methods) this.#serve(method)
+    const streams = new ConcurrentStreams(this.#server)
+    options.live.subscribe((now, before) => {
+      this.#changeMethods(before.proxy.methods, now.proxy.methods)
+      if (concurrentStreams(now) !== concurrentStreams(before)) streams.change(concurrentStreams(now))
+    })
     this.#health = new HealthImplementation({ '': 'NOT_SERVING', [config.service.name]: 'NOT_SERVING' })
     this.#health.addToServer(this.#server)
     if (config.proxy.descriptorSetFile !== undefined) {
@@ -82,7 +87,7 @@ export class ProxyServer {
    * @throws when the address cannot be listened on.
    */
   listen(): Promise<number> {
-    const { host, port } = this.#options.config.proxy
+    const { host, port } = this.#options.live.current.proxy
     const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
     return new Promise((resolve, reject) => {
       this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
@@ -100,7 +105,7 @@ export class ProxyServer {
   setServing(serving: boolean): void {
     const status = serving ? 'SERVING' : 'NOT_SERVING'
     this.#health.setStatus('', status)
-    this.#health.setStatus(this.#options.config.service.name, status)
+    this.#health.setStatus(this.#options.live.current.service.name, status)
   }
 
   /**
@@ -119,39 +124,32 @@ export class ProxyServer {
     this.#failures.flush()
   }
 
-  #service(): [ServiceDefinition, UntypedServiceImplementation] {
-    const { config, metrics } = this.#options
-    const service = config.service.name
-    const refusals = refusalCounters(metrics)
-    const definition: Record<string, ServiceDefinition[string]> = {}
-    const implementation: UntypedServiceImplementation = {}
-    for (const method of config.proxy.methods) {
-      definition[method.name] = {
-        path: `/${service}/${method.name}`,
-        requestStream: false,
-        responseStream: false,
-        requestSerialize: raw,
-        requestDeserialize: raw,
-        responseSerialize: raw,
-        responseDeserialize: raw,
-      }
-      implementation[method.name] = this.#handler(
-        servedMethod(service, method),
-        new MethodMetrics(metrics, service, method.name),
-        refusals,
-      )
+  /** Calls in flight go on as they began: a call keeps its method's settings. */
+  #changeMethods(before: readonly MethodConfig[], now: readonly MethodConfig[]): void {
+    for (const method of before) {
+      if (!now.some((one) => isDeepStrictEqual(one, method))) this.#server.unregister(this.#path(method))
     }
-    return [definition, implementation]
+    for (const method of now) {
+      if (!before.some((one) => isDeepStrictEqual(one, method))) this.#serve(method)
+    }
   }
 
-  #handler(
-    method: ReturnType<typeof servedMethod>,
-    methodMetrics: MethodMetrics,
-    refusals: ReturnType<typeof refusalCounters>,
-  ): handleUnaryCall<Buffer, Sent> {
-    const { config, pipeline, nextCallId, localNow, monotonicNow } = this.#options
+  #path({ name }: MethodConfig): string {
+    return `/${this.#options.live.current.service.name}/${name}`
+  }
+
+  #serve(method: MethodConfig): void {
+    this.#server.register(this.#path(method), this.#handler(method), sent, raw, 'unary')
+  }
+
+  #handler(settings: MethodConfig): handleUnaryCall<Buffer, Sent> {
+    const { live, metrics, pipeline, nextCallId, localNow, monotonicNow } = this.#options
+    const { service } = live.current
+    const { maxMessageBytes } = service
+    const refusals = this.#refusals
     const failures = this.#failures
-    const { maxMessageBytes } = config.service
+    const method = servedMethod(service.name, settings)
+    const methodMetrics = new MethodMetrics(metrics, service.name, settings.name)
     return (request, callback) => {
       const startedAt = monotonicNow()
       const deadline = request.getDeadline()
@@ -237,6 +235,10 @@ function send(
     callback(null, message, reply.trailingMetadata)
   })
 }
+
+/** Streams of one connection. */
+const concurrentStreams = ({ proxy: { maxInFlight, rateLimit } }: ProxyConfig): number =>
+  maxInFlight + (rateLimit?.maxWaiting ?? 0) + SPARE_STREAMS
 
 /** A deadline travels as a span of time: the server's is late by as long as the request was on its way. */
 const DEADLINE_TOLERANCE_MILLISECONDS = 100

@@ -25,8 +25,8 @@ export interface OutcomeStoreOptions {
   readonly instance: string
   /** An Observer's group: its records have no outcomes here and their starts are counted apart. */
   readonly observerGroup?: string
-  /** Seconds an outcome is kept. */
-  readonly retentionSeconds: number
+  /** Seconds an outcome that is stored now is kept. */
+  readonly retentionSeconds: () => number
   readonly logger: Logger
   readonly metrics: Metrics
 }
@@ -78,7 +78,7 @@ export class OutcomeStore {
   readonly #instance: string
   readonly #outcomeKey: (id: CallId) => string
   readonly #startsKey: (id: CallId) => string
-  readonly #retentionSeconds: number
+  readonly #retentionSeconds: () => number
   readonly #logger: Logger
   readonly #outcomes: Counter
   readonly #batch: Histogram
@@ -247,7 +247,7 @@ export class OutcomeStore {
 
   /** @returns the deadlines of those that have not expired after all, by their place in the batch. */
   async #send(batch: readonly PendingOutcome[]): Promise<ReadonlyMap<number, number>> {
-    const args: Argument[] = [this.#retentionSeconds, RIDE_ALONG_BYTES]
+    const args: Argument[] = [this.#retentionSeconds(), RIDE_ALONG_BYTES]
     for (const { id, replyTo, outcome, expiredAt } of batch)
       args.push(id, replyTo === '' ? '' : replyChannel(replyTo), outcome, expiredAt ?? '')
     const [, ...raised] = (await this.#redis.script(

@@ -100,6 +100,16 @@ export const METRICS = {
   grpc_kafka_redis_connections_total: { type: 'counter', help: 'Connections to Redis that became usable.', labels: [] },
   grpc_kafka_redis_errors_total: { type: 'counter', help: 'Failures of Redis.', labels: ['reason'] },
   grpc_kafka_clock_offset_seconds: { type: 'gauge', help: "Redis' clock less this machine's.", labels: [] },
+  grpc_kafka_config_reloads_total: {
+    type: 'counter',
+    help: 'Changes of the configuration that were seen while running, by what became of them.',
+    labels: ['result'],
+  },
+  grpc_kafka_config_last_reload_successful: {
+    type: 'gauge',
+    help: '1 while the configuration in use is that of the file.',
+    labels: [],
+  },
 
   // The worker.
   grpc_kafka_consumer_lag: {

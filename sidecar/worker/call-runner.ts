@@ -30,10 +30,31 @@ export interface RunnerEvents {
   raised(entry: Entry, deadline: number): void
 }
 
+interface RunMethod {
+  readonly seconds: Histogram
+  /** Milliseconds since 1970 on the shared clock; Infinity: it is served. */
+  readonly removedAt: number
+}
+
+/** What held when an attempt began. */
+interface AttemptTerms {
+  readonly retry: RetryConfig
+  /** Whether the attempt had all the time that was left for the call. */
+  readonly untilDeadline: boolean
+}
+
+/**
+ * Calls of a method that was removed still run when they were enqueued before, or by a proxy that learned of it later:
+ * a mounted configuration reaches some pods within a second and others after more than a minute.
+ */
+const REMOVED_METHOD_MILLISECONDS = 120_000
+
 export interface CallRunnerOptions {
   readonly service: string
+  /** Short names of the methods that are served from the start. */
   readonly methods: readonly string[]
   readonly observer: boolean
+  /** This and the timeout are read at each start: they may change. */
   readonly retry: RetryConfig
   /** Longest attempt. */
   readonly timeoutMilliseconds: number
@@ -51,20 +72,16 @@ export interface CallRunnerOptions {
 /** Takes one record from its start to its end: handler, retry decision, dead letter, outcome. */
 export class CallRunner {
   readonly #options: CallRunnerOptions
-  readonly #handlerSeconds: ReadonlyMap<string, Histogram>
+  /** By `package.Service/Method`. */
+  readonly #methods = new Map<string, RunMethod>()
   readonly #queueWait: Histogram
   readonly #retries: Counter
   readonly #attempts: Readonly<Record<AttemptResult['kind'], Counter>>
 
   constructor(options: CallRunnerOptions) {
     this.#options = options
-    const { metrics, service } = options
-    this.#handlerSeconds = new Map(
-      options.methods.map((method) => [
-        `${service}/${method}`,
-        metrics.histogram('grpc_kafka_handler_seconds', { method }),
-      ]),
-    )
+    const { metrics } = options
+    this.serve(options.methods)
     this.#queueWait = metrics.histogram('grpc_kafka_queue_wait_seconds')
     this.#retries = metrics.counter('grpc_kafka_handler_retries_total')
     const attempts = (result: AttemptResult['kind']) => metrics.counter('grpc_kafka_attempts_total', { result })
@@ -79,13 +96,26 @@ export class CallRunner {
     }
   }
 
+  /** @param methods short names of all methods that are served from now on. */
+  serve(methods: readonly string[]): void {
+    const { service, metrics, now } = this.#options
+    const served = new Set(methods.map((method) => `${service}/${method}`))
+    for (const [path, method] of this.#methods) {
+      if (!served.has(path) && method.removedAt === Infinity) this.#methods.set(path, { ...method, removedAt: now() })
+    }
+    for (const method of methods) {
+      const seconds = metrics.histogram('grpc_kafka_handler_seconds', { method })
+      this.#methods.set(`${service}/${method}`, { seconds, removedAt: Infinity })
+    }
+  }
+
   /** Starts an attempt of a record that is a call. */
   start(entry: Entry): void {
-    const { observer, now, timeoutMilliseconds, handler } = this.#options
+    const { observer, now, timeoutMilliseconds, handler, retry } = this.#options
     if (entry.decoded.kind !== 'Call') throw new Error('only calls run')
     const { record } = entry.decoded
-    const seconds = this.#handlerSeconds.get(record.method)
-    if (seconds === undefined) {
+    const method = this.#methods.get(record.method)
+    if (method === undefined || record.enqueuedAt > method.removedAt + REMOVED_METHOD_MILLISECONDS) {
       this.#options.events.handlerFree(entry)
       this.bury(entry, 'METHOD_NOT_SERVED', `method ${record.method} is not served`)
       return
@@ -110,11 +140,11 @@ export class CallRunner {
       },
       (result) => {
         const milliseconds = performance.now() - started
-        seconds.observe(milliseconds / 1000, record.traceparent)
+        method.seconds.observe(milliseconds / 1000, record.traceparent)
         this.#attempts[result.kind].inc()
         if (result.kind === 'Answered') this.#options.events.answered(record.method, milliseconds)
         this.#options.events.handlerFree(entry)
-        this.#judge(entry, record, result, remaining <= timeoutMilliseconds)
+        this.#judge(entry, record, result, { retry, untilDeadline: remaining <= timeoutMilliseconds })
       },
     )
   }
@@ -154,12 +184,11 @@ export class CallRunner {
     )
   }
 
-  /** @param untilDeadline whether the attempt had all the time that was left for the call. */
-  #judge(entry: Entry, record: CallRecord, result: AttemptResult, untilDeadline: boolean): void {
+  #judge(entry: Entry, record: CallRecord, result: AttemptResult, { retry, untilDeadline }: AttemptTerms): void {
     const { events, observer, now } = this.#options
     switch (result.kind) {
       case 'Answered':
-        this.#answered(entry, record, result.answer)
+        this.#answered(entry, record, result.answer, retry)
         return
       case 'NotReached':
         events.notReached(entry, result.reason)
@@ -169,7 +198,7 @@ export class CallRunner {
         return
       case 'Broken':
         entry.mayHaveRun = true
-        this.#answered(entry, record, ownAnswer('HANDLER_UNREACHABLE'), {
+        this.#answered(entry, record, ownAnswer('HANDLER_UNREACHABLE'), retry, {
           code: 'HANDLER_UNREACHABLE',
           reason: result.reason,
         })
@@ -178,7 +207,7 @@ export class CallRunner {
         entry.mayHaveRun = true
         // A timer may be some milliseconds early by the shared clock.
         if (!observer && (untilDeadline || now() >= record.deadline)) this.expire(entry)
-        else this.#answered(entry, record, ownAnswer('HANDLER_TIMEOUT'), { code: 'HANDLER_TIMEOUT' })
+        else this.#answered(entry, record, ownAnswer('HANDLER_TIMEOUT'), retry, { code: 'HANDLER_TIMEOUT' })
         return
       case 'TooLarge':
         this.#end(entry, record, ownAnswer('RESULT_TOO_LARGE'), { code: 'RESULT_TOO_LARGE' })
@@ -190,8 +219,8 @@ export class CallRunner {
   }
 
   /** @param failure why the answer is ours and not the handler's. */
-  #answered(entry: Entry, record: CallRecord, answer: Answer, failure?: Failure): void {
-    const { retry, observer, random, now, events } = this.#options
+  #answered(entry: Entry, record: CallRecord, answer: Answer, retry: RetryConfig, failure?: Failure): void {
+    const { observer, random, now, events } = this.#options
     if (answer.status === GrpcStatus.OK || retry.maxAttempts === 1 || !isRetryable(retry, answer.status)) {
       this.#end(entry, record, answer, failure)
       return

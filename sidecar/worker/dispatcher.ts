@@ -22,6 +22,7 @@ const RESUME_AT_RECORDS = 2 * WINDOW_RECORDS
 const PAUSE_AT_BYTES = 16 * 1024 * 1024
 const RESUME_AT_BYTES = PAUSE_AT_BYTES / 2
 
+/** The numbers are read each time they are needed: they may change. */
 export interface DispatcherOptions {
   readonly topic: string
   readonly groupId: string

@@ -1,10 +1,12 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { SidecarConfig, WorkerConfig } from '../config.ts'
+import { isDeepStrictEqual } from 'node:util'
+import type { WorkerConfig } from '../config.ts'
 import { createKafka } from '../kafka/client.ts'
 import { GroupConsumer, SESSION_MILLISECONDS } from '../kafka/consumer.ts'
 import type { CommittedOffset, FetchedRecord, GroupJoin } from '../kafka/consumer.ts'
 import { RecordProducer } from '../kafka/producer.ts'
+import type { LiveConfig } from '../live-config.ts'
 import { FlowBoard } from '../results/flow-board.ts'
 import { connectRedis } from '../results/redis.ts'
 import type { RedisClient } from '../results/redis.ts'
@@ -20,6 +22,7 @@ import { Dispatcher } from './dispatcher.ts'
 import { FlowPublisher } from './flow-publisher.ts'
 import type { WorkerLoad } from './flow-publisher.ts'
 import { HandlerClient } from './handler-client.ts'
+import type { HandlerAddress } from './handler-client.ts'
 import { HandlerHealth } from './handler-health.ts'
 import { WINDOW_RECORDS } from './partition.ts'
 import { readWindow, windowMetadata } from './window.ts'
@@ -35,9 +38,7 @@ const RELEASE_MILLISECONDS = 500
 const DISCONNECT_MILLISECONDS = 500
 
 export interface WorkerDependencies {
-  readonly config: WorkerConfig
-  /** Reads the configuration file again. @throws ConfigError */
-  readonly reload: () => SidecarConfig
+  readonly live: LiveConfig<WorkerConfig>
   readonly logger: Logger
   readonly metrics: Metrics
   /** Milliseconds since 1970 on this machine. */
@@ -56,8 +57,7 @@ export function startWorker(dependencies: WorkerDependencies): Promise<RunningSi
 type Stage = 'Connecting' | 'Running' | 'Quiescing' | 'Quiesced' | 'Closed'
 
 class Worker implements RunningSidecar {
-  readonly #config: WorkerConfig
-  readonly #reload: () => SidecarConfig
+  readonly #live: LiveConfig<WorkerConfig>
   readonly #logger: Logger
   readonly #clock: SharedClock
   readonly #store: OutcomeStore
@@ -85,11 +85,11 @@ class Worker implements RunningSidecar {
   /** Nothing is known of this worker in its group. */
   #leftGroup = true
 
-  constructor({ config, reload, logger, metrics, localNow, random }: WorkerDependencies) {
+  constructor({ live, logger, metrics, localNow, random }: WorkerDependencies) {
+    const config = live.current
     const { service, worker } = config
     const observer = worker.role === 'Observer'
-    this.#config = config
-    this.#reload = reload
+    this.#live = live
     this.#logger = logger
     const redis = connectRedis({ config: config.redis, name: config.instance, logger, metrics })
     this.#redis = redis
@@ -99,7 +99,7 @@ class Worker implements RunningSidecar {
       redis,
       instance: config.instance,
       ...(observer ? { observerGroup: worker.groupId } : {}),
-      retentionSeconds: service.resultRetentionSeconds,
+      retentionSeconds: () => live.current.service.resultRetentionSeconds,
       logger,
       metrics,
     })
@@ -137,9 +137,18 @@ class Worker implements RunningSidecar {
       topic: service.topic,
       groupId: worker.groupId,
       observer,
-      concurrency: worker.concurrency,
-      maxAttempts: worker.retry.maxAttempts,
-      startsRetentionMilliseconds: longestDeadlineMilliseconds(config) + service.resultRetentionSeconds * 1000,
+      get concurrency() {
+        return live.current.worker.concurrency
+      },
+      get maxAttempts() {
+        return live.current.worker.retry.maxAttempts
+      },
+      get startsRetentionMilliseconds() {
+        return longestDeadlineMilliseconds(live.current) + live.current.service.resultRetentionSeconds * 1000
+      },
+      get longestWaitMilliseconds() {
+        return longestDeadlineMilliseconds(live.current)
+      },
       store: this.#store,
       now,
       pause: (partition) => this.#consumer.pause(partition),
@@ -151,10 +160,14 @@ class Worker implements RunningSidecar {
     this.#failures = new FailureLog({ logger, monotonicNow: () => performance.now() })
     const runner = new CallRunner({
       service: service.name,
-      methods: worker.methods.map(({ name }) => name),
+      methods: methodNames(config),
       observer,
-      retry: worker.retry,
-      timeoutMilliseconds: worker.timeoutMilliseconds,
+      get retry() {
+        return live.current.worker.retry
+      },
+      get timeoutMilliseconds() {
+        return live.current.worker.timeoutMilliseconds
+      },
       handler: this.#handler,
       store: this.#store,
       deadLetters: this.#deadLetters,
@@ -173,6 +186,10 @@ class Worker implements RunningSidecar {
           load: () => this.#load(),
           now,
         })
+    live.subscribe((now, before) => {
+      runner.serve(methodNames(now))
+      if (!isDeepStrictEqual(now.worker.handler, before.worker.handler)) this.#moveHandler(now.worker.handler)
+    })
     this.#rebalances = metrics.counter('grpc_kafka_rebalances_total')
     this.#commits = metrics.counter('grpc_kafka_commits_total')
     this.#commitErrors = metrics.counter('grpc_kafka_commit_errors_total')
@@ -201,33 +218,6 @@ class Worker implements RunningSidecar {
     return { ready: true, reason: 'ok' }
   }
 
-  /** Applies a changed `worker.handler`; any other change needs a restart and is refused as a whole. */
-  reload(): void {
-    let next: SidecarConfig
-    try {
-      next = this.#reload()
-    } catch (error) {
-      this.#logger.error({ reason: (error as Error).message }, 'the changed configuration is not applied')
-      return
-    }
-    if (next.role !== 'worker') {
-      this.#logger.error('the changed configuration is not applied: role cannot change while the worker runs')
-      return
-    }
-    const { handler } = next.worker
-    const withoutHandler = (config: WorkerConfig) =>
-      JSON.stringify({ ...config, worker: { ...config.worker, handler: undefined } })
-    if (withoutHandler(next) !== withoutHandler(this.#config)) {
-      this.#logger.error(
-        'the changed configuration is not applied: only worker.handler may change while the worker runs',
-      )
-      return
-    }
-    this.#logger.info({ handler }, 'the handler moved')
-    this.#handler.moveTo(handler)
-    this.#health.checkNow()
-  }
-
   quiesce(): Promise<void> {
     this.#quiescing ??= this.#quiesce()
     return this.#quiescing
@@ -246,13 +236,13 @@ class Worker implements RunningSidecar {
     this.#failures.flush()
     await isDoneWithin(DISCONNECT_MILLISECONDS, this.#producer.disconnect())
     this.#redis.disconnect()
-    const marker = this.#config.worker.uncleanEndMarker
+    const marker = this.#live.current.worker.uncleanEndMarker
     if (marker !== undefined && this.#leftGroup) rmSync(marker, { force: true })
   }
 
   async #connect(): Promise<void> {
     const { signal } = this.#closed
-    const { service, worker } = this.#config
+    const { service, worker } = this.#live.current
     const unclean = worker.uncleanEndMarker !== undefined && existsSync(worker.uncleanEndMarker)
     if (worker.uncleanEndMarker !== undefined) writeFileSync(worker.uncleanEndMarker, `${process.pid}\n`)
     this.#health.start()
@@ -282,6 +272,12 @@ class Worker implements RunningSidecar {
     await this.#consumer.join()
   }
 
+  #moveHandler(handler: HandlerAddress): void {
+    this.#logger.info({ handler }, 'the handler moved')
+    this.#handler.moveTo(handler)
+    this.#health.checkNow()
+  }
+
   #onHealth(healthy: boolean): void {
     this.#dispatcher.setHealthy(healthy)
     if (!healthy) this.#handlerWentAway = true
@@ -304,7 +300,7 @@ class Worker implements RunningSidecar {
     this.#logger.info('handing back what has not started, waiting for what runs')
     if (wasRunning) {
       this.#flow?.stop()
-      const milliseconds = this.#config.worker.graceSeconds * 1000 - LEAVING_MILLISECONDS
+      const milliseconds = this.#live.current.worker.graceSeconds * 1000 - LEAVING_MILLISECONDS
       const limit = new AbortController()
       const timer = setTimeout(() => limit.abort(), milliseconds)
       await this.#dispatcher.quiesce(limit.signal)
@@ -452,3 +448,5 @@ const isDoneWithin = (milliseconds: number, work: Promise<unknown>): Promise<boo
 function longestDeadlineMilliseconds({ worker }: WorkerConfig): number {
   return Math.max(...worker.methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds))
 }
+
+const methodNames = ({ worker }: WorkerConfig): readonly string[] => worker.methods.map(({ name }) => name)

@@ -17,7 +17,7 @@ test('the counting of starts that may be repeated', async (t) => {
     logger,
     metrics,
   })
-  const store = new OutcomeStore({ redis, instance: 'starts', retentionSeconds: 60, logger, metrics })
+  const store = new OutcomeStore({ redis, instance: 'starts', retentionSeconds: () => 60, logger, metrics })
   t.after(() => {
     store.close()
     redis.disconnect()
@@ -97,7 +97,7 @@ test('the counting of starts that may be repeated', async (t) => {
     const id = randomCallId()
     const starts: unknown[] = []
     for (const alone of [false, true]) {
-      const life = new OutcomeStore({ redis, instance: 'comes-back', retentionSeconds: 60, logger, metrics })
+      const life = new OutcomeStore({ redis, instance: 'comes-back', retentionSeconds: () => 60, logger, metrics })
       t.after(() => life.close())
       starts.push(await life.begin([{ id, attempt: 2 }], { maxAttempts: 3, alone, keepMilliseconds: 60_000 }))
     }

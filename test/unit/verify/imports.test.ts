@@ -66,7 +66,7 @@ describe('refuseImport', () => {
     [
       'operator/a/b.ts',
       '../../sidecar/main.ts',
-      'imports sidecar/main.ts; operator/ may import only itself and crds/, sidecar/config.ts',
+      'imports sidecar/main.ts; operator/ may import only itself and crds/, sidecar/config.ts, sidecar/hot-settings.ts',
     ],
     [
       'operator/a/b.ts',

@@ -11,6 +11,7 @@ import { Admission } from '../../../../sidecar/proxy/admission.ts'
 import type { Call, End } from '../../../../sidecar/proxy/call.ts'
 import type { Enqueued } from '../../../../sidecar/proxy/enqueuer.ts'
 import { Gate } from '../../../../sidecar/proxy/gate.ts'
+import { LiveConfig } from '../../../../sidecar/live-config.ts'
 import { callPipeline } from '../../../../sidecar/proxy/pipeline.ts'
 import { QueueEstimate } from '../../../../sidecar/proxy/queue-estimate.ts'
 import type { FlowReport } from '../../../../sidecar/results/flow-report.ts'
@@ -61,7 +62,7 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
   const forgotten: Enqueued[] = []
   const waiting = new Map<string, (outcome: Outcome | undefined) => void>()
   const pipeline = callPipeline({
-    config,
+    live: new LiveConfig(config),
     gate,
     admission,
     queueEstimate,

@@ -8,6 +8,7 @@ import { Client, credentials } from '@grpc/grpc-js'
 import type { ServiceError } from '@grpc/grpc-js'
 import { parseConfig } from '../../../../sidecar/config.ts'
 import type { ProxyConfig } from '../../../../sidecar/config.ts'
+import { LiveConfig } from '../../../../sidecar/live-config.ts'
 import { startProxy } from '../../../../sidecar/proxy/proxy.ts'
 import { createLogger } from '../../../../sidecar/telemetry/log.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
@@ -40,7 +41,7 @@ async function start(t: TestContext, port = 0) {
     {},
   ) as ProxyConfig
   return startProxy({
-    config: { ...config, proxy: { ...config.proxy, port } },
+    live: new LiveConfig({ ...config, proxy: { ...config.proxy, port } }),
     logger: createLogger('silent', {}),
     metrics: new Metrics(),
     localNow: Date.now,

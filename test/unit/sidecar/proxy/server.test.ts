@@ -14,6 +14,7 @@ import { parseConfig } from '../../../../sidecar/config.ts'
 import type { ProxyConfig } from '../../../../sidecar/config.ts'
 import { Pipeline } from '../../../../sidecar/proxy/call.ts'
 import type { Call } from '../../../../sidecar/proxy/call.ts'
+import { LiveConfig } from '../../../../sidecar/live-config.ts'
 import { ProxyServer } from '../../../../sidecar/proxy/server.ts'
 import type { Answer } from '../../../../sidecar/results/outcome.ts'
 import { createLogger } from '../../../../sidecar/telemetry/log.ts'
@@ -43,7 +44,7 @@ async function start(
   ) as ProxyConfig
   const metrics = new Metrics()
   const server = new ProxyServer({
-    config: { ...parsed, proxy: { ...parsed.proxy, port: 0, ...proxy } },
+    live: new LiveConfig({ ...parsed, proxy: { ...parsed.proxy, port: 0, ...proxy } }),
     pipeline: new Pipeline([() => ({ enter: onCall })]),
     nextCallId: callIdSource(Date.now),
     localNow,

@@ -17,7 +17,7 @@ test('a batch of outcomes ends at a MiB, and an outcome above that goes alone', 
   const store = new OutcomeStore({
     redis,
     instance: 'worker',
-    retentionSeconds: 60,
+    retentionSeconds: () => 60,
     logger: pino({ enabled: false }),
     metrics: new Metrics(),
   })
@@ -44,7 +44,7 @@ test('in a Cluster an outcome whose master is away does not hold up the others, 
         id === away && !back ? Promise.reject(new Error('connection is closed')) : Promise.resolve([1]),
     }),
     instance: 'worker',
-    retentionSeconds: 60,
+    retentionSeconds: () => 60,
     logger: pino({ enabled: false }),
     metrics: new Metrics(),
   })

@@ -1,0 +1,70 @@
+/**
+ * Which settings a sidecar applies while it runs, and which need a restart: the one place that says so, for the sidecar
+ * itself and for whoever decides whether a change replaces pods.
+ */
+import { isDeepStrictEqual } from 'node:util'
+
+/** Paths of hot settings; whatever stands below such a path is hot too. */
+export const HOT_SETTINGS = {
+  proxy: [
+    'log.level',
+    'service.resultRetentionSeconds',
+    'proxy.methods',
+    'proxy.rateLimit',
+    'proxy.maxInFlight',
+    'proxy.maxInFlightBytes',
+    'proxy.drainMilliseconds',
+  ],
+  worker: [
+    'log.level',
+    'service.resultRetentionSeconds',
+    'worker.handler',
+    'worker.concurrency',
+    'worker.timeoutMilliseconds',
+    'worker.methods',
+    'worker.retry',
+    'worker.graceSeconds',
+  ],
+} as const satisfies Readonly<Record<'proxy' | 'worker', readonly string[]>>
+
+interface OfRole {
+  readonly role: 'proxy' | 'worker'
+}
+
+/**
+ * The settings that differ and cannot change while a sidecar runs, by path.
+ * @param before, after either both as written in the file or both as parsed.
+ */
+export function settingsThatNeedRestart(before: OfRole, after: OfRole): readonly string[] {
+  if (before.role !== after.role) return ['role']
+  const hot: ReadonlySet<string> = new Set(HOT_SETTINGS[before.role])
+  const found: string[] = []
+  const compare = (path: string, one: unknown, other: unknown): void => {
+    if (hot.has(path)) return
+    if (isSection(one) && isSection(other)) {
+      for (const key of new Set([...Object.keys(one), ...Object.keys(other)])) {
+        compare(path === '' ? key : `${path}.${key}`, one[key], other[key])
+      }
+    } else if (!isDeepStrictEqual(one, other) && !sameButForCredentials(path, one, other)) found.push(path)
+  }
+  compare('', before, after)
+  return found
+}
+
+const isSection = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** The next connection to Redis signs in with what is there then; the same server it has to be. */
+function sameButForCredentials(path: string, one: unknown, other: unknown): boolean {
+  if (path !== 'redis.url' || typeof one !== 'string' || typeof other !== 'string') return false
+  const [first, second] = [withoutCredentials(one), withoutCredentials(other)]
+  return first !== undefined && first === second
+}
+
+function withoutCredentials(text: string): string | undefined {
+  const url = URL.parse(text)
+  if (url === null) return undefined
+  url.username = ''
+  url.password = ''
+  return url.href
+}
