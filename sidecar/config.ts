@@ -137,6 +137,22 @@ const method = z.strictObject({
     .default([]),
 })
 
+const methodsOf = <Method extends z.ZodType>(schema: Method) =>
+  z
+    .array(schema)
+    .min(1)
+    .max(256)
+    .refine((all) => namesNoMethodTwice(all), {
+      message: 'names a method twice',
+      // Also where other values are wrong: every problem is told at once.
+      when: ({ value }) => Array.isArray(value),
+    })
+
+function namesNoMethodTwice(all: readonly unknown[]): boolean {
+  const names = all.map((one) => (one as { name?: unknown } | undefined)?.name).filter((one) => typeof one === 'string')
+  return new Set(names).size === names.length
+}
+
 /** What never goes on Kafka or into Redis, whatever a resource names: credentials, and what belongs to a connection. */
 export const FORBIDDEN_METADATA: ReadonlySet<string> = new Set([
   'authorization',
@@ -157,11 +173,7 @@ const proxy = z.strictObject({
   proxy: z.strictObject({
     host: name(255).default('0.0.0.0'),
     port,
-    methods: z
-      .array(proxyMethod)
-      .min(1)
-      .max(256)
-      .refine((all) => new Set(all.map((one) => one.name)).size === all.length, 'names a method twice'),
+    methods: methodsOf(proxyMethod),
     /** Token bucket of this replica. Absent: no limit. */
     rateLimit: z
       .strictObject({
@@ -197,7 +209,7 @@ const worker = z.strictObject({
     concurrency: z.int().min(1).max(10_000).default(64),
     /** The longest one attempt may take; the call's own deadline may be nearer. */
     timeoutMilliseconds: milliseconds.default(30_000),
-    methods: z.array(method).min(1).max(256),
+    methods: methodsOf(method),
     retry: z
       .strictObject({
         maxAttempts: z.int().min(1).max(20).default(1),
@@ -222,15 +234,17 @@ const worker = z.strictObject({
   }),
 })
 
-const schema = z.discriminatedUnion('role', [proxy, worker]).superRefine((config, context) => {
-  if (config.role === 'worker' && config.worker.role === 'Responder' && config.worker.startFrom === 'Latest') {
-    context.addIssue({
-      code: 'custom',
-      path: ['worker', 'startFrom'],
-      message: 'Latest is for Observers: a Responder skips no acknowledged call',
-    })
-  }
+const schema = z.discriminatedUnion('role', [proxy, worker]).refine((config) => !startsTooLate(config), {
+  path: ['worker', 'startFrom'],
+  message: 'Latest is for Observers: a Responder skips no acknowledged call',
+  when: () => true,
 })
+
+/** @param config may be wrong elsewhere, or altogether. */
+function startsTooLate(config: unknown): boolean {
+  const { worker } = (config ?? {}) as { worker?: { role?: unknown; startFrom?: unknown } }
+  return (worker?.role ?? 'Responder') === 'Responder' && worker?.startFrom === 'Latest'
+}
 
 /** Where Redis is and who we are there: exactly one of `url`, `sentinel` and `cluster`. Secrets are read when a connection is made. */
 export interface RedisConfig {

@@ -37,12 +37,16 @@ export class Secret {
       if (value === undefined || value === '') throw new SecretError(`the variable ${reference.env} is not set`)
       return value
     }
+    let secret: string
     try {
-      return this.#readFile(reference.file).replace(/\r?\n$/, '')
+      secret = this.#readFile(reference.file).replace(/\r?\n$/, '')
     } catch (cause) {
       const code = (cause as NodeJS.ErrnoException).code ?? 'unknown'
       throw new SecretError(`${reference.file} cannot be read (${code})`, { cause })
     }
+    // Somebody is about to write it; no secret is empty.
+    if (secret === '') throw new SecretError(`${reference.file} is empty`)
+    return secret
   }
 
   toJSON(): SecretReference {

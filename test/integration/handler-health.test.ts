@@ -83,19 +83,21 @@ test('a call that a killed handler may have seen is UNAVAILABLE where the policy
   assert.ok(milliseconds < 2000, `${Math.round(milliseconds)} ms`)
 })
 
-test('a worker takes another address of its handler while it runs, and refuses any other change as a whole', async (t) => {
+test('a worker takes another address of its handler while it runs, and refuses as a whole what cannot change', async (t) => {
   const route = await startRoute(t)
   const worker = theWorker(route)
   const { handler, handlerPort } = await route.startHandler()
   reconfigure(worker, (config) => {
     config.worker['handler'] = { port: handlerPort }
-    config.worker['concurrency'] = 1
+    config.worker['groupId'] = 'another'
   })
   await until('the refusal is logged', () =>
-    worker.process.lines.some((line) => line.includes('only worker.handler may change')),
+    worker.process.lines.some((line) => line.includes('worker.groupId: cannot change')),
   )
   assert.equal((await route.call({ id: 'stays' })).code, 0)
-  reconfigure(worker, (config) => delete config.worker['concurrency'])
+  reconfigure(worker, (config) => {
+    config.worker['groupId'] = route.groupId
+  })
   await until('the move is logged', () => worker.process.lines.some((line) => line.includes('the handler moved')))
   assert.equal((await route.call({ id: 'moves' })).code, 0)
   const pids = route

@@ -106,6 +106,27 @@ suite('parseConfig', () => {
     )
   })
 
+  test('names what is wrong between values beside every wrong value', () => {
+    const wrong = { ...common, admin: { port: 70_000 }, colour: 'red' }
+    const twice = [{ name: 'A' }, { name: 'A', timeoutMilliseconds: 0 }, { name: 9 }]
+    assert.deepEqual(paths({ ...wrong, role: 'proxy', proxy: { port: 1, methods: twice } }).sort(), [
+      'admin.port',
+      'colour',
+      'proxy.methods',
+      'proxy.methods[1].timeoutMilliseconds',
+      'proxy.methods[2].name',
+    ])
+    const late = { ...worker.worker, startFrom: 'Latest', concurrency: 0, methods: twice.slice(0, 2) }
+    assert.deepEqual(paths({ ...wrong, role: 'worker', worker: late }).sort(), [
+      'admin.port',
+      'colour',
+      'worker.concurrency',
+      'worker.methods',
+      'worker.methods[1].timeoutMilliseconds',
+      'worker.startFrom',
+    ])
+  })
+
   for (const [what, value, path] of [
     ['nothing', undefined, '(root)'],
     ['an array', [], '(root)'],

@@ -71,7 +71,7 @@ describe('refuseImport', () => {
     [
       'operator/a/b.ts',
       '../../local/route.ts',
-      'imports local/route.ts; operator/ may import only itself and crds/, sidecar/config.ts',
+      'imports local/route.ts; operator/ may import only itself and crds/, sidecar/config.ts, sidecar/hot-settings.ts',
     ],
     [
       'examples/calculator/server.ts',

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { parseConfig } from '../../../sidecar/config.ts'
+import type { SidecarConfig } from '../../../sidecar/config.ts'
+import { settingsThatNeedRestart } from '../../../sidecar/hot-settings.ts'
+
+const common = {
+  instance: 'p-1',
+  service: { name: 'calc.Calculator', topic: 'calc' },
+  kafka: { brokers: ['kafka:9092'] },
+  redis: { url: 'redis://redis:6379' },
+  admin: { port: 9090 },
+}
+const proxy = { ...common, role: 'proxy' as const, proxy: { port: 8080, methods: [{ name: 'Calculate' }] } }
+const worker = {
+  ...common,
+  role: 'worker' as const,
+  worker: { groupId: 'g', handler: { port: 50051 }, methods: [{ name: 'Calculate' }] },
+}
+
+const parsed = (value: object): SidecarConfig => parseConfig(value, {})
+const changed = (before: object, after: object) => settingsThatNeedRestart(parsed(before), parsed(after))
+
+suite('settingsThatNeedRestart', () => {
+  test('nothing has changed', () => assert.deepEqual(changed(proxy, structuredClone(proxy)), []))
+
+  test('every hot setting of a proxy at once', () => {
+    const after = {
+      ...proxy,
+      log: { level: 'debug' },
+      service: { ...common.service, resultRetentionSeconds: 60 },
+      proxy: {
+        port: 8080,
+        methods: [{ name: 'Other', timeoutMilliseconds: 5, metadata: ['x-a'] }],
+        rateLimit: { requestsPerSecond: 1, burst: 1 },
+        maxInFlight: 1,
+        maxInFlightBytes: 2_000_000,
+        drainMilliseconds: 1,
+      },
+    }
+    assert.deepEqual(changed(proxy, after), [])
+    assert.deepEqual(changed(after, proxy), [])
+  })
+
+  test('every hot setting of a worker at once', () => {
+    const after = {
+      ...worker,
+      log: { level: 'error' },
+      service: { ...common.service, resultRetentionSeconds: 60 },
+      worker: {
+        groupId: 'g',
+        handler: { host: 'elsewhere', port: 1 },
+        methods: [{ name: 'Other' }],
+        concurrency: 1,
+        timeoutMilliseconds: 1,
+        graceSeconds: 10,
+        retry: { maxAttempts: 3, backoff: { initialMilliseconds: 1 }, retryableCodes: ['ABORTED'] },
+      },
+    }
+    assert.deepEqual(changed(worker, after), [])
+  })
+
+  test('names every setting that cannot change', () => {
+    const after = {
+      ...proxy,
+      instance: 'p-2',
+      kafka: { brokers: ['other:9092'] },
+      service: { name: 'calc.Calculator', topic: 'other', maxMessageBytes: 2048 },
+      admin: { port: 9091, host: '::1' },
+      proxy: { ...proxy.proxy, port: 1, descriptorSetFile: '/d', maxInFlight: 7 },
+    }
+    assert.deepEqual([...changed(proxy, after)].sort(), [
+      'admin.host',
+      'admin.port',
+      'instance',
+      'kafka.brokers',
+      'proxy.descriptorSetFile',
+      'proxy.port',
+      'service.maxMessageBytes',
+      'service.topic',
+    ])
+  })
+
+  test('another role is one reason and not many', () => assert.deepEqual(changed(proxy, worker), ['role']))
+
+  test('Redis may be signed in to as somebody else, and is not another Redis', () => {
+    const withUrl = (url: string) => ({ ...parsed(proxy), redis: { url } })
+    const restart = (one: string, other: string) => settingsThatNeedRestart(withUrl(one), withUrl(other))
+    assert.deepEqual(restart('redis://a:b@redis:6379/1', 'redis://c:d@redis:6379/1'), [])
+    assert.deepEqual(restart('redis://redis:6379', 'redis://:d@redis:6379'), [])
+    assert.deepEqual(restart('redis://a:b@redis:6379', 'redis://a:b@redis:6380'), ['redis.url'])
+    assert.deepEqual(restart('redis://a:b@redis:6379', 'rediss://a:b@redis:6379'), ['redis.url'])
+    assert.deepEqual(restart('no url', 'another'), ['redis.url'])
+  })
+
+  test('what is written in a file compares like what was parsed of it', () => {
+    assert.deepEqual(
+      settingsThatNeedRestart(proxy, { ...proxy, proxy: { ...proxy.proxy, methods: [] } } as typeof proxy),
+      [],
+    )
+    assert.deepEqual(settingsThatNeedRestart(proxy, { ...proxy, redis: { url: { env: 'X' } } } as never), ['redis.url'])
+  })
+})
