@@ -121,7 +121,9 @@ async function digestOfFiles(file: string): Promise<string> {
 }
 
 async function addTo(hash: Hash, file: string): Promise<string> {
-  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => Buffer.from(error.code ?? 'unknown'))
+  const bytes = await readFile(file).catch((error: unknown) =>
+    Buffer.from((error as NodeJS.ErrnoException).code ?? 'unknown'),
+  )
   hash.update(`${file.length}:${file}${bytes.length}:`).update(bytes)
   return bytes.toString()
 }

@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util'
 
 /** Paths of hot settings; whatever stands below such a path is hot too. */
-export const HOT_SETTINGS = {
+const HOT_SETTINGS = {
   proxy: [
     'log.level',
     'service.resultRetentionSeconds',

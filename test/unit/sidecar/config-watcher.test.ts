@@ -62,7 +62,7 @@ function watch(t: TestContext, file: string) {
   const metrics = new Metrics()
   const refusals: (readonly string[])[] = []
   const logger: Logger = createLogger('silent', {})
-  logger.error = ((fields: { problems: readonly string[] }) => refusals.push(fields.problems)) as never
+  logger.error = (fields: unknown) => void refusals.push((fields as { problems: readonly string[] }).problems)
   const watcher = new ConfigWatcher({ file, environment: {}, live, logger, metrics })
   t.after(() => watcher.close())
   watcher.start()
