@@ -13,6 +13,7 @@ const HOT_SETTINGS = {
     'proxy.rateLimit',
     'proxy.maxInFlight',
     'proxy.maxInFlightBytes',
+    'proxy.cacheMaxBytes',
     'proxy.drainMilliseconds',
   ],
   worker: [

@@ -178,6 +178,10 @@ const cache =
     const config = live.current
     const { maxMessageBytes } = config.service
     const kept = new ResultCache({ maxBytes: config.proxy.cacheMaxBytes, maxMessageBytes, monotonicNow, metrics })
+    live.subscribe(({ proxy: now }, { proxy: before }) => {
+      if (now.cacheMaxBytes !== before.cacheMaxBytes || !isDeepStrictEqual(now.methods, before.methods))
+        kept.reset(now.cacheMaxBytes)
+    })
     const flights = new Flights<Call>(next)
     const result = (name: string) => metrics.counter('grpc_kafka_cache_requests_total', { result: name })
     const [hits, misses, collapsed] = [result('hit'), result('miss'), result('collapsed')]

@@ -5,7 +5,7 @@ import type { ServerUnaryCall, handleUnaryCall, sendUnaryData } from '@grpc/grpc
 import { HealthImplementation } from 'grpc-health-check'
 import { formatCallId } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
-import type { MethodConfig, ProxyConfig } from '../config.ts'
+import type { ProxyMethodConfig, ProxyConfig } from '../config.ts'
 import { GRPC_STATUS_NAMES, GrpcStatus } from '../errors.ts'
 import type { LiveConfig } from '../live-config.ts'
 import { FailureLog } from '../telemetry/failure-log.ts'
@@ -125,7 +125,7 @@ export class ProxyServer {
   }
 
   /** Calls in flight go on as they began: a call keeps its method's settings. */
-  #changeMethods(before: readonly MethodConfig[], now: readonly MethodConfig[]): void {
+  #changeMethods(before: readonly ProxyMethodConfig[], now: readonly ProxyMethodConfig[]): void {
     for (const method of before) {
       if (!now.some((one) => isDeepStrictEqual(one, method))) this.#server.unregister(this.#path(method))
     }
@@ -134,15 +134,15 @@ export class ProxyServer {
     }
   }
 
-  #path({ name }: MethodConfig): string {
+  #path({ name }: ProxyMethodConfig): string {
     return `/${this.#options.live.current.service.name}/${name}`
   }
 
-  #serve(method: MethodConfig): void {
+  #serve(method: ProxyMethodConfig): void {
     this.#server.register(this.#path(method), this.#handler(method), sent, raw, 'unary')
   }
 
-  #handler(settings: MethodConfig): handleUnaryCall<Buffer, Sent> {
+  #handler(settings: ProxyMethodConfig): handleUnaryCall<Buffer, Sent> {
     const { live, metrics, pipeline, nextCallId, localNow, monotonicNow } = this.#options
     const { service } = live.current
     const { maxMessageBytes } = service

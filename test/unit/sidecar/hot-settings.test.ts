@@ -31,10 +31,11 @@ suite('settingsThatNeedRestart', () => {
       service: { ...common.service, resultRetentionSeconds: 60 },
       proxy: {
         port: 8080,
-        methods: [{ name: 'Other', timeoutMilliseconds: 5, metadata: ['x-a'] }],
+        methods: [{ name: 'Other', timeoutMilliseconds: 5, metadata: ['x-a'], cacheSeconds: 1 }],
         rateLimit: { requestsPerSecond: 1, burst: 1 },
         maxInFlight: 1,
         maxInFlightBytes: 2_000_000,
+        cacheMaxBytes: 2_000_000,
         drainMilliseconds: 1,
       },
     }
