@@ -46,7 +46,7 @@ export function settingsThatNeedRestart(before: OfRole, after: OfRole): readonly
       for (const key of new Set([...Object.keys(one), ...Object.keys(other)])) {
         compare(path === '' ? key : `${path}.${key}`, one[key], other[key])
       }
-    } else if (!isDeepStrictEqual(one, other) && !sameButForCredentials(path, one, other)) found.push(path)
+    } else if (!isDeepStrictEqual(one, other)) found.push(path)
   }
   compare('', before, after)
   return found
@@ -54,18 +54,3 @@ export function settingsThatNeedRestart(before: OfRole, after: OfRole): readonly
 
 const isSection = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
-
-/** The next connection to Redis signs in with what is there then; the same server it has to be. */
-function sameButForCredentials(path: string, one: unknown, other: unknown): boolean {
-  if (path !== 'redis.url' || typeof one !== 'string' || typeof other !== 'string') return false
-  const [first, second] = [withoutCredentials(one), withoutCredentials(other)]
-  return first !== undefined && first === second
-}
-
-function withoutCredentials(text: string): string | undefined {
-  const url = URL.parse(text)
-  if (url === null) return undefined
-  url.username = ''
-  url.password = ''
-  return url.href
-}

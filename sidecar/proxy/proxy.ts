@@ -68,7 +68,7 @@ export async function startProxy({
   const waiters = new OutcomeWaiters({ redis, subscriber, instance: config.instance, logger, metrics })
   const claims = new CallClaims({
     redis,
-    retentionSeconds: config.service.resultRetentionSeconds,
+    retentionSeconds: () => live.current.service.resultRetentionSeconds,
     monotonicNow,
     logger,
     metrics,

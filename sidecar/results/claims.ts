@@ -56,7 +56,7 @@ export type ClaimAnswer =
 export interface CallClaimsOptions {
   readonly redis: RedisClient
   /** Seconds that a call's state is kept: an outcome, or a claim after its deadline. */
-  readonly retentionSeconds: number
+  readonly retentionSeconds: () => number
   /** Milliseconds that never go back. */
   readonly monotonicNow: () => number
   readonly logger: Logger
@@ -82,7 +82,7 @@ interface Kept {
  */
 export class CallClaims {
   readonly #redis: RedisClient
-  readonly #retentionSeconds: number
+  readonly #retentionSeconds: () => number
   readonly #monotonicNow: () => number
   readonly #logger: Logger
   readonly #failures: CommandFailures
@@ -177,7 +177,7 @@ export class CallClaims {
     const args = batch.flatMap(({ claim }) => [claim.token, claim.requestHash, claim.deadline])
     let answers: RawAnswer[]
     try {
-      const settings = [LEASE_MILLISECONDS, this.#retentionSeconds * 1000, LARGEST_ANSWER_BYTES]
+      const settings = [LEASE_MILLISECONDS, this.#retentionSeconds() * 1000, LARGEST_ANSWER_BYTES]
       answers = (await this.#redis.script(CLAIM, keys, [...settings, ...args])) as RawAnswer[]
     } catch (error) {
       this.#failed('claim', error)
@@ -255,7 +255,7 @@ export class CallClaims {
     const key = callKey(claim.id)
     while (claim.wanted && !this.#closed.signal.aborted) {
       try {
-        await this.#redis.script(STORE_OUTCOMES, [key], [this.#retentionSeconds, 0, claim.id, '', outcome, ''])
+        await this.#redis.script(STORE_OUTCOMES, [key], [this.#retentionSeconds(), 0, claim.id, '', outcome, ''])
         const [standing] = await this.#redis.getAll([key])
         if (standing != null) return { ours: isSameOutcome(standing, outcome), standing }
       } catch (error) {

@@ -42,13 +42,13 @@ test('the states of a call in Redis', async (t) => {
   const store = new OutcomeStore({
     redis,
     instance: 'call-states',
-    retentionSeconds: RETENTION_SECONDS,
+    retentionSeconds: () => RETENTION_SECONDS,
     logger,
     metrics,
   })
   const claims = new CallClaims({
     redis,
-    retentionSeconds: RETENTION_SECONDS,
+    retentionSeconds: () => RETENTION_SECONDS,
     monotonicNow: () => performance.now(),
     logger,
     metrics,

@@ -84,16 +84,6 @@ suite('settingsThatNeedRestart', () => {
 
   test('another role is one reason and not many', () => assert.deepEqual(changed(proxy, worker), ['role']))
 
-  test('Redis may be signed in to as somebody else, and is not another Redis', () => {
-    const withUrl = (url: string) => ({ ...parsed(proxy), redis: { url } })
-    const restart = (one: string, other: string) => settingsThatNeedRestart(withUrl(one), withUrl(other))
-    assert.deepEqual(restart('redis://a:b@redis:6379/1', 'redis://c:d@redis:6379/1'), [])
-    assert.deepEqual(restart('redis://redis:6379', 'redis://:d@redis:6379'), [])
-    assert.deepEqual(restart('redis://a:b@redis:6379', 'redis://a:b@redis:6380'), ['redis.url'])
-    assert.deepEqual(restart('redis://a:b@redis:6379', 'rediss://a:b@redis:6379'), ['redis.url'])
-    assert.deepEqual(restart('no url', 'another'), ['redis.url'])
-  })
-
   test('what is written in a file compares like what was parsed of it', () => {
     assert.deepEqual(
       settingsThatNeedRestart(proxy, { ...proxy, proxy: { ...proxy.proxy, methods: [] } } as typeof proxy),
