@@ -140,6 +140,8 @@ export interface CalculateService {
       readonly maxMessageBytes: number
       /** Calls between admission and answer, in one replica. 1 to 1000000. Default 4096. */
       readonly maxInFlight: number
+      /** Version of the Kafka records that proxies write. Raised only when every worker reads it, also those of the release that one may roll back to. 1 to 2. Default 1. */
+      readonly recordVersion: number
       /** Memory of one replica for the answers of methods with cacheSeconds, in bytes. 1048576 to 2147483647. Default 67108864. */
       readonly cacheMaxBytes: number
       /** Whether its admin port serves /profile/cpu and /profile/heap. They hold names of functions, never data of calls. Default "Disabled". */

@@ -186,6 +186,8 @@ const proxy = z.strictObject({
     /** Calls between admission and answer; the bytes of their requests and of those that wait for a token. */
     maxInFlight: z.int().min(1).max(1_000_000).default(4096),
     maxInFlightBytes: z.int().min(1_048_576).max(8_589_934_592).default(268_435_456),
+    /** Version of the records that it writes. A newer one only when every worker reads it, also the one rolled back to. */
+    recordVersion: z.union([z.literal(1), z.literal(2)]).default(1),
     /** Memory for the answers of methods with cacheSeconds, in each replica. */
     cacheMaxBytes: z.int().min(1_048_576).max(2_147_483_647).default(67_108_864),
     /** A FileDescriptorSet; given, server reflection is served. */

@@ -14,6 +14,7 @@ const HOT_SETTINGS = {
     'proxy.maxInFlight',
     'proxy.maxInFlightBytes',
     'proxy.cacheMaxBytes',
+    'proxy.recordVersion',
     'proxy.drainMilliseconds',
   ],
   worker: [

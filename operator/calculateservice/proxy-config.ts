@@ -28,6 +28,8 @@ export function proxyConfig(service: CalculateService, placement: ProxyPlacement
       methods: methods.map((method) => ({ ...methodConfig(method), cacheSeconds: method.cacheSeconds })),
       ...(rateLimit === undefined ? {} : { rateLimit: { ...rateLimit } }),
       maxInFlight: proxy.maxInFlight,
+      // The resource's bounds are the versions that there are.
+      recordVersion: proxy.recordVersion === 2 ? 2 : 1,
       cacheMaxBytes: proxy.cacheMaxBytes,
       ...(placement.descriptorSetFile === undefined ? {} : { descriptorSetFile: placement.descriptorSetFile }),
       // A call in flight is over by its deadline: with this long, none is cut off.

@@ -19,13 +19,21 @@
  *                                  u48  first failure (0: none)
  *                                  u16  length of the method, then `package.Service/Method`
  *                                  u16  length of the caller's identity, then its bytes (0: anonymous)
+ *   version 2                      the fields of version 1, and
+ *                                  u32  revision of the redrive that produced it (0: none)
+ *                                  u48  not to be started before this time (0: at once)
+ *                                  u16  length of the extensions, then each: u8 tag, u16 length, its bytes.
+ *                                       A reader skips the tags that it does not know (docs/adr/0011)
  */
 import type { CallId } from '../call-id.ts'
 import { isMetadata, isPrintable } from '../metadata.ts'
 import type { MetadataPairs } from '../metadata.ts'
 
 export const HEADER = 'grpc-kafka'
-export const VERSION = 1
+/** The newest version that is read here. */
+export const VERSION = 2
+/** What may be written. Readers are upgraded first, so the older one stays writable. */
+export type RecordVersion = 1 | 2
 const METADATA_PREFIX = 'm:'
 const TRACE_HEADERS = ['traceparent', 'tracestate'] as const
 
@@ -37,6 +45,8 @@ export const MAX_HEADER_BYTES = 65_536
 const FLAG_PRODUCED_AGAIN = 1
 const PREFIX_BYTES = 24
 const BODY_BYTES = 18
+const VERSION_2_BYTES = 12
+const EXTENSION_HEAD_BYTES = 3
 
 /** What every version of the header begins with. */
 export interface RecordPrefix {
@@ -55,6 +65,10 @@ export interface CallRecord extends RecordPrefix {
   readonly enqueuedAt: number
   /** 0: none yet. */
   readonly firstFailureAt: number
+  /** Of the redrive that produced it; 0: none. Travels from version 2 on. */
+  readonly redriveRevision?: number
+  /** Milliseconds since 1970 on the shared clock; 0: it may start at once. Travels from version 2 on. */
+  readonly notBefore?: number
   /** Empty: anonymous. */
   readonly caller: string
   readonly metadata: MetadataPairs
@@ -96,11 +110,17 @@ export function headerBytes(record: OutgoingRecord): number {
   return bytes
 }
 
-export function encodeRecord(record: CallRecord): OutgoingRecord {
+/** @param version what its readers know. */
+export function encodeRecord(record: CallRecord, version: RecordVersion = 1): OutgoingRecord {
   const header = Buffer.allocUnsafe(
-    PREFIX_BYTES + record.replyTo.length + BODY_BYTES + record.method.length + Buffer.byteLength(record.caller),
+    PREFIX_BYTES +
+      record.replyTo.length +
+      BODY_BYTES +
+      record.method.length +
+      Buffer.byteLength(record.caller) +
+      (version === 1 ? 0 : VERSION_2_BYTES),
   )
-  header[0] = VERSION
+  header[0] = version
   record.id.copy(header, 1)
   header.writeUIntBE(record.deadline, 17, 6)
   header[23] = record.replyTo.length
@@ -114,6 +134,12 @@ export function encodeRecord(record: CallRecord): OutgoingRecord {
   at += header.write(record.method, at, 'latin1')
   const caller = header.write(record.caller, at + 2)
   header.writeUInt16BE(caller, at)
+  if (version > 1) {
+    at += 2 + caller
+    header.writeUInt32BE(record.redriveRevision ?? 0, at)
+    header.writeUIntBE(record.notBefore ?? 0, at + 4, 6)
+    header.writeUInt16BE(0, at + 10)
+  }
 
   const headers: OutgoingRecord['headers'] = { [HEADER]: header }
   for (const name of TRACE_HEADERS) {
@@ -172,8 +198,19 @@ export function decodeRecord(raw: RawRecord): Decoded {
   at += methodLength
   const callerLength = header.readUInt16BE(at)
   at += 2
-  if (header.length !== at + callerLength) return unreadable('header has another length than its parts', prefix)
+  if (version === 1 && header.length !== at + callerLength)
+    return unreadable('header has another length than its parts', prefix)
   const caller = header.toString('utf8', at, at + callerLength)
+  let ofVersion2: Pick<CallRecord, 'redriveRevision' | 'notBefore'> | undefined
+  if (version > 1) {
+    at += callerLength
+    if (header.length < at + VERSION_2_BYTES) return unreadable('header ends before its extensions', prefix)
+    ofVersion2 = { redriveRevision: header.readUInt32BE(at), notBefore: header.readUIntBE(at + 4, 6) }
+    at += VERSION_2_BYTES
+    if (header.length !== at + header.readUInt16BE(at - 2))
+      return unreadable('header has another length than its parts', prefix)
+    if (!areExtensions(header, at)) return unreadable('an extension is longer than all of them', prefix)
+  }
 
   if (raw.value === null) return unreadable('no value', prefix)
   const metadata: [string, Buffer][] = []
@@ -208,12 +245,20 @@ export function decodeRecord(raw: RawRecord): Decoded {
       producedAgain: (flags & FLAG_PRODUCED_AGAIN) !== 0,
       enqueuedAt,
       firstFailureAt,
+      ...ofVersion2,
       caller,
       metadata,
       ...trace,
       message: raw.value,
     },
   }
+}
+
+/** Whether the rest of the header is whole extensions. None is known yet. */
+function areExtensions(header: Buffer, from: number): boolean {
+  let at = from
+  while (at + EXTENSION_HEAD_BYTES <= header.length) at += EXTENSION_HEAD_BYTES + header.readUInt16BE(at + 1)
+  return at === header.length
 }
 
 const REPLY_CHANNEL = /^[a-zA-Z0-9._-]{1,128}$/

@@ -274,20 +274,23 @@ const enqueue =
       if (metadata === undefined) return
       const trace = traceContext(call.metadata)
       call.traceparent = trace.traceparent
-      call.record = encodeRecord({
-        id: call.id,
-        deadline: call.claim?.deadline ?? call.deadline,
-        replyTo: live.current.instance,
-        method: call.method.name,
-        attempt: 1,
-        producedAgain: call.claim?.producedBefore ?? false,
-        enqueuedAt: clock.now(),
-        firstFailureAt: 0,
-        caller: call.caller,
-        metadata,
-        ...trace,
-        message: call.message,
-      })
+      call.record = encodeRecord(
+        {
+          id: call.id,
+          deadline: call.claim?.deadline ?? call.deadline,
+          replyTo: live.current.instance,
+          method: call.method.name,
+          attempt: 1,
+          producedAgain: call.claim?.producedBefore ?? false,
+          enqueuedAt: clock.now(),
+          firstFailureAt: 0,
+          caller: call.caller,
+          metadata,
+          ...trace,
+          message: call.message,
+        },
+        live.current.proxy.recordVersion,
+      )
       call.recordBytes = call.message.length + headerBytes(call.record)
       enqueuer.add(call)
       next(call)

@@ -334,7 +334,7 @@ test('a record of the next version', async (t) => {
     {
       key: id,
       value,
-      headers: { 'grpc-kafka': Buffer.concat([packedPrefix({ version: 2, id, deadline }), randomBytes(40)]) },
+      headers: { 'grpc-kafka': Buffer.concat([packedPrefix({ version: 3, id, deadline }), randomBytes(40)]) },
     },
   ])
 

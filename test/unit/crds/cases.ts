@@ -286,12 +286,22 @@ export const CASES: readonly Case[] = [
   ]),
   service(
     'a proxy out of bounds',
-    { 'spec.proxy': { replicas: 101, port: 0, maxMessageBytes: 1023, maxInFlight: 0, cacheMaxBytes: 1 } },
+    {
+      'spec.proxy': {
+        replicas: 101,
+        port: 0,
+        maxMessageBytes: 1023,
+        maxInFlight: 0,
+        cacheMaxBytes: 1,
+        recordVersion: 3,
+      },
+    },
     [
       'spec.proxy.replicas: must be <= 100',
       'spec.proxy.port: must be >= 1',
       'spec.proxy.maxMessageBytes: must be >= 1024',
       'spec.proxy.maxInFlight: must be >= 1',
+      'spec.proxy.recordVersion: must be <= 2',
       'spec.proxy.cacheMaxBytes: must be >= 1048576',
     ],
   ),

@@ -38,6 +38,7 @@ describe('validateResource', () => {
         maxMessageBytes: 4_194_304,
         maxInFlight: 4096,
         cacheMaxBytes: 67_108_864,
+        recordVersion: 1,
         profiling: 'Disabled',
       },
     })

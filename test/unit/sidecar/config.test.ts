@@ -58,6 +58,7 @@ suite('parseConfig', () => {
       maxInFlight: 4096,
       maxInFlightBytes: 268_435_456,
       cacheMaxBytes: 67_108_864,
+      recordVersion: 1,
       drainMilliseconds: 25_000,
     })
     assert.deepEqual(config.service, { ...common.service, maxMessageBytes: 4_194_304, resultRetentionSeconds: 600 })

@@ -36,6 +36,7 @@ suite('settingsThatNeedRestart', () => {
         maxInFlight: 1,
         maxInFlightBytes: 2_000_000,
         cacheMaxBytes: 2_000_000,
+        recordVersion: 2,
         drainMilliseconds: 1,
       },
     }

@@ -48,6 +48,16 @@ const packed = (outgoing: OutgoingRecord): Buffer => outgoing.headers[HEADER] as
 /** A record that has nothing but this packed header and a value. */
 const rawWith = (header: Buffer): RawRecord => ({ key: null, value: Buffer.alloc(0), headers: { [HEADER]: header } })
 
+/** The header of a version 2 record with these extensions in place of none. */
+function withExtensions(header: Buffer, extensions: readonly { tag: number; bytes: Uint8Array }[]): Buffer {
+  const area = Buffer.concat(
+    extensions.map(({ tag, bytes }) =>
+      Buffer.concat([Buffer.from([tag, bytes.length >> 8, bytes.length & 255]), bytes]),
+    ),
+  )
+  return Buffer.concat([header.subarray(0, -2), Buffer.from([area.length >> 8, area.length & 255]), area])
+}
+
 const reasonOf = (decoded: Decoded): string => {
   assert.equal(decoded.kind, 'Unreadable')
   return decoded.kind === 'Unreadable' ? decoded.reason : ''
@@ -81,6 +91,14 @@ describe('the bytes of version 1', () => {
       headers: { [HEADER]: Buffer.from(golden, 'hex') },
     })
     assert.deepEqual(decoded, { kind: 'Call', record: record() })
+  })
+
+  test('are followed in version 2 by revision, earliest start and extensions', () => {
+    const written = record({ redriveRevision: 258, notBefore: 1_799_999_998_000 })
+    assert.equal(
+      packed(encodeRecord(written, 2)).toString('hex'),
+      `02${golden.slice(2)}` + '00000102' + '01a3185c4830' + '0000',
+    )
   })
 
   test('hold the flag of a record produced again, its attempt and its first failure', () => {
@@ -218,9 +236,60 @@ describe('a record that was written', () => {
     )
   })
 
-  test('with a byte too many is Unreadable', () => {
-    const header = Buffer.concat([packed(encodeRecord(record())), Buffer.from([0])])
-    assert.equal(reasonOf(decodeRecord(rawWith(header))), 'header has another length than its parts')
+  for (const version of [1, 2] as const) {
+    test(`of version ${version} with a byte too many is Unreadable`, () => {
+      const header = Buffer.concat([packed(encodeRecord(record(), version)), Buffer.from([0])])
+      assert.equal(reasonOf(decodeRecord(rawWith(header))), 'header has another length than its parts')
+    })
+  }
+
+  test('of version 2 is read as it was, with what version 1 does not carry', () => {
+    const numbers = fc.record({
+      redriveRevision: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+      notBefore: fc.integer({ min: 0, max: 2 ** 48 - 1 }),
+    })
+    fc.assert(
+      fc.property(any, numbers, (one, more) => {
+        const written = { ...one, ...more, metadata: [] } as CallRecord
+        const decoded = decodeRecord(throughKafka(encodeRecord(written, 2)))
+        assert.deepEqual(decoded, { kind: 'Call', record: written })
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test('of version 2 cut off at any byte of its header is Unreadable', () => {
+    fc.assert(
+      fc.property(any, (one) => {
+        const whole = packed(encodeRecord(one, 2))
+        for (let length = 0; length < whole.length; length++)
+          assert.equal(decodeRecord(rawWith(whole.subarray(0, length))).kind, 'Unreadable', `${length} bytes`)
+      }),
+      { numRuns: 100 },
+    )
+  })
+
+  test('of version 2 keeps its meaning under extensions that nobody knows', () => {
+    const extension = fc.record({ tag: fc.integer({ min: 0, max: 255 }), bytes: fc.uint8Array({ maxLength: 300 }) })
+    fc.assert(
+      fc.property(fc.array(extension, { maxLength: 20 }), (extensions) => {
+        const written = record({ redriveRevision: 7, notBefore: 8 })
+        const decoded = decodeRecord(rawWith(withExtensions(packed(encodeRecord(written, 2)), extensions)))
+        assert.ok(decoded.kind === 'Call')
+        assert.deepEqual(decoded.record, { ...written, message: Buffer.alloc(0) })
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  test('of version 2 with an extension longer than all of them is Unreadable', () => {
+    for (const area of ['01', '0100', '010001', '0100000100ff']) {
+      const header = packed(encodeRecord(record(), 2))
+      const bytes = Buffer.from(area, 'hex')
+      const length = Buffer.from([0, bytes.length])
+      const whole = Buffer.concat([header.subarray(0, -2), length, bytes])
+      assert.equal(reasonOf(decodeRecord(rawWith(whole))), 'an extension is longer than all of them', area)
+    }
   })
 
   test('outlives the buffer that it was read from, as far as its id goes', () => {
@@ -383,7 +452,7 @@ describe('what is wrong with a record is named', () => {
 
 describe('a record of a newer version', () => {
   test('gives its version and its prefix, whatever follows', () => {
-    for (const version of [2, 3, 255]) {
+    for (const version of [3, 4, 255]) {
       const header = Buffer.concat([packed(encodeRecord(record())).subarray(0, 31), Buffer.from('anything')])
       header[0] = version
       assert.deepEqual(decodeRecord(rawWith(header)), {
@@ -397,7 +466,7 @@ describe('a record of a newer version', () => {
   test('whose prefix is cut off is Unreadable', () => {
     const header = packed(encodeRecord(record())).subarray(0, 30)
     const newer = Buffer.from(header)
-    newer[0] = 2
+    newer[0] = 3
     assert.equal(reasonOf(decodeRecord(rawWith(newer))), 'header ends inside its prefix')
   })
 })
@@ -418,8 +487,13 @@ describe('markProducedAgain', () => {
 
   test('finds the flag behind a reply channel of any length', () => {
     for (const replyTo of ['', 'a', 'b'.repeat(128)]) {
-      const decoded = decodeRecord(throughKafka(markProducedAgain(encodeRecord(record({ replyTo })))))
-      assert.deepEqual(decoded, { kind: 'Call', record: record({ replyTo, producedAgain: true }) })
+      for (const version of [1, 2] as const) {
+        const later = version === 1 ? {} : { redriveRevision: 3, notBefore: 4 }
+        const decoded = decodeRecord(
+          throughKafka(markProducedAgain(encodeRecord(record({ replyTo, ...later }), version))),
+        )
+        assert.deepEqual(decoded, { kind: 'Call', record: record({ replyTo, ...later, producedAgain: true }) })
+      }
     }
   })
 })

@@ -805,14 +805,14 @@ describe('a record that is no call of this version', () => {
 
   test('is passed over by an observer', async (t) => {
     const harness = new Harness(t, { observer: true })
-    await harness.own([poison(0), newer(1, 2), newer(2, 3)])
+    await harness.own([poison(0), newer(1, 3), newer(2, 4)])
     assert.deepEqual(harness.buried, [])
     assert.equal(harness.watermark(), 3)
   })
 
   test('waits until its deadline when the next version wrote it, and its neighbours run', async (t) => {
     const harness = new Harness(t)
-    await harness.own([newer(0, 2, { deadline: NOW + 1000 }), fetched(1)])
+    await harness.own([newer(0, 3, { deadline: NOW + 1000 }), fetched(1)])
     assert.deepEqual(harness.runningOffsets, [1])
     await harness.pass(950)
     assert.deepEqual(harness.expired, [])
@@ -822,7 +822,7 @@ describe('a record that is no call of this version', () => {
 
   test('waits no longer than the longest call may take, whatever deadline it tells', async (t) => {
     const harness = new Harness(t, { longestWaitMilliseconds: 2000 })
-    await harness.own([newer(0, 2, { deadline: NOW + 24 * 3_600_000 })])
+    await harness.own([newer(0, 3, { deadline: NOW + 24 * 3_600_000 })])
     await harness.pass(1950)
     assert.deepEqual(harness.expired, [])
     await harness.pass(50)
@@ -833,7 +833,7 @@ describe('a record that is no call of this version', () => {
   test('is skipped at once when the next version has answered it already', async (t) => {
     const harness = new Harness(t)
     harness.store.outcomes.add(idAt(0).toString('hex'))
-    await harness.own([newer(0, 2), newer(1, 2)])
+    await harness.own([newer(0, 3), newer(1, 3)])
     assert.deepEqual(harness.skipped, [0])
     assert.equal(harness.watermark(), 1)
     await harness.pass(10_000)
@@ -845,7 +845,7 @@ describe('a record that is no call of this version', () => {
     const gate = Promise.withResolvers<void>()
     harness.store.gate = gate.promise
     harness.store.outcomes.add(idAt(0).toString('hex'))
-    await harness.own([newer(0, 2), newer(1, 2)])
+    await harness.own([newer(0, 3), newer(1, 3)])
     harness.dispatcher.assign([], true)
     gate.resolve()
     await harness.pass(10_000)
@@ -854,10 +854,10 @@ describe('a record that is no call of this version', () => {
 
   test('goes to the failure topic when a version further ahead wrote it', async (t) => {
     const harness = new Harness(t)
-    await harness.own([newer(0, 3)])
+    await harness.own([newer(0, 4)])
     assert.deepEqual(
       harness.buried.map(({ code, reason }) => [code, reason]),
-      [['UNREADABLE_RECORD', 'written by version 3']],
+      [['UNREADABLE_RECORD', 'written by version 4']],
     )
   })
 
