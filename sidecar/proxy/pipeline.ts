@@ -178,9 +178,12 @@ const cache =
     const config = live.current
     const { maxMessageBytes } = config.service
     const kept = new ResultCache({ maxBytes: config.proxy.cacheMaxBytes, maxMessageBytes, monotonicNow, metrics })
-    live.subscribe(({ proxy: now }, { proxy: before }) => {
-      if (now.cacheMaxBytes !== before.cacheMaxBytes || !isDeepStrictEqual(now.methods, before.methods))
-        kept.reset(now.cacheMaxBytes)
+    let longest = cacheSecondsByMethod(config)
+    live.subscribe((now, before) => {
+      const { cacheMaxBytes, methods } = now.proxy
+      if (cacheMaxBytes === before.proxy.cacheMaxBytes && isDeepStrictEqual(methods, before.proxy.methods)) return
+      kept.reset(cacheMaxBytes)
+      longest = cacheSecondsByMethod(now)
     })
     const flights = new Flights<Call>(next)
     const result = (name: string) => metrics.counter('grpc_kafka_cache_requests_total', { result: name })
@@ -207,11 +210,17 @@ const cache =
         const outcome = end.kind === 'Outcome' && isAnswer(end.outcome) ? end.outcome : undefined
         const landed = flights.leave(call, outcome !== undefined)
         if (landed === undefined || outcome === undefined) return
-        kept.keep(landed.key, outcome, call.method.cacheSeconds)
+        // It may have begun when answers were kept for longer.
+        const seconds = Math.min(call.method.cacheSeconds, longest.get(call.method.name) ?? 0)
+        kept.keep(landed.key, outcome, seconds)
         for (const follower of landed.followers) follower.conclude({ kind: 'Outcome', outcome })
       },
     }
   }
+
+/** By `package.Service/Method`. */
+const cacheSecondsByMethod = ({ service, proxy }: ProxyConfig): ReadonlyMap<string, number> =>
+  new Map(proxy.methods.map(({ name, cacheSeconds }) => [`${service.name}/${name}`, cacheSeconds]))
 
 /** Expired and Cancelled are about one call; these hold for every call like it. */
 const isAnswer = ({ state }: Outcome): boolean => state === 'Answered' || state === 'DeadLettered'

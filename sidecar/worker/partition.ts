@@ -1,5 +1,5 @@
 import type { FetchedRecord } from '../kafka/consumer.ts'
-import { decodeRecord } from '../kafka/record.ts'
+import { VERSION, decodeRecord } from '../kafka/record.ts'
 import type { Decoded } from '../kafka/record.ts'
 import { Fifo } from './fifo.ts'
 
@@ -143,7 +143,7 @@ export class Partition {
         this.#entries.push(known)
         continue
       }
-      const decoded = decodeRecord(raw)
+      const decoded = leftToLaterReader(decodeRecord(raw))
       const entry: Entry = {
         offset: raw.offset,
         raw,
@@ -283,5 +283,18 @@ export function finish(entry: Entry): void {
 }
 
 const FINISHED: Decoded = { kind: 'Unreadable', reason: 'finished' }
+
+/**
+ * Version 2 can say what workers of this release do not do yet: run a call again beside its outcome, and not before a time.
+ * Such a record must not run as if it had not said so (docs/adr/0011): the first goes back to the failure topic, the other
+ * waits for a reader that knows what to do, as a record of the next version does.
+ */
+function leftToLaterReader(decoded: Decoded): Decoded {
+  if (decoded.kind !== 'Call') return decoded
+  const { redriveRevision = 0, notBefore = 0, id, deadline, replyTo } = decoded.record
+  const prefix = { id, deadline, replyTo }
+  if (redriveRevision > 0) return { kind: 'Unreadable', reason: 'redriven, which this worker cannot do yet', prefix }
+  return notBefore > 0 ? { kind: 'Newer', version: VERSION + 1, prefix } : decoded
+}
 
 const bytesOf = ({ raw }: Entry): number => raw.value?.length ?? 0

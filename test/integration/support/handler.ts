@@ -64,9 +64,8 @@ function toMetadata(values: MetadataInstruction): Metadata {
 }
 
 const server = new Server({ 'grpc.max_receive_message_length': -1, 'grpc.max_send_message_length': -1 })
-server.addService(SERVICE, {
-  Do: (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) => void run(call, done),
-})
+const handle = (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) => void run(call, done)
+server.addService(SERVICE, { Do: handle, Also: handle })
 const health = new HealthImplementation({ '': 'SERVING' })
 if (process.env['WITHOUT_HEALTH'] === undefined) health.addToServer(server)
 process.on('SIGUSR1', () => health.setStatus('', 'NOT_SERVING'))

@@ -1,5 +1,5 @@
 import { Client, credentials } from '@grpc/grpc-js'
-import type { ServiceDefinition } from '@grpc/grpc-js'
+import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js'
 
 /** What the test handler does with a request; see handler.ts. */
 export interface Instruction {
@@ -25,19 +25,21 @@ export type MetadataInstruction = Readonly<Record<string, string | readonly stri
 
 export const SERVICE_NAME = 'test.Work'
 export const METHOD = '/test.Work/Do'
+/** Handlers know it as well; a route's configuration names it where a test wants it. */
+export const OTHER_METHOD = '/test.Work/Also'
 const identity = (bytes: Buffer): Buffer => bytes
 
-export const SERVICE: ServiceDefinition = {
-  Do: {
-    path: METHOD,
-    requestStream: false,
-    responseStream: false,
-    requestSerialize: identity,
-    requestDeserialize: identity,
-    responseSerialize: identity,
-    responseDeserialize: identity,
-  },
-}
+const unary = (path: string): MethodDefinition<Buffer, Buffer> => ({
+  path,
+  requestStream: false,
+  responseStream: false,
+  requestSerialize: identity,
+  requestDeserialize: identity,
+  responseSerialize: identity,
+  responseDeserialize: identity,
+})
+
+export const SERVICE = { Do: unary(METHOD), Also: unary(OTHER_METHOD) } as const satisfies ServiceDefinition
 
 export const rawClient = (port: number): Client =>
   new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {

@@ -49,11 +49,12 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
       kafka: { brokers: ['k:1'] },
       redis: { url: 'redis://r:1' },
       admin: { port: 1 },
-      proxy: { port: 1, methods: [{ name: 'M' }] },
+      proxy: { port: 1, methods: [{ name: 'M', cacheSeconds: 10 }] },
     },
     {},
   ) as ProxyConfig
   const config = { ...parsed, proxy: { ...parsed.proxy, ...proxy } }
+  const live = new LiveConfig(config)
   const gate = new Gate()
   gate.open()
   const admission = new Admission(config.proxy)
@@ -62,7 +63,7 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
   const forgotten: Enqueued[] = []
   const waiting = new Map<string, (outcome: Outcome | undefined) => void>()
   const pipeline = callPipeline({
-    live: new LiveConfig(config),
+    live,
     gate,
     admission,
     queueEstimate,
@@ -109,7 +110,7 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
   }
   /** Everything that a call could leave behind. */
   const left = () => ({ waiting: waiting.size, calls: admission.calls, bytes: admission.bytes })
-  return { gate, admission, queueEstimate, enqueued, forgotten, waiting, start, record, left }
+  return { live, gate, admission, queueEstimate, enqueued, forgotten, waiting, start, record, left }
 }
 
 const NOTHING = { waiting: 0, calls: 0, bytes: 0 }
@@ -308,6 +309,32 @@ suite('the cache', () => {
     assert.equal(enqueued.length, 1)
     assert.deepEqual(left(), NOTHING)
     t.mock.timers.tick(2)
+    assert.deepEqual(start(CACHED).ends, [])
+    assert.equal(enqueued.length, 2)
+  })
+
+  test('keeps an answer no longer than the method says by now', (t) => {
+    const { live, start, enqueued } = setUp(t)
+    const begunBefore = start(CACHED)
+    const { current } = live
+    live.replace({
+      ...current,
+      proxy: { ...current.proxy, methods: current.proxy.methods.map((method) => ({ ...method, cacheSeconds: 1 })) },
+    })
+    begunBefore.answer(OK)
+    assert.equal(start({ cacheSeconds: 1 }).ends.length, 1)
+    t.mock.timers.tick(1001)
+    assert.deepEqual(start({ cacheSeconds: 1 }).ends, [])
+    assert.equal(enqueued.length, 2)
+  })
+
+  test('forgets what it kept when what may be kept has changed', (t) => {
+    const { live, start, enqueued } = setUp(t)
+    start(CACHED).answer(OK)
+    const { current } = live
+    live.replace({ ...current, proxy: { ...current.proxy, maxInFlight: 7 } })
+    assert.equal(start(CACHED).ends.length, 1)
+    live.replace({ ...current, proxy: { ...current.proxy, cacheMaxBytes: 2_000_000 } })
     assert.deepEqual(start(CACHED).ends, [])
     assert.equal(enqueued.length, 2)
   })

@@ -8,7 +8,7 @@ import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import type { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
 import { Dispatcher } from '../../../../sidecar/worker/dispatcher.ts'
 import { WINDOW_RECORDS, type Entry } from '../../../../sidecar/worker/partition.ts'
-import { fetched, idAt, newer, NOW, poison, range } from './records.ts'
+import { fetched, fetchedOfVersion2, idAt, newer, NOW, poison, range } from './records.ts'
 
 const W = WINDOW_RECORDS
 
@@ -859,6 +859,29 @@ describe('a record that is no call of this version', () => {
       harness.buried.map(({ code, reason }) => [code, reason]),
       [['UNREADABLE_RECORD', 'written by version 4']],
     )
+  })
+
+  test('of this version waits for a later worker when it is not to start before a time, as one of the next version', async (t) => {
+    const harness = new Harness(t)
+    const held = { notBefore: NOW + 100, deadline: NOW + 1000 }
+    await harness.own([fetchedOfVersion2(0, held), fetchedOfVersion2(1, {})])
+    assert.deepEqual(harness.runningOffsets, [1])
+    await harness.pass(950)
+    assert.deepEqual(harness.runningOffsets, [1])
+    assert.deepEqual(harness.expired, [])
+    await harness.pass(50)
+    assert.deepEqual(harness.expired, [0])
+  })
+
+  test('of this version goes back to the failure topic when it is a redrive, which must not be skipped for its outcome', async (t) => {
+    const harness = new Harness(t)
+    harness.store.outcomes.add(idAt(0).toString('hex'))
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1 })])
+    assert.deepEqual(
+      harness.buried.map(({ code, reason }) => [code, reason]),
+      [['UNREADABLE_RECORD', 'unreadable: redriven, which this worker cannot do yet']],
+    )
+    assert.deepEqual(harness.skipped, [])
   })
 
   test('waits like any other outside the window, and stops reading when too many do', async (t) => {

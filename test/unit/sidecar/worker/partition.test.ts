@@ -106,7 +106,7 @@ describe('a partition taken over', () => {
 
   test('may have had its records of another version run, inside the window only', () => {
     const partition = opened(0, { window: 2, takenOver: true })
-    partition.deliver([newer(0, 2), poison(1), newer(2, 2)], 3)
+    partition.deliver([newer(0, 3), poison(1), newer(2, 3)], 3)
     assert.deepEqual(
       [...partition.unusual].map(({ mayHaveRun }) => mayHaveRun),
       [true, true, false],

@@ -34,6 +34,11 @@ export function fetched(offset: number, changes: Partial<CallRecord> = {}): Fetc
   return { offset, ...encodeRecord(callRecord(offset, changes)) }
 }
 
+/** Of version 2, which carries all of a record's fields. */
+export function fetchedOfVersion2(offset: number, changes: Partial<CallRecord>): FetchedRecord {
+  return { offset, ...encodeRecord(callRecord(offset, changes), 2) }
+}
+
 export const range = (from: number, to: number): FetchedRecord[] =>
   Array.from({ length: to - from }, (_, index) => fetched(from + index))
 
