@@ -43,8 +43,9 @@ async function start(
     {},
   ) as ProxyConfig
   const metrics = new Metrics()
+  const live = new LiveConfig({ ...parsed, proxy: { ...parsed.proxy, port: 0, ...proxy } })
   const server = new ProxyServer({
-    live: new LiveConfig({ ...parsed, proxy: { ...parsed.proxy, port: 0, ...proxy } }),
+    live,
     pipeline: new Pipeline([() => ({ enter: onCall })]),
     nextCallId: callIdSource(Date.now),
     localNow,
@@ -54,7 +55,7 @@ async function start(
   })
   const port = await server.listen()
   t.after(() => server.close())
-  return { server, metrics, port }
+  return { live, server, metrics, port }
 }
 
 interface Got {
@@ -305,6 +306,70 @@ suite('compression', () => {
       const got = await call(port, { options: { 'grpc.default_compression_algorithm': 2 } })
       assert.deepEqual(got.message, message)
     }
+  })
+})
+
+suite('a configuration that changes', () => {
+  const changeProxy = (live: LiveConfig<ProxyConfig>, proxy: Partial<ProxyConfig['proxy']>): void =>
+    live.replace({ ...live.current, proxy: { ...live.current.proxy, ...proxy } })
+  const method = (name: string, timeoutMilliseconds: number) => ({
+    name,
+    timeoutMilliseconds,
+    metadata: [],
+    cacheSeconds: 0,
+  })
+
+  test('serves a method from then on, and no more once it is removed', async (t) => {
+    const { live, port } = await start(t, (call) => answered(call))
+    const codes = async () => {
+      const both = [await call(port), await call(port, { method: 'Subtract' })]
+      return both.map(({ status }) => status?.code)
+    }
+    assert.deepEqual(await codes(), [0, 12])
+    changeProxy(live, { methods: [method('Add', 3000), method('Subtract', 3000)] })
+    assert.deepEqual(await codes(), [0, 0])
+    changeProxy(live, { methods: [method('Subtract', 3000)] })
+    assert.deepEqual(await codes(), [12, 0])
+  })
+
+  test('leaves a call with the settings that it began with, also of a method that is removed', async (t) => {
+    const calls: Call[] = []
+    const { promise: three, resolve } = Promise.withResolvers<void>()
+    const { live, port } = await start(t, (one) => {
+      if (calls.push(one) === 3) resolve()
+    })
+    const answers: Promise<Got>[] = []
+    for (const timeoutMilliseconds of [1, 2, 3]) {
+      changeProxy(live, { methods: [method('Add', timeoutMilliseconds)] })
+      answers.push(call(port))
+      while (calls.length < timeoutMilliseconds) await new Promise((next) => setTimeout(next, 1))
+    }
+    await three
+    changeProxy(live, { methods: [method('Other', 1)] })
+    assert.deepEqual(
+      calls.map((one) => one.method.timeoutMilliseconds),
+      [1, 2, 3],
+    )
+    for (const one of calls) answered(one)
+    for (const { error } of await Promise.all(answers)) assert.equal(error, null)
+  })
+
+  test('tells connections that are there, and those that come, how many streams they may hold', async (t) => {
+    const { live, port } = await start(t, (call) => answered(call), { maxInFlight: 1 })
+    const connect = async () => {
+      const session = http2.connect(`http://127.0.0.1:${port}`)
+      t.after(() => session.destroy())
+      await new Promise((resolve) => session.once('remoteSettings', resolve))
+      return session
+    }
+    const streams = ({ remoteSettings }: http2.ClientHttp2Session) => remoteSettings.maxConcurrentStreams ?? 0
+    const session = await connect()
+    const atFirst = streams(session)
+    // Ten settings without the client's word are as many as node:http2 stands.
+    for (let maxInFlight = 2; maxInFlight <= 100; maxInFlight++) changeProxy(live, { maxInFlight })
+    while (streams(session) !== atFirst + 99) await new Promise((resolve) => session.once('remoteSettings', resolve))
+    assert.equal(streams(await connect()), atFirst + 99)
+    assert.equal(session.destroyed, false)
   })
 })
 
