@@ -13,7 +13,7 @@ const OLD_READER = { TEST_IMPORT: 'test/integration/support/old-reader.ts' }
 /** The versions of all records of the topic. */
 async function versions(route: Route, count: number): Promise<number[]> {
   const records = await readTopic(route, count)
-  return records.map(({ headers }) => (headers?.[HEADER] as Buffer)[0] as number)
+  return records.map(({ headers = {} }) => (headers[HEADER] as Buffer)[0] as number)
 }
 
 /** Puts a worker in the place of another, as a rolling update does: first the new one, then the old one goes. */

@@ -7,7 +7,7 @@ registerHooks({
   load: (url, context, nextLoad) => {
     const loaded = nextLoad(url, context)
     if (!url.endsWith('/sidecar/kafka/record.ts')) return loaded
-    const source = String(loaded.source)
+    const source = Buffer.from(loaded.source as Uint8Array).toString()
     if (!source.includes(CONSTANT)) throw new Error('sidecar/kafka/record.ts has another VERSION than this test knows')
     return { ...loaded, source: source.replace(CONSTANT, CONSTANT.replace('2', '1')) }
   },
