@@ -98,7 +98,7 @@ test('settings that change under load', async (t) => {
     })
     const large = (id: string, sleep: number) =>
       Buffer.concat([Buffer.from(JSON.stringify({ id, sleep })), Buffer.alloc(800_000)])
-    const first = route.call(large('first', 4000), { proxy: 1 })
+    const first = route.call(large('first', 6000), { proxy: 1 })
     await until('it runs', () => route.runs().has('first'))
     assert.equal((await route.call({ id: 'second' }, { proxy: 1 })).code, GrpcStatus.RESOURCE_EXHAUSTED)
     assert.equal((await route.call(large('third', 0), { proxy: 1 })).code, GrpcStatus.RESOURCE_EXHAUSTED)

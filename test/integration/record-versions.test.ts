@@ -70,7 +70,8 @@ test('writers first: calls of the newer version wait for their reader while the 
   })
   const [oldReader] = route.workers
   assert.ok(oldReader)
-  await Promise.all([route.startProxy(), route.startProxy({ recordVersion: 2 })])
+  await route.startProxy()
+  await route.startProxy({ recordVersion: 2 })
   const load = new Load(route, { perSecond: 50 })
   const ahead = Array.from({ length: 20 }, (_, index) =>
     route.call({ id: `ahead-${index}` }, { proxy: 1, deadline: timeoutMilliseconds }),
