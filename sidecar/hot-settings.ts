@@ -53,5 +53,6 @@ export function settingsThatNeedRestart(before: OfRole, after: OfRole): readonly
   return found
 }
 
+/** Other objects, as a reference to a secret, are values. */
 const isSection = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
