@@ -24,6 +24,7 @@ export class DrainRate {
   #answers = 0
   #rate: number | undefined
   #lastFull = -Infinity
+  #places: number | undefined
 
   /** @param now monotonic milliseconds. */
   constructor(now: () => number = () => performance.now()) {
@@ -55,6 +56,8 @@ export class DrainRate {
    */
   perSecond(places: number): number | undefined {
     this.#count()
+    if (places !== this.#places) this.#forget()
+    this.#places = places
     const measured = this.#fullMilliseconds
     const over =
       this.#answers >= places
@@ -68,6 +71,14 @@ export class DrainRate {
       this.#fullMilliseconds = 0
     }
     return this.#now() - this.#lastFull <= KNOWN_MILLISECONDS ? this.#rate : undefined
+  }
+
+  /** What was measured with another number of places says nothing of this one. */
+  #forget(): void {
+    if (this.#places === undefined) return
+    this.#rate = undefined
+    this.#answers = 0
+    this.#fullMilliseconds = 0
   }
 
   #count(): void {

@@ -124,7 +124,7 @@ test('settings that change under load', async (t) => {
 
   await t.test('concurrency holds for what starts after it', async () => {
     await change(route, worker, ({ worker: section }) => (section['concurrency'] = 2))
-    assert.deepEqual(codes(await several(6, 'narrow', 300)), new Set([0]))
+    assert.deepEqual(codes(await several(6, 'narrow', 200)), new Set([0]))
     assert.ok(mostAtOnce(route.ledger(), 'narrow') <= 2)
     await change(route, worker, ({ worker: section }) => (section['concurrency'] = 64))
     assert.deepEqual(codes(await several(6, 'wide', 2000)), new Set([0]))

@@ -50,6 +50,15 @@ suite('the drain rate', () => {
     near(rate.perSecond(20), 1000)
   })
 
+  test('is not known when the number of places has changed, until it is measured with the new one', () => {
+    const { rate, full } = setUp()
+    full(1000, 1000)
+    near(rate.perSecond(20), 1000)
+    assert.equal(rate.perSecond(200), undefined)
+    full(1000, 5000)
+    near(rate.perSecond(200), 5000)
+  })
+
   test('follows a handler that becomes slower within some seconds, and one that becomes faster', () => {
     const { rate, full } = setUp()
     full(1000, 1000)
