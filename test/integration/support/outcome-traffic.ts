@@ -21,7 +21,7 @@ export async function outcomeTraffic(t: TestContext, config: RedisConfig) {
   const worker = connectRedis({ config, name: 'worker', logger, metrics })
   const proxy = connectRedis({ config, name: 'proxy', logger, metrics })
   const subscriber = proxy.subscriber('proxy:reply')
-  const store = new OutcomeStore({ redis: worker, instance: 'worker', retentionSeconds: 60, logger, metrics })
+  const store = new OutcomeStore({ redis: worker, instance: 'worker', retentionSeconds: () => 60, logger, metrics })
   const waiters = new OutcomeWaiters({ redis: proxy, subscriber, instance: 'proxy', logger, metrics })
   const counts = { sent: 0, stored: 0, told: 0 }
   const untold = new Map<number, CallId>()
