@@ -70,7 +70,9 @@ export function validateResource(object: unknown, options: { readonly old?: unkn
 
   const { schema } = found.definition
   const value = withDefaults(object, schema)
-  const problems: Problem[] = found.accepts(value) ? [] : (found.accepts.errors ?? []).flatMap(describe)
+  const problems: Problem[] = found.accepts(value)
+    ? []
+    : (found.accepts.errors ?? []).flatMap((error) => describe(error, value))
   const holdsMalformed = holderOf(problems.map(({ path }) => path))
   const old = options.old === undefined ? undefined : { value: withDefaults(options.old, schema) }
   const all = [...problems, ...duplicates(value, schema, []), ...found.rules.check(value, old, holdsMalformed)]
@@ -165,12 +167,8 @@ function toJsonSchema(schema: Schema, isMetadata = false): Record<string, unknow
 }
 
 /** An ajv error as problems in our words, at the field that is wrong. */
-function describe(error: ErrorObject): Problem[] {
-  const path: Path = error.instancePath
-    .split('/')
-    .slice(1)
-    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
-    .map((part) => (/^\d+$/.test(part) ? Number(part) : part))
+function describe(error: ErrorObject, object: unknown): Problem[] {
+  const path = pathOf(error.instancePath, object)
   const parameters = error.params as Readonly<Record<string, unknown>>
   switch (error.keyword) {
     case 'required':
@@ -189,6 +187,18 @@ function describe(error: ErrorObject): Problem[] {
     default:
       return [{ path, message: error.message ?? `breaks ${error.keyword}` }]
   }
+}
+
+/** A JSON pointer as a path; only the object tells the index of a list from a name of digits. */
+function pathOf(pointer: string, object: unknown): Path {
+  const path: (string | number)[] = []
+  let value = object
+  for (const part of pointer.split('/').slice(1)) {
+    const name = part.replaceAll('~1', '/').replaceAll('~0', '~')
+    path.push(Array.isArray(value) ? Number(name) : name)
+    value = (value as Readonly<Record<string, unknown>>)[name]
+  }
+  return path
 }
 
 const article = (type: string): string => (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`)

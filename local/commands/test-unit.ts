@@ -8,6 +8,7 @@ endWith(
       '--test',
       '--experimental-test-coverage',
       '--test-timeout=60000',
+      '--import=./test/unit/property-seed.ts',
       ...['crds', 'operator', 'sidecar', 'local'].map((folder) => `--test-coverage-include=${folder}/**/*.ts`),
       ...flags,
       ...(files.length > 0 ? files : ['test/unit/**/*.test.ts']),

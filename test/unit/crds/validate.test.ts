@@ -100,6 +100,12 @@ describe('validateResource', () => {
     ])
   })
 
+  test('a name of digits is not taken for an index', () => {
+    assert.deepEqual(problemsOf(resource('CalculateService', { 'spec.topic.config': { 0: 1 } })), [
+      'spec.topic.config["0"]: must be a string',
+    ])
+  })
+
   test('an immutable field is free while there is no earlier state', () => {
     assert.deepEqual(problemsOf(resource('CalculateService', { 'spec.topic.name': 'b' })), [])
   })
