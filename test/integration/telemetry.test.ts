@@ -12,11 +12,15 @@ async function exposition(sidecar: Sidecar): Promise<string> {
 }
 
 /** Names and labels of everything that the sidecar counts; what Node tells of itself comes and goes with its own doings. */
+/** Shown while they are known, which is after the first time that all places of a worker were taken. */
+const SOMETIMES = ['grpc_kafka_drain_rate', 'grpc_kafka_queue_wait_estimate_seconds']
+
 async function series(sidecar: Sidecar): Promise<string[]> {
   return (await exposition(sidecar))
     .split('\n')
     .filter((line) => line.startsWith('grpc_'))
     .map((line) => line.slice(0, line.lastIndexOf(' ')))
+    .filter((name) => !SOMETIMES.includes(name))
     .sort()
 }
 
