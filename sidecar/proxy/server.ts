@@ -23,6 +23,7 @@ import { loadReflection } from './reflection.ts'
 import { replyTo } from './respond.ts'
 import type { Reply } from './respond.ts'
 import { traceContext } from './trace-context.ts'
+import { CALL_ID, countUnservedRequests } from './unserved-requests.ts'
 
 export interface ProxyServerOptions {
   readonly live: LiveConfig<ProxyConfig>
@@ -96,6 +97,7 @@ export class ProxyServer {
           return
         }
         shortenLongTimeouts(this.#server)
+        countUnservedRequests(this.#server, this.#options.metrics)
         resolve(bound)
       })
     })
@@ -201,9 +203,6 @@ function failedCall(call: Call, status: number, milliseconds: number): Omit<Fail
     traceparent: call.traceparent ?? traceContext(call.metadata).traceparent,
   }
 }
-
-/** Trailing metadata of every answer: what `grpc-kafka calls show` and the logs know the call by. */
-const CALL_ID = 'grpc-kafka-call-id'
 
 function withCallId(reply: Reply, id: CallId): Reply & { readonly trailingMetadata: Metadata } {
   const trailingMetadata = reply.trailingMetadata ?? new Metadata()

@@ -1,5 +1,4 @@
 /** The HTTP side door: metrics, probes, profiles where they are enabled and, for a worker, quiesce. */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -20,14 +19,9 @@ export interface AdminServerOptions {
   readonly ready: () => { readonly ready: boolean; readonly reason: string }
   /** Absent: there is no /quiesce. Called anew for each request. */
   readonly quiesce?: () => Promise<void>
-  /** What a request for /quiesce has to bring in `QUIESCE_HEADER`. Default: nothing, anyone may ask. */
-  readonly quiesceToken?: string
   /** Whether there are profiles; asked at each request. Default: there are none. */
   readonly profiling?: () => boolean
 }
-
-/** The kubelet can send it: a lifecycle hook's `httpGet` has `httpHeaders`. */
-const QUIESCE_HEADER = 'grpc-kafka-quiesce-token'
 
 export interface AdminServer {
   readonly port: number
@@ -92,14 +86,13 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
 }
 
 async function page(
-  { metrics, live, ready, quiesce, quiesceToken, profiling }: AdminServerOptions,
+  { metrics, live, ready, quiesce, profiling }: AdminServerOptions,
   profiler: Profiler,
   request: IncomingMessage,
   signal: AbortSignal,
 ): Promise<Page> {
   const [path = '', query] = (request.url ?? '').split('?', 2)
   if (path === '/quiesce' && quiesce !== undefined && (request.method === 'GET' || request.method === 'POST')) {
-    if (quiesceToken !== undefined && !isSame(request.headers[QUIESCE_HEADER], quiesceToken)) return FORBIDDEN
     await quiesce()
     return { status: 200, text: 'quiesced' }
   }
@@ -145,13 +138,6 @@ async function profile(
   }
 }
 
-/** Hashes have one length, so that the time of comparing tells nothing. */
-function isSame(given: string | readonly string[] | undefined, wanted: string): boolean {
-  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
-  return typeof given === 'string' && timingSafeEqual(digest(given), digest(wanted))
-}
-
-const FORBIDDEN: Page = { status: 403, text: `${QUIESCE_HEADER} is missing or wrong` }
 const NOT_FOUND: Page = { status: 404, text: 'not found' }
 
 function send(response: ServerResponse, { status, text, type = 'text/plain; charset=utf-8' }: Page): void {

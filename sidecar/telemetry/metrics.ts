@@ -55,6 +55,11 @@ export const METRICS = {
     help: 'How long a call would wait for a worker, by what workers report.',
     labels: [],
   },
+  grpc_kafka_unserved_requests_total: {
+    type: 'counter',
+    help: 'Requests that the gRPC library refused by itself; they are in no grpc_server_ metric.',
+    labels: ['reason'],
+  },
   grpc_kafka_cache_requests_total: {
     type: 'counter',
     help: 'Calls of methods that may be cached, by what became of them.',

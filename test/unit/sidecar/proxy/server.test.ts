@@ -203,6 +203,42 @@ suite('ProxyServer', () => {
     assert.equal((await call(port, { message: Buffer.alloc(100_001) })).error?.code, 8)
   })
 
+  test('what grpc-js refuses by itself is counted by its reason, and nothing else is', async (t) => {
+    const { port, metrics } = await start(t, (call) => {
+      if (call.message.length === 5) answered(call)
+      else call.fail('RATE_LIMITED', 40)
+    })
+    const unserved = async (): Promise<Record<string, number>> => {
+      const lines = (await metrics.expose()).matchAll(/^grpc_kafka_unserved_requests_total\{reason="(\w+)"\} (\d+)$/gm)
+      return Object.fromEntries(
+        Array.from(lines, ([, reason = '', count]): [string, number] => [reason, Number(count)]),
+      )
+    }
+    assert.deepEqual(await unserved(), { unimplemented: 0, too_large: 0, malformed: 0 })
+    const health = makeClientConstructor(healthService, 'Health')
+    const client = new health(`127.0.0.1:${port}`, credentials.createInsecure())
+    t.after(() => client.close())
+    await new Promise((resolve) => void client['check']?.({ service: 'unknown' }, resolve))
+    await call(port)
+    await call(port, { message: Buffer.alloc(6) })
+    await call(port, { method: 'Subtract' })
+    await call(port, { message: Buffer.alloc(100_001) })
+    const session = http2.connect(`http://127.0.0.1:${port}`)
+    t.after(() => session.destroy())
+    for (const headers of [
+      { 'content-type': 'text/plain' },
+      { 'content-type': 'application/grpc', 'grpc-timeout': 'x' },
+    ]) {
+      const stream = session.request({ ':method': 'POST', ':path': `/${SERVICE}/Add`, te: 'trailers', ...headers })
+      stream.end()
+      await new Promise((resolve) => stream.resume().once('close', resolve))
+    }
+    // A stream is closed a little after its answer was read.
+    const sum = async () => Object.values(await unserved()).reduce((all, one) => all + one, 0)
+    while ((await sum()) < 4) await new Promise((resolve) => setImmediate(resolve))
+    assert.deepEqual(await unserved(), { unimplemented: 1, too_large: 1, malformed: 2 })
+  })
+
   test("the client's deadline is known, and its passing is told from going away", async (t) => {
     const { promise: entered, resolve: enter } = Promise.withResolvers<void>()
     const open: Call[] = []

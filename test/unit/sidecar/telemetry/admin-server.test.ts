@@ -99,23 +99,6 @@ suite('startAdminServer', () => {
     assert.equal((await fetch(`${url}/healthz`)).status, 200)
   })
 
-  test('/quiesce with a token takes only the header that the kubelet can send', async (t) => {
-    let quiesced = 0
-    const { url } = await start(t, {
-      quiesceToken: 'right',
-      quiesce: async () => {
-        quiesced += 1
-      },
-    })
-    for (const headers of [undefined, { 'grpc-kafka-quiesce-token': 'wrong' }, { 'grpc-kafka-quiesce-token': '' }]) {
-      assert.equal((await fetch(`${url}/quiesce`, headers && { headers })).status, 403)
-    }
-    assert.equal(quiesced, 0)
-    const headers = { 'grpc-kafka-quiesce-token': 'right' }
-    assert.equal((await fetch(`${url}/quiesce`, { headers })).status, 200)
-    assert.equal(quiesced, 1)
-  })
-
   test('there are no profiles unless they are enabled', async (t) => {
     let enabled = false
     const { url } = await start(t, { profiling: () => enabled })
