@@ -43,6 +43,16 @@ class Waiting implements Enqueued {
   }
 }
 
+/** A call with an idempotency key. */
+class Claiming extends Waiting {
+  stood = true
+  readonly told: string[] = []
+  readonly claim = {
+    stands: () => this.stood,
+    settled: (produced: string) => void this.told.push(produced),
+  }
+}
+
 /** A broker that answers each request when the test says so. */
 class Broker {
   readonly requests: {
@@ -335,5 +345,92 @@ suite('Enqueuer', () => {
     const text = await metrics.expose()
     assert.match(text, /^grpc_kafka_produce_batch_records_sum 2$/m)
     assert.match(text, /^grpc_kafka_produce_seconds_count 1$/m)
+  })
+})
+
+suite('Enqueuer, for calls with an idempotency key', () => {
+  const start = (t: TestContext) => {
+    const given = setUp(t)
+    const call = new Claiming('a')
+    given.enqueuer.add(call)
+    return { ...given, call }
+  }
+  const refused = new ProduceError('REFUSED', 'NOT_ENOUGH_REPLICAS')
+  const ambiguous = new ProduceError('AMBIGUOUS', 'timed out')
+
+  test('tells when Kafka has the call', async (t) => {
+    const { broker, settle, call } = start(t)
+    await settle()
+    assert.deepEqual(call.told, [])
+    broker.requests[0]?.take()
+    await settle()
+    assert.deepEqual(call.told, ['OnKafka'])
+  })
+
+  test('does not send one whose claim has lapsed, and sends the others', async (t) => {
+    const { broker, settle, add, call } = start(t)
+    call.stood = false
+    add('b')
+    await settle()
+    assert.deepEqual([broker.names, call.told], [[['b']], []])
+  })
+
+  test('does not send it again when the claim lapsed while Kafka refused', async (t) => {
+    const { broker, settle, pass, call } = start(t)
+    await settle()
+    broker.requests[0]?.refuse(refused)
+    await settle()
+    call.stood = false
+    await pass(50)
+    assert.equal(broker.requests.length, 1)
+  })
+
+  test('sends what Kafka may have again whatever became of the claim', async (t) => {
+    const { broker, settle, pass, call } = start(t)
+    await settle()
+    broker.requests[0]?.refuse(ambiguous)
+    await settle()
+    call.stood = false
+    await pass(50)
+    assert.equal(broker.requests.length, 2)
+  })
+
+  for (const [error, told] of [
+    [refused, 'NotOnKafka'],
+    [ambiguous, 'Unknown'],
+  ] as const) {
+    test(`a call that ended in flight, which then fails as ${error.code}, is ${told}`, async (t) => {
+      const { broker, settle, end, call } = start(t)
+      await settle()
+      end(call)
+      assert.deepEqual(call.told, [])
+      broker.requests[0]?.refuse(error)
+      await settle()
+      assert.deepEqual(call.told, [told])
+    })
+
+    test(`a call that ends after it failed as ${error.code}, before it is sent again, is ${told}`, async (t) => {
+      const { broker, settle, end, call } = start(t)
+      await settle()
+      broker.requests[0]?.refuse(error)
+      await settle()
+      end(call)
+      assert.deepEqual(call.told, [told])
+    })
+  }
+
+  test('a call that is too large, or for which there is no more time, is not on Kafka', async (t) => {
+    const { broker, settle, enqueuer, call } = start(t)
+    await settle()
+    broker.requests[0]?.refuse(new ProduceError('TOO_LARGE', 'MESSAGE_TOO_LARGE'))
+    await settle()
+    const late = new Claiming('late')
+    enqueuer.add(late)
+    await settle()
+    broker.requests[1]?.refuse(refused)
+    await settle()
+    enqueuer.close()
+    await settle()
+    assert.deepEqual([call.told, late.told], [['NotOnKafka'], ['NotOnKafka']])
   })
 })

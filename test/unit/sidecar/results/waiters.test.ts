@@ -158,3 +158,38 @@ function isSame(bytes: Buffer, outcome: Outcome): boolean {
     return false
   }
 }
+
+/** A message of one outcome that rides along. */
+const told = (number: number): Buffer => entry(idOf(number), OUTCOME)
+
+test('two calls of one id both get the outcome; one that left gets none', async (t) => {
+  const { waiters, subscriber } = waitersOn(t, (keys) => Promise.resolve(keys.map(() => null)))
+  await waiters.start()
+  const answered: string[] = []
+  const [first, second, third] = ['first', 'second', 'third'].map((name) => () => void answered.push(name))
+  assert.ok(first && second && third)
+  for (const onOutcome of [first, second, third]) waiters.add(idOf(1), onOutcome)
+  waiters.remove(idOf(1), first)
+  subscriber.emit('messageBuffer', Buffer.from('channel'), told(1))
+  assert.deepEqual(answered, ['second', 'third'])
+  assert.equal(waiters.size, 0)
+})
+
+test('who leaves takes nobody along that waits under the same id', async (t) => {
+  const { waiters, subscriber } = waitersOn(t, (keys) => Promise.resolve(keys.map(() => null)))
+  await waiters.start()
+  let answers = 0
+  const stays = () => void (answers += 1)
+  waiters.add(idOf(1), stays)
+  waiters.remove(idOf(1), () => undefined)
+  subscriber.emit('messageBuffer', Buffer.from('channel'), told(1))
+  assert.equal(answers, 1)
+})
+
+test('a claim that is read is no outcome', async (t) => {
+  const claim = Buffer.concat([Buffer.from([2, 5]), Buffer.alloc(45)])
+  const { waiters } = waitersOn(t, (keys) => Promise.resolve(keys.map(() => claim)))
+  waiters.add(idOf(1), () => assert.fail('it was taken for an outcome'))
+  await waiters.start()
+  assert.equal(waiters.size, 1)
+})

@@ -101,9 +101,9 @@ class Harness {
   }
 
   /** Redis has the outcome. */
-  stored(): this {
+  stored(raised?: number): this {
     assert.ok(this.#stored !== undefined, 'nothing was stored')
-    this.#stored()
+    this.#stored(raised)
     return this
   }
 
@@ -173,6 +173,12 @@ describe('a start', () => {
     assert.deepEqual(harness.log, ['free', 'store Expired'])
     assert.deepEqual(harness.outcome, { state: 'Expired', started: 'No' })
     assert.deepEqual(harness.stored().log.at(-1), 'finished expired')
+  })
+
+  test('that has not expired after all is given back with the deadline that a takeover raised', () => {
+    const harness = new Harness().start(callOf({ deadline: NOW }))
+    assert.equal(harness.expiredAt, NOW)
+    assert.equal(harness.stored(NOW + 5000).log.at(-1), `raised to ${NOW + 5000}`)
   })
 
   test('of a method that is not served goes to the failure topic and calls nobody', async () => {

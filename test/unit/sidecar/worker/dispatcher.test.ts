@@ -79,6 +79,8 @@ class Harness {
   endAtOnce = false
   /** The process is stopped for so long while it starts a call. */
   stoppedInStart = 0
+  /** What a takeover has raised the deadlines of calls to. */
+  raisedDeadline: number | undefined = undefined
 
   constructor(
     t: TestContext,
@@ -113,7 +115,8 @@ class Harness {
       },
       expire: (entry: Entry) => {
         this.expired.push(entry.offset)
-        dispatcher.finished(entry, 'expired')
+        if (this.raisedDeadline === undefined) dispatcher.finished(entry, 'expired')
+        else dispatcher.raised(entry, this.raisedDeadline)
       },
       skip: (entry: Entry) => {
         this.skipped.push(entry.offset)
@@ -506,6 +509,48 @@ describe('a record that came back without an answer', () => {
     harness.dispatcher.deliver(0, [fetched(1), fetched(2)], 3)
     await harness.settle()
     assert.deepEqual(harness.starts, ['0/0', '0/1', '0/2'])
+  })
+})
+
+describe('a record whose deadline a takeover raised', () => {
+  test('is asked about and runs with that deadline, when it comes to its turn after its own', async (t) => {
+    const harness = new Harness(t, { healthy: false })
+    await harness.own([fetched(0, { deadline: NOW + 100 })])
+    harness.raisedDeadline = NOW + 5000
+    await harness.pass(150)
+    assert.deepEqual([harness.expired, harness.watermark()], [[0], 0])
+    harness.dispatcher.setHealthy(true)
+    await harness.settle()
+    assert.deepEqual(harness.store.asked, [{ offset: 0, attempt: 1, alone: false }])
+    const { decoded } = harness.entry(0)
+    assert.ok(decoded.kind === 'Call')
+    assert.deepEqual([decoded.record.deadline, decoded.record.producedAgain], [NOW + 5000, true])
+    harness.end(harness.entry(0))
+    assert.equal(harness.watermark(), 1)
+  })
+
+  test('expires when that has passed too', async (t) => {
+    const harness = new Harness(t, { healthy: false })
+    await harness.own([fetched(0, { deadline: NOW + 100 })])
+    harness.raisedDeadline = NOW + 500
+    await harness.pass(150)
+    harness.raisedDeadline = undefined
+    await harness.pass(300)
+    assert.deepEqual(harness.expired, [0])
+    await harness.pass(100)
+    assert.deepEqual([harness.expired, harness.watermark()], [[0, 0], 1])
+  })
+
+  test('waits for its reader that much longer where a newer version wrote it', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([newer(0, 2, { deadline: NOW + 100 })])
+    harness.raisedDeadline = NOW + 500
+    await harness.pass(150)
+    harness.raisedDeadline = undefined
+    await harness.pass(300)
+    assert.deepEqual([harness.expired, harness.watermark()], [[0], 0])
+    await harness.pass(100)
+    assert.deepEqual([harness.expired, harness.watermark()], [[0, 0], 1])
   })
 })
 
