@@ -3,6 +3,7 @@ import type { Metadata } from '@grpc/grpc-js'
 import { keyedCallId } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
 import { REQUEST_HASH_BYTES } from '../results/call-state.ts'
+import { LEASE_MARGIN_MILLISECONDS } from '../results/claims.ts'
 import type { Claim, CallClaims, ClaimAnswer } from '../results/claims.ts'
 import type { Counter, Metrics } from '../telemetry/metrics.ts'
 import type { Call, CallClaim, LayerFactory, OutcomeEnd, Produced, Step } from './call.ts'
@@ -15,8 +16,6 @@ const KEY = /^[\x20-\x2b\x2d-\x7e]{1,255}$/
 
 const SHORTEST_PAUSE_MILLISECONDS = 25
 const LONGEST_PAUSE_MILLISECONDS = 200
-/** Between the last look at the lease and the moment at which Kafka has the record. */
-const LEASE_MARGIN_MILLISECONDS = 200
 
 export interface IdempotencyOptions {
   readonly service: string
@@ -90,6 +89,8 @@ class Claimant implements Claim, CallClaim {
   #pause = SHORTEST_PAUSE_MILLISECONDS
   #answered = false
   #held = false
+  /** Redis may have taken an asking that it did not answer. */
+  #mayHold = false
 
   constructor(call: Call, options: IdempotencyOptions, joins: Joins, next: Step, back: Step) {
     this.#call = call
@@ -112,6 +113,8 @@ class Claimant implements Claim, CallClaim {
   }
 
   readonly #onAnswer = (answer: ClaimAnswer): void => {
+    this.#mayHold = answer.kind === 'NoAnswer'
+    if (this.#mayHold && !this.wanted) this.#options.claims.giveBack(this)
     switch (answer.kind) {
       case 'Claimed':
       case 'TakenOver':
@@ -161,7 +164,7 @@ class Claimant implements Claim, CallClaim {
   leave(): void {
     clearTimeout(this.#timer)
     // What is with the enqueuer still is settled by it.
-    if (this.#held && !this.#call.maybeOnKafka) this.settled('NotOnKafka')
+    if (this.#held ? !this.#call.maybeOnKafka : this.#mayHold) this.settled('NotOnKafka')
   }
 
   #onClaimed(raisedDeadline: number | undefined): void {
@@ -171,10 +174,10 @@ class Claimant implements Claim, CallClaim {
       return
     }
     this.#held = true
+    if (raisedDeadline !== undefined && !this.producedBefore) this.#joins.takenOver.inc()
     this.mayRunElsewhere = raisedDeadline !== undefined
     this.producedBefore = raisedDeadline !== undefined
     this.deadline = raisedDeadline ?? this.#call.deadline
-    if (raisedDeadline !== undefined) this.#joins.takenOver.inc()
     this.#answered = true
     claims.keep(this, () => this.#onLost())
     this.#next(this.#call)

@@ -67,6 +67,9 @@ export function decodeCallState(bytes: Buffer): CallState {
 /** Whether the bytes of a call's key are an outcome and no claim. */
 export const isOutcome = (bytes: Buffer): boolean => (bytes[1] ?? 0) < STATES.Claimed
 
+/** Whether an outcome's bytes can not be replaced any more: `Expired(No)` may be claimed again. */
+export const isFinal = (bytes: Buffer): boolean => bytes[1] !== STATES.Expired || bytes.at(-1) !== 0
+
 // Every script may run twice with the same arguments, and takes any number of calls, whose keys may lie in any slots (scripts.ts).
 
 const LUA_STATES = `local EXPIRED, CLAIMED, ENQUEUED = ${STATES.Expired}, ${STATES.Claimed}, ${STATES.Enqueued}\n`

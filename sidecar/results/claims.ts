@@ -2,7 +2,7 @@ import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promi
 import type { CallId } from '../call-id.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { CLAIM, CLAIM_ANSWERS, CLAIM_UPDATES, STORE_OUTCOMES, UPDATE_CLAIMS } from './call-state.ts'
+import { CLAIM, CLAIM_ANSWERS, CLAIM_UPDATES, STORE_OUTCOMES, UPDATE_CLAIMS, isOutcome } from './call-state.ts'
 import type { ClaimUpdate } from './call-state.ts'
 import { CommandFailures } from './command-failures.ts'
 import { callKey } from './keys.ts'
@@ -17,6 +17,11 @@ import type { RedisClient } from './redis.ts'
  * busy process stands still.
  */
 export const LEASE_MILLISECONDS = 2000
+/**
+ * A claimant sends its record only while more than this is left of its lease. So a record that starts within this time after it was
+ * made starts before anybody can have taken its claim over.
+ */
+export const LEASE_MARGIN_MILLISECONDS = 200
 const RENEW_MILLISECONDS = 500
 /** A word that Redis did not take is given up then: the lease has run out long before. */
 const GIVE_UP_MILLISECONDS = 10_000
@@ -257,11 +262,12 @@ export class CallClaims {
       try {
         await this.#redis.script(STORE_OUTCOMES, [key], [this.#retentionSeconds(), 0, claim.id, '', outcome, ''])
         const [standing] = await this.#redis.getAll([key])
-        if (standing != null) return { ours: isSameOutcome(standing, outcome), standing }
+        // Redis may have lost it in between, or somebody have claimed the call that had expired.
+        if (standing != null && isOutcome(standing)) return { ours: isSameOutcome(standing, outcome), standing }
       } catch (error) {
         this.#failed('store', error)
-        await pause(STORE_PAUSE_MILLISECONDS, undefined, { signal: this.#closed.signal })
       }
+      await pause(STORE_PAUSE_MILLISECONDS, undefined, { signal: this.#closed.signal })
     }
     return undefined
   }

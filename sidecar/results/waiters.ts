@@ -1,8 +1,9 @@
 import type { Redis } from 'ioredis'
+import { isKeyed } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Metrics } from '../telemetry/metrics.ts'
-import { isOutcome } from './call-state.ts'
+import { isFinal, isOutcome } from './call-state.ts'
 import { CommandFailures } from './command-failures.ts'
 import { callKey, replyChannel } from './keys.ts'
 import { decodeOutcome } from './outcome.ts'
@@ -25,7 +26,7 @@ type OnOutcome = (outcome: Outcome | undefined) => void
 
 interface Waiter {
   readonly id: CallId
-  readonly onOutcome: OnOutcome
+  onOutcome: OnOutcome
   /** Others of the same id: calls with one idempotency key, where the later one took the claim of the earlier over. */
   others: OnOutcome[] | undefined
   nextLook: number
@@ -112,13 +113,13 @@ export class OutcomeWaiters {
     const key = id.toString('latin1')
     const waiter = this.#waiters.get(key)
     if (waiter === undefined) return
-    if (waiter.others === undefined) {
-      if (waiter.onOutcome === onOutcome) this.#waiters.delete(key)
-      return
+    // It stays the same waiter for the others: a read of its outcome may be on its way.
+    const [first, ...others] = [waiter.onOutcome, ...(waiter.others ?? [])].filter((one) => one !== onOutcome)
+    if (first === undefined) this.#waiters.delete(key)
+    else {
+      waiter.onOutcome = first
+      waiter.others = others.length > 0 ? others : undefined
     }
-    const left = [waiter.onOutcome, ...waiter.others].filter((one) => one !== onOutcome)
-    this.#waiters.delete(key)
-    for (const one of left) this.add(id, one)
   }
 
   close(): void {
@@ -127,7 +128,7 @@ export class OutcomeWaiters {
   }
 
   #receive(message: Buffer): void {
-    const large: Waiter[] = []
+    const toBeRead: Waiter[] = []
     for (let at = 0; at + ENTRY_BYTES <= message.length;) {
       const key = message.toString('latin1', at, at + 16)
       const length = message.readUInt32BE(at + 16)
@@ -135,14 +136,18 @@ export class OutcomeWaiters {
       const waiter = this.#waiters.get(key)
       // A message that ends too early holds no whole outcome.
       if (length === READ_IT || at + length > message.length) {
-        if (waiter !== undefined) large.push(waiter)
+        if (waiter !== undefined) toBeRead.push(waiter)
         if (length === READ_IT) continue
         break
       }
-      if (waiter !== undefined) this.#answer(key, waiter, message.subarray(at, at + length))
+      const bytes = message.subarray(at, at + length)
       at += length
+      if (waiter === undefined) continue
+      // A message may be older than the call that waits now under the same idempotency key.
+      if (isKeyed(waiter.id) && !isFinal(bytes)) toBeRead.push(waiter)
+      else this.#answer(key, waiter, bytes)
     }
-    if (large.length > 0) void this.#read(large)
+    if (toBeRead.length > 0) void this.#read(toBeRead)
   }
 
   #answer(key: string, waiter: Waiter, bytes: Buffer): void {

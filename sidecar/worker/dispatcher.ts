@@ -1,5 +1,7 @@
+import { isKeyed } from '../call-id.ts'
 import type { FetchedRecord } from '../kafka/consumer.ts'
 import { VERSION } from '../kafka/record.ts'
+import { LEASE_MARGIN_MILLISECONDS } from '../results/claims.ts'
 import type { OutcomeStore } from '../results/store.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Gauge, Metrics } from '../telemetry/metrics.ts'
@@ -495,9 +497,23 @@ export class Dispatcher implements RunnerEvents {
       }
       const entry = this.#next(now)
       if (entry === undefined) return
-      if (isDoubtful(entry)) this.#ask(entry)
+      if (isDoubtful(entry) || this.#isLate(entry)) this.#ask(entry)
       else this.#run(entry)
     }
+  }
+
+  /**
+   * Whether somebody may have taken the call's idempotency key over before this record came: its proxy may have stood still while it
+   * put it on Kafka.
+   */
+  #isLate({ counted, decoded }: Entry): boolean {
+    return (
+      counted === undefined &&
+      decoded.kind === 'Call' &&
+      isKeyed(decoded.record.id) &&
+      !this.#options.observer &&
+      this.#options.now() - decoded.record.enqueuedAt >= LEASE_MARGIN_MILLISECONDS
+    )
   }
 
   #run(entry: Entry): void {

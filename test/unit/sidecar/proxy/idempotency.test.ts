@@ -265,6 +265,32 @@ suite('a call', () => {
     assert.deepEqual([claims.log, behind], [['ask', 'give back'], []])
   })
 
+  test('that ends when Redis may have taken its claim without an answer gives it back', (t) => {
+    const { start, answer, claims } = setUp(t)
+    const { call } = start()
+    answer({ kind: 'NoAnswer' })
+    call.end({ kind: 'Abandoned' })
+    assert.deepEqual(claims.log, ['ask', 'give back'])
+  })
+
+  test('that ended before Redis was known to be silent gives back what that may have taken', (t) => {
+    const { start, answer, claims } = setUp(t)
+    const { call } = start()
+    call.end({ kind: 'Abandoned' })
+    answer({ kind: 'NoAnswer' })
+    assert.deepEqual(claims.log, ['ask', 'give back'])
+  })
+
+  test('that learned that somebody else has the key gives nothing back', (t) => {
+    const { start, answer, claims } = setUp(t)
+    const { call } = start()
+    answer({ kind: 'NoAnswer' })
+    t.mock.timers.tick(25)
+    answer({ kind: 'Waits' })
+    call.end({ kind: 'Abandoned' })
+    assert.deepEqual(claims.log, ['ask', 'ask'])
+  })
+
   test('that ends before Kafka was given it gives its claim back', (t) => {
     const { start, answer, claims } = setUp(t)
     const { call } = start()
@@ -316,6 +342,16 @@ suite('a claim', () => {
     )
     answer({ kind: 'TakenOver', deadline: 9000 })
     assert.deepEqual(behind, ['enter', 'leave', 'enter'])
+  })
+
+  test('that was taken over and has to be claimed again counts as one takeover', async (t) => {
+    const { start, answer, joins } = setUp(t)
+    const { call } = start()
+    answer({ kind: 'TakenOver', deadline: 9000 })
+    t.mock.timers.tick(LEASE_MILLISECONDS)
+    assert.equal(claimOf(call).stands(), false)
+    answer({ kind: 'TakenOver', deadline: 9000 })
+    assert.deepEqual(await joins(), { taken_over: 1 })
   })
 
   test('that is lost while the call waits for Kafka makes it wait for the outcome of whoever has it', (t) => {

@@ -208,3 +208,24 @@ suite('what Redis is told of a claim', () => {
     )
   })
 })
+
+suite('an outcome that a proxy stores', () => {
+  const stored = encodeOutcome(OUTCOME)
+  const claim = Buffer.concat([Buffer.from([2, 5]), Buffer.alloc(45)])
+
+  for (const [what, found] of [
+    ['Redis lost it before it was read', null],
+    ['it was claimed anew before it was read', claim],
+  ] as const)
+    test(`is stored again when ${what}`, async (t) => {
+      const reads: (Buffer | null)[] = [found, stored]
+      const { claims, sent, claimOf } = setUp(t, { getAll: () => Promise.resolve([reads.shift() as Buffer | null]) })
+      const { promise, resolve } = Promise.withResolvers<unknown>()
+      claims.storeOutcome(claimOf(), OUTCOME, (ours, standing) => resolve({ ours, standing }))
+      assert.deepEqual(await promise, { ours: true, standing: OUTCOME })
+      assert.deepEqual(
+        sent.map(({ name }) => name),
+        ['storeOutcomes', 'storeOutcomes'],
+      )
+    })
+})

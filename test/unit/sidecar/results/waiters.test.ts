@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
-import { test } from 'node:test'
+import { suite, test } from 'node:test'
 import type { TestContext } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
 import type { Redis } from 'ioredis'
 import { pino } from 'pino'
@@ -184,6 +185,60 @@ test('who leaves takes nobody along that waits under the same id', async (t) => 
   waiters.remove(idOf(1), () => undefined)
   subscriber.emit('messageBuffer', Buffer.from('channel'), told(1))
   assert.equal(answers, 1)
+})
+
+test('who leaves while the outcome is read takes nobody along', async (t) => {
+  const read = Promise.withResolvers<readonly Buffer[]>()
+  const { waiters, subscriber } = waitersOn(t, () => read.promise)
+  await waiters.start()
+  const { promise: answered, resolve } = Promise.withResolvers<void>()
+  const leaves = () => undefined
+  waiters.add(idOf(1), leaves)
+  waiters.add(idOf(1), () => resolve())
+  subscriber.emit('messageBuffer', Buffer.from('channel'), Buffer.concat([idOf(1), Buffer.from('ffffffff', 'hex')]))
+  waiters.remove(idOf(1), leaves)
+  read.resolve([OUTCOME])
+  await answered
+})
+
+suite('a message that a call with an idempotency key has expired without a start', () => {
+  const id = idOf(1)
+  id[6] = 0x80
+  const claim = Buffer.concat([Buffer.from([2, 5]), Buffer.alloc(45)])
+  const expiredKeyed = (started: number) =>
+    Buffer.concat([Buffer.from([2, 3]), Buffer.alloc(16), Buffer.from([started])])
+
+  test('does not end a call that claimed the key again meanwhile', async (t) => {
+    const read = Promise.withResolvers<void>()
+    const { waiters, subscriber } = waitersOn(t, (keys) => {
+      read.resolve()
+      return Promise.resolve(keys.map(() => claim))
+    })
+    await waiters.start()
+    waiters.add(id, () => assert.fail('it was ended'))
+    subscriber.emit('messageBuffer', Buffer.from('channel'), entry(id, expiredKeyed(0)))
+    await read.promise
+    await turn()
+    assert.equal(waiters.size, 1)
+  })
+
+  test('ends it where that still stands', async (t) => {
+    const { waiters, subscriber } = waitersOn(t, (keys) => Promise.resolve(keys.map(() => expiredKeyed(0))))
+    await waiters.start()
+    const { promise, resolve } = Promise.withResolvers<unknown>()
+    waiters.add(id, resolve)
+    subscriber.emit('messageBuffer', Buffer.from('channel'), entry(id, expiredKeyed(0)))
+    assert.deepEqual(await promise, { state: 'Expired', started: 'No' })
+  })
+
+  test('is believed at once where it may have started: that is final', async (t) => {
+    const { waiters, subscriber } = waitersOn(t, () => assert.fail('it was read'))
+    await waiters.start()
+    const answers: unknown[] = []
+    waiters.add(id, (outcome) => answers.push(outcome))
+    subscriber.emit('messageBuffer', Buffer.from('channel'), entry(id, expiredKeyed(1)))
+    assert.deepEqual(answers, [{ state: 'Expired', started: 'Unknown' }])
+  })
 })
 
 test('a claim that is read is no outcome', async (t) => {

@@ -3,12 +3,13 @@ import { describe, test, type TestContext } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { pino } from 'pino'
 import type { FetchedRecord } from '../../../../sidecar/kafka/consumer.ts'
+import { LEASE_MARGIN_MILLISECONDS } from '../../../../sidecar/results/claims.ts'
 import type { Begun, OutcomeStore, Start, TopicPartition } from '../../../../sidecar/results/store.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import type { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
 import { Dispatcher } from '../../../../sidecar/worker/dispatcher.ts'
 import { WINDOW_RECORDS, type Entry } from '../../../../sidecar/worker/partition.ts'
-import { fetched, fetchedOfVersion2, idAt, newer, NOW, poison, range } from './records.ts'
+import { fetched, fetchedOfVersion2, idAt, keyedAt, newer, NOW, poison, range } from './records.ts'
 
 const W = WINDOW_RECORDS
 
@@ -510,6 +511,42 @@ describe('a record that came back without an answer', () => {
     await harness.settle()
     assert.deepEqual(harness.starts, ['0/0', '0/1', '0/2'])
   })
+})
+
+describe('a record with an idempotency key', () => {
+  const record = (waited: number) => fetched(0, { id: keyedAt(0), enqueuedAt: NOW - waited })
+
+  test('that comes so late that its claim may have been taken over is asked about, and skipped when it has an outcome', async (t) => {
+    const harness = new Harness(t)
+    harness.store.answer = () => ({ kind: 'HasOutcome' })
+    await harness.own([record(LEASE_MARGIN_MILLISECONDS)])
+    assert.deepEqual(harness.store.asked, [{ offset: 0, attempt: 1, alone: false }])
+    assert.deepEqual([harness.skipped, harness.starts, harness.watermark()], [[0], [], 1])
+  })
+
+  test('that comes late and has no outcome is asked about once, and runs', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([record(60_000)])
+    assert.deepEqual([harness.store.asked.length, harness.starts], [1, ['0/0']])
+  })
+
+  test('that comes in time runs without asking', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([record(LEASE_MARGIN_MILLISECONDS - 1)])
+    assert.deepEqual([harness.store.asked, harness.starts], [[], ['0/0']])
+  })
+
+  test('is not asked about for an observer, which has no outcomes', async (t) => {
+    const harness = new Harness(t, { observer: true })
+    await harness.own([record(60_000)])
+    assert.deepEqual([harness.store.asked, harness.starts], [[], ['0/0']])
+  })
+})
+
+test('a record without an idempotency key runs without asking, however late it comes', async (t) => {
+  const harness = new Harness(t)
+  await harness.own([fetched(0, { enqueuedAt: NOW - 60_000 })])
+  assert.deepEqual([harness.store.asked, harness.starts], [[], ['0/0']])
 })
 
 describe('a record whose deadline a takeover raised', () => {

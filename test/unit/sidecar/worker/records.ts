@@ -13,6 +13,13 @@ export function idAt(offset: number, partition = 0): Buffer {
   return id
 }
 
+/** The same where the call has an idempotency key: a UUIDv8. */
+export function keyedAt(offset: number): Buffer {
+  const id = idAt(offset)
+  id[6] = 0x80
+  return id
+}
+
 function callRecord(offset: number, changes: Partial<CallRecord> = {}): CallRecord {
   return {
     id: idAt(offset),
