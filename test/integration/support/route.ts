@@ -259,9 +259,10 @@ export class Route {
 
   /** Starts a worker with a handler of its own; resolves when it is ready, unless told otherwise. */
   async startWorker(extra: Partial<WorkerInput['worker']> = {}, { whenReady = true } = {}): Promise<Worker> {
-    const index = this.workers.length
     const { handler, handlerPort } = await this.startHandler()
     const adminPort = await freePort()
+    // Taken where it is filled: several may be starting.
+    const index = this.workers.length
     const config: WorkerInput = {
       ...this.#common('worker', adminPort),
       role: 'worker',
@@ -281,9 +282,9 @@ export class Route {
   }
 
   async startProxy(extra: Partial<ProxyInput['proxy']> = {}, { whenReady = true } = {}): Promise<Proxy> {
-    const index = this.proxies.length
     const adminPort = await freePort()
     const port = await freePort()
+    const index = this.proxies.length
     const config: ProxyInput = {
       ...this.#common('proxy', adminPort),
       role: 'proxy',

@@ -580,7 +580,7 @@ describe('a record whose deadline a takeover raised', () => {
 
   test('waits for its reader that much longer where a newer version wrote it', async (t) => {
     const harness = new Harness(t)
-    await harness.own([newer(0, 2, { deadline: NOW + 100 })])
+    await harness.own([newer(0, 3, { deadline: NOW + 100 })])
     harness.raisedDeadline = NOW + 500
     await harness.pass(150)
     harness.raisedDeadline = undefined
