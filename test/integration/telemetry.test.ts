@@ -11,16 +11,16 @@ async function exposition(sidecar: Sidecar): Promise<string> {
   return (await fetch(`http://127.0.0.1:${sidecar.adminPort}/metrics`)).text()
 }
 
-/** Names and labels of everything that the sidecar counts; what Node tells of itself comes and goes with its own doings. */
 /** Shown while they are known, which is after the first time that all places of a worker were taken. */
-const SOMETIMES = ['grpc_kafka_drain_rate', 'grpc_kafka_queue_wait_estimate_seconds']
+const SOMETIMES: ReadonlySet<string> = new Set(['grpc_kafka_drain_rate', 'grpc_kafka_queue_wait_estimate_seconds'])
 
+/** Names and labels of everything that the sidecar counts; what Node tells of itself comes and goes with its own doings. */
 async function series(sidecar: Sidecar): Promise<string[]> {
   return (await exposition(sidecar))
     .split('\n')
     .filter((line) => line.startsWith('grpc_'))
     .map((line) => line.slice(0, line.lastIndexOf(' ')))
-    .filter((name) => !SOMETIMES.includes(name))
+    .filter((name) => !SOMETIMES.has(name))
     .sort()
 }
 

@@ -36,7 +36,7 @@ function setUp(t: TestContext, { reply = granted, ...redis }: Partial<RedisClien
       },
       ...redis,
     }),
-    retentionSeconds: 60,
+    retentionSeconds: () => 60,
     monotonicNow: () => Date.now(),
     logger: pino({ enabled: false }),
     metrics: new Metrics(),
