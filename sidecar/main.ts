@@ -8,7 +8,7 @@ import { startProxy } from './proxy/proxy.ts'
 import type { RunningSidecar } from './role.ts'
 import { startAdminServer } from './telemetry/admin-server.ts'
 import { measureEventLoopDelay } from './telemetry/event-loop-delay.ts'
-import { createLogger } from './telemetry/log.ts'
+import { createLogger, endLog } from './telemetry/log.ts'
 import type { Logger } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
 import { startWorker } from './worker/worker.ts'
@@ -89,6 +89,7 @@ async function run(path: string, config: SidecarConfig, logger: Logger): Promise
     void sidecar
       .drain()
       .then(() => admin.close())
+      .then(() => endLog(logger))
       .then(() => process.exit(0))
   }
   process.on('SIGTERM', drain)
