@@ -7,6 +7,11 @@ const SHORTEST_FIRST_SAMPLE_MILLISECONDS = 250
 const MEMORY_MILLISECONDS = 3000
 /** A rate is known for this long after every place was last taken. */
 const KNOWN_MILLISECONDS = 30_000
+/**
+ * It is looked at each second, and at each answer. After longer than this the process stood still, or waits for a Redis that does:
+ * that says nothing of the handler.
+ */
+const LONGEST_LOOK_MILLISECONDS = 2500
 /** The part of a newly answered call in the mean of how long calls take. */
 const SERVICE_WEIGHT = 0.05
 
@@ -40,7 +45,10 @@ export class DrainRate {
 
   /** The handler has answered a call. @param method `package.Service/Method` */
   answered(method: string, milliseconds: number): void {
-    if (this.#full) this.#answers += 1
+    if (this.#full) {
+      this.#count()
+      this.#answers += 1
+    }
     const mean = this.#service.get(method)
     this.#service.set(method, mean === undefined ? milliseconds : mean + SERVICE_WEIGHT * (milliseconds - mean))
   }
@@ -83,7 +91,7 @@ export class DrainRate {
 
   #count(): void {
     const now = this.#now()
-    if (this.#full) {
+    if (this.#full && now - this.#since <= LONGEST_LOOK_MILLISECONDS) {
       this.#fullMilliseconds += now - this.#since
       this.#lastFull = now
     }

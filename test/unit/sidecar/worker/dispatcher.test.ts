@@ -459,6 +459,16 @@ describe('what may have run before', () => {
     await harness.settle()
     assert.deepEqual(harness.starts, ['0/0'])
   })
+
+  test('does not make the handler look slow while Redis says nothing', async (t) => {
+    const harness = new Harness(t, { concurrency: 1 })
+    harness.store.gate = new Promise(() => undefined)
+    await harness.own([fetched(0, { producedAgain: true }), fetched(1)])
+    for (let second = 0; second < 12; second++) {
+      await harness.pass(1000)
+      assert.equal(harness.dispatcher.load().rate, undefined)
+    }
+  })
 })
 
 describe('a record that came back without an answer', () => {

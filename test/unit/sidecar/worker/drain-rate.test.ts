@@ -93,12 +93,25 @@ suite('the drain rate', () => {
     const { rate, full } = setUp()
     full(1000, 1000)
     near(rate.perSecond(20), 1000)
-    full(10_000, 0)
+    for (let second = 0; second < 10; second++) {
+      full(1000, 0)
+      rate.perSecond(20)
+    }
     near(rate.perSecond(20), 36, 5)
     for (let second = 0; second < 12; second++) {
       full(1000, 1000)
       rate.perSecond(20)
     }
+    near(rate.perSecond(20), 1000)
+  })
+
+  test('is the same after the process stood still', () => {
+    const { rate, full } = setUp()
+    full(1000, 1000)
+    near(rate.perSecond(20), 1000)
+    full(15_000, 0)
+    near(rate.perSecond(20), 1000)
+    full(1000, 1000)
     near(rate.perSecond(20), 1000)
   })
 
