@@ -1,23 +1,18 @@
 import type { Server } from '@grpc/grpc-js'
-import type { Http2Server, ServerHttp2Session } from 'node:http2'
-
-interface Listening {
-  readonly sessions: ReadonlySet<ServerHttp2Session>
-}
+import type { ServerHttp2Session } from 'node:http2'
+import { http2ServersOf } from './http2-servers.ts'
 
 /**
  * How many streams a client's connection may hold. grpc-js takes the number when a server is made; here the connections
  * that are there, and those that come, are told another one.
  */
 export class ConcurrentStreams {
-  readonly #http2Servers: ReadonlyMap<Http2Server, Listening>
+  readonly #http2Servers: ReturnType<typeof http2ServersOf>
   readonly #toBeTold = new WeakSet<ServerHttp2Session>()
   #streams = 0
 
   constructor(server: Server) {
-    this.#http2Servers = (
-      server as unknown as { readonly http2Servers: ReadonlyMap<Http2Server, Listening> }
-    ).http2Servers
+    this.#http2Servers = http2ServersOf(server)
   }
 
   change(streams: number): void {

@@ -1,5 +1,6 @@
 import type { Server } from '@grpc/grpc-js'
-import type { Http2Server, IncomingHttpHeaders } from 'node:http2'
+import type { IncomingHttpHeaders } from 'node:http2'
+import { http2ServersOf } from './http2-servers.ts'
 
 const LONGEST_SECONDS = Math.floor(2 ** 31 / 1000) - 1
 const SECONDS: Readonly<Record<string, number>> = { H: 3600, M: 60, S: 1 }
@@ -10,8 +11,7 @@ const SECONDS: Readonly<Record<string, number>> = { H: 3600, M: 60, S: 1 }
  * called once the server is bound.
  */
 export function shortenLongTimeouts(server: Server): void {
-  const { http2Servers } = server as unknown as { readonly http2Servers: ReadonlyMap<Http2Server, unknown> }
-  for (const http2Server of http2Servers.keys()) {
+  for (const http2Server of http2ServersOf(server).keys()) {
     http2Server.prependListener('stream', (_stream: unknown, headers: IncomingHttpHeaders) => {
       const timeout = headers['grpc-timeout']
       if (typeof timeout === 'string') headers['grpc-timeout'] = fittingTimeout(timeout)

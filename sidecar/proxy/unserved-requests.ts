@@ -1,7 +1,8 @@
 import type { Server } from '@grpc/grpc-js'
-import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { GrpcStatus } from '../errors.ts'
 import type { Counter, Metrics } from '../telemetry/metrics.ts'
+import { http2ServersOf } from './http2-servers.ts'
 
 /** Trailing metadata of every answer of ours: what `grpc-kafka calls show` and the logs know the call by. */
 export const CALL_ID = 'grpc-kafka-call-id'
@@ -31,8 +32,7 @@ export function countUnservedRequests(server: Server, metrics: Metrics): void {
     if (!others.has(Number(status))) (byStatus.get(Number(status)) ?? malformed).inc()
   }
 
-  const { http2Servers } = server as unknown as { readonly http2Servers: ReadonlyMap<Http2Server, unknown> }
-  for (const http2Server of http2Servers.keys()) {
+  for (const http2Server of http2ServersOf(server).keys()) {
     http2Server.prependListener('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
       if (headers[':path']?.startsWith(STANDARD_SERVICES) !== true) stream.once('close', count)
     })
