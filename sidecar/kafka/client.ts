@@ -7,7 +7,7 @@ import { Kafka, logLevel } from 'kafkajs'
 import type { ISocketFactory, LogEntry } from 'kafkajs'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Metrics } from '../telemetry/metrics.ts'
-import { acceptEncodedBatches } from './kafkajs-codec.ts'
+import { fetchInOnePass } from './kafkajs-fetch.ts'
 
 const CONNECTION_TIMEOUT_MILLISECONDS = 3000
 const REQUEST_TIMEOUT_MILLISECONDS = 10_000
@@ -41,7 +41,7 @@ export interface KafkaOptions {
 export function createKafka({ brokers, clientId, logger, metrics }: KafkaOptions): Kafka {
   stopIdleTimer()
   decodeHeadersOnce()
-  acceptEncodedBatches()
+  fetchInOnePass()
   return new Kafka({
     brokers: [...brokers],
     clientId,

@@ -1,14 +1,22 @@
+import { createRequire } from 'node:module'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Partitioners } from 'kafkajs'
-import type { Admin, Kafka, Producer } from 'kafkajs'
+import type { Admin, Kafka } from 'kafkajs'
 import type { Logger } from '../telemetry/log.ts'
-import type { EncodedBatch } from './kafkajs-codec.ts'
-import { encodeRecordBatch } from './record-batch.ts'
+import { createCluster, exchange, requestHeaderBytes } from './cluster.ts'
+import type { Cluster, ClusterBroker, Connection, PartitionMetadata } from './cluster.ts'
+import {
+  FIRST_THROTTLING_VERSION,
+  LAST_PRODUCE_VERSION,
+  PRODUCE,
+  decodeProduceReply,
+  encodeProduce,
+} from './produce-request.ts'
 import type { OutgoingRecord } from './record.ts'
 
 const RETRY_MILLISECONDS = 250
-const NOTHING = Buffer.alloc(0)
 const ACKNOWLEDGE_TIMEOUT_MILLISECONDS = 10_000
+/** Of the two connections that kafkajs keeps to a broker the one that is not for fetches. */
+const CONNECTION = 0
 
 /**
  * Why a produce failed.
@@ -27,10 +35,11 @@ export class ProduceError extends Error {
   }
 }
 
-interface SpreadRecord {
-  readonly key: Buffer | null
-  /** Present: any partition will do, and all records with the same number go to the same one. */
-  readonly spread?: number
+/** The leader of a partition, connected. */
+interface Leader {
+  readonly partition: number
+  readonly broker: ClusterBroker
+  readonly connection: Connection
 }
 
 /**
@@ -39,26 +48,18 @@ interface SpreadRecord {
  * the batch, see one batch and not one for each partition.
  */
 export class RecordProducer {
-  readonly #producer: Producer
+  readonly #cluster: Cluster
   readonly #admin: Admin
   readonly #logger: Logger
   readonly #localNow: () => number
+  /** What is known of leaders is renewed: after a failure, and when it is old. */
+  #renewal: Promise<void> | undefined
   #batches = 0
+  #closed = false
 
   /** @param localNow milliseconds since 1970 on this machine: the records' timestamps. */
   constructor(kafka: Kafka, logger: Logger, localNow: () => number = Date.now) {
-    const byKey = Partitioners.DefaultPartitioner()
-    this.#producer = kafka.producer({
-      allowAutoTopicCreation: false,
-      retry: { retries: 0 },
-      createPartitioner: () => (args) => {
-        const { spread } = args.message as SpreadRecord
-        if (spread === undefined) return byKey(args)
-        const led = args.partitionMetadata.filter(({ leader }) => leader !== -1)
-        const candidates = led.length > 0 ? led : args.partitionMetadata
-        return candidates[spread % candidates.length]?.partitionId ?? 0
-      },
-    })
+    this.#cluster = createCluster(kafka)
     this.#admin = kafka.admin({ retry: { retries: 0 } })
     this.#logger = logger
     this.#localNow = localNow
@@ -77,9 +78,12 @@ export class RecordProducer {
           partitions.filter(({ leader }) => leader < 0).map(({ partitionId }) => `${name}/${partitionId}`),
         )
         if (headless.length > 0) throw new Error(`no leader for ${headless.join(', ')}`)
-        await this.#producer.connect()
-        // Producing nothing loads the producer's own metadata, so that the first call does not pay for it.
-        await this.#producer.sendBatch({ topicMessages: topics.map((topic) => ({ topic, messages: [] })) })
+        await this.#cluster.connect()
+        await this.#cluster.addMultipleTargetTopics(topics)
+        // So that the first call does not pay for a connection.
+        for (const topic of topics) {
+          for (const { leader } of this.#led(topic)) await this.#cluster.findBroker({ nodeId: leader })
+        }
         await this.#admin.disconnect()
         return
       } catch (error) {
@@ -95,31 +99,98 @@ export class RecordProducer {
    */
   async produce(topic: string, records: readonly (OutgoingRecord | RawOutgoingRecord)[]): Promise<void> {
     const spread = this.#batches++
-    // The batch is read when kafkajs writes the request and never before: what fails earlier was not sent.
     let sent = false
-    const localNow = this.#localNow
-    const message: EncodedBatch & SpreadRecord = {
-      key: null,
-      value: NOTHING,
-      spread,
-      get recordBatch() {
-        sent = true
-        return encodeRecordBatch(records, localNow())
-      },
-    }
+    let leader: Leader | undefined
     try {
-      await this.#producer.sendBatch({
-        acks: -1,
-        timeout: ACKNOWLEDGE_TIMEOUT_MILLISECONDS,
-        topicMessages: [{ topic, messages: [message] }],
+      leader = this.#knownLeader(topic, spread) ?? (await this.#findLeader(topic, spread))
+      const { partition, broker, connection } = leader
+      const apiVersion = Math.min(LAST_PRODUCE_VERSION, broker.versions?.[PRODUCE]?.maxVersion ?? 0)
+      const bytes = encodeProduce(
+        { topic, partition },
+        records,
+        requestHeaderBytes(connection),
+        ACKNOWLEDGE_TIMEOUT_MILLISECONDS,
+        this.#localNow(),
+      )
+      const reply = await exchange(connection, { apiKey: PRODUCE, apiName: 'Produce', apiVersion }, bytes, () => {
+        sent = true
       })
+      const { errorCode, throttleMilliseconds } = decodeProduceReply(reply)
+      if (apiVersion >= FIRST_THROTTLING_VERSION) connection.requestQueue.maybeThrottle(throttleMilliseconds)
+      if (errorCode !== 0) throw createErrorFromCode(errorCode)
     } catch (error) {
-      throw classify(error, sent)
+      const failure = classify(error, sent)
+      if (failure.code !== 'TOO_LARGE') this.#afterFailure(error as Error, leader)
+      throw failure
     }
   }
 
   async disconnect(): Promise<void> {
-    await Promise.allSettled([this.#producer.disconnect(), this.#admin.disconnect()])
+    this.#closed = true
+    await Promise.allSettled([this.#cluster.disconnect(), this.#admin.disconnect()])
+  }
+
+  /** At once, where nothing has to be asked or connected first. */
+  #knownLeader(topic: string, spread: number): Leader | undefined {
+    const { brokers, metadata, metadataExpireAt } = this.#cluster.brokerPool
+    if (this.#closed || metadata === null || this.#renewal !== undefined) return undefined
+    // Behind: the leaders that are known serve meanwhile.
+    if (metadataExpireAt !== null && Date.now() > metadataExpireAt) this.#renew()
+    const led = this.#led(topic)
+    const chosen = led[spread % led.length]
+    const broker = chosen === undefined ? undefined : brokers[chosen.leader]
+    const connection = broker?.connectionPool.pool[CONNECTION]
+    if (chosen === undefined || broker === undefined || connection === undefined) return undefined
+    return broker.isConnected() && connection.isConnected()
+      ? { partition: chosen.partitionId, broker, connection }
+      : undefined
+  }
+
+  async #findLeader(topic: string, spread: number): Promise<Leader> {
+    if (this.#closed) throw new Error('the producer is closed')
+    if (this.#renewal === undefined && this.#cluster.brokerPool.metadataExpireAt === null) this.#renew()
+    await this.#renewal
+    await this.#cluster.addMultipleTargetTopics([topic])
+    const led = this.#led(topic)
+    const chosen = led[spread % led.length]
+    if (chosen === undefined) throw new Error(`no partition of ${topic} has a leader`)
+    try {
+      const broker = await this.#cluster.findBroker({ nodeId: chosen.leader })
+      const connection = await broker.connectionPool.getConnection(CONNECTION)
+      return { partition: chosen.partitionId, broker, connection }
+    } catch (error) {
+      this.#renew()
+      throw error
+    }
+  }
+
+  #led(topic: string): readonly PartitionMetadata[] {
+    return this.#cluster.findTopicPartitionMetadata(topic).filter(({ leader }) => leader !== -1)
+  }
+
+  /** Leaders may have moved; a connection that ended is made anew. */
+  #afterFailure(error: Error, leader: Leader | undefined): void {
+    if (this.#closed || leader === undefined) return
+    if (error.name === 'KafkaJSConnectionClosedError' || !leader.connection.isConnected()) {
+      void leader.broker.disconnect().catch(() => undefined)
+      this.#cluster.removeBroker(leader.broker.connectionPool)
+    }
+    this.#renew()
+  }
+
+  /** The next produce waits for it, and fails with it. */
+  #renew(): void {
+    if (this.#renewal !== undefined) return
+    const renewal = this.#renewLeaders().finally(() => {
+      this.#renewal = undefined
+    })
+    renewal.catch(() => undefined)
+    this.#renewal = renewal
+  }
+
+  async #renewLeaders(): Promise<void> {
+    if (!this.#cluster.isConnected()) await this.#cluster.connect()
+    await this.#cluster.refreshMetadata()
   }
 }
 
@@ -130,10 +201,13 @@ export interface RawOutgoingRecord {
   readonly headers: OutgoingRecord['headers']
 }
 
+const { createErrorFromCode } = createRequire(import.meta.url)('kafkajs/src/protocol/error') as {
+  createErrorFromCode(code: number): Error
+}
+
 /**
- * Answers to a produce request that mean "written nowhere" (kafka.apache.org/protocol, error codes), and to no other
- * request: after a failure kafkajs asks for metadata, and when that fails it tells of that failure alone. What is not
- * listed may have been written: REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND surely were, on the leader.
+ * Answers to a produce request that mean "written nowhere" (kafka.apache.org/protocol, error codes). What is not listed may
+ * have been written: REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND surely were, on the leader.
  */
 const NOT_WRITTEN: ReadonlySet<string> = new Set([
   'NOT_LEADER_FOR_PARTITION',

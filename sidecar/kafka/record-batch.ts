@@ -27,8 +27,11 @@ const MAGIC = 2
 /** No transaction, no idempotence, and an epoch that the broker fills in. */
 const NONE = 0xff
 
-/** @param timestamp of every record, milliseconds since 1970. */
-export function encodeRecordBatch(records: readonly BatchRecord[], timestamp: number): Buffer {
+/**
+ * @param timestamp of every record, milliseconds since 1970.
+ * @param headroom bytes left free before the batch, for a request's header.
+ */
+export function encodeRecordBatch(records: readonly BatchRecord[], timestamp: number, headroom = 0): Buffer {
   const sizes: number[] = []
   let total = RECORDS_AT
   for (let index = 0; index < records.length; index++) {
@@ -36,7 +39,8 @@ export function encodeRecordBatch(records: readonly BatchRecord[], timestamp: nu
     sizes.push(size)
     total += varintBytes(size) + size
   }
-  const bytes = Buffer.allocUnsafe(total)
+  const whole = Buffer.allocUnsafe(headroom + total)
+  const bytes = headroom === 0 ? whole : whole.subarray(headroom)
   bytes.fill(0, 0, LENGTH_AT)
   bytes.writeInt32BE(total - LENGTH_AT - 4, LENGTH_AT)
   bytes.fill(NONE, 12, 16)
@@ -53,7 +57,7 @@ export function encodeRecordBatch(records: readonly BatchRecord[], timestamp: nu
     at = writeRecord(bytes, records[index] as BatchRecord, index, at)
   }
   bytes.writeUInt32BE(crc32c(bytes, ATTRIBUTES_AT), CRC_AT)
-  return bytes
+  return whole
 }
 
 function recordBytes({ key, value, headers }: BatchRecord, offsetDelta: number): number {
