@@ -150,6 +150,7 @@ function readBatches(bytes: Buffer): FetchedMessage[] | undefined {
     const end = at + BEFORE_LENGTH_ENDS + bytes.readInt32BE(at + 8)
     const attributes = bytes.readInt16BE(at + 21)
     if (bytes[at + 16] !== MAGIC || (attributes & COMPRESSION) !== 0) return undefined
+    if (end < at + BATCH_HEADER_BYTES) throw new RangeError('a batch is shorter than its header')
     if (end > bytes.length) break
     const baseOffset = int64(bytes, at)
     const isControlRecord = (attributes & CONTROL) !== 0

@@ -117,7 +117,7 @@ export class RecordProducer {
       })
       const { errorCode, throttleMilliseconds } = decodeProduceReply(reply)
       if (apiVersion >= FIRST_THROTTLING_VERSION) connection.requestQueue.maybeThrottle(throttleMilliseconds)
-      if (errorCode !== 0) throw createErrorFromCode(errorCode)
+      if (errorCode !== 0) throw errors.createErrorFromCode(errorCode)
     } catch (error) {
       const failure = classify(error, sent)
       if (failure.code !== 'TOO_LARGE') this.#afterFailure(error as Error, leader)
@@ -169,9 +169,9 @@ export class RecordProducer {
   }
 
   /** Leaders may have moved; a connection that ended is made anew. */
-  #afterFailure(error: Error, leader: Leader | undefined): void {
+  #afterFailure(failure: Error, leader: Leader | undefined): void {
     if (this.#closed || leader === undefined) return
-    if (error.name === 'KafkaJSConnectionClosedError' || !leader.connection.isConnected()) {
+    if (failure.name === 'KafkaJSConnectionClosedError' || !leader.connection.isConnected()) {
       void leader.broker.disconnect().catch(() => undefined)
       this.#cluster.removeBroker(leader.broker.connectionPool)
     }
@@ -181,10 +181,11 @@ export class RecordProducer {
   /** The next produce waits for it, and fails with it. */
   #renew(): void {
     if (this.#renewal !== undefined) return
-    const renewal = this.#renewLeaders().finally(() => {
+    const ended = (): void => {
       this.#renewal = undefined
-    })
-    renewal.catch(() => undefined)
+    }
+    const renewal = this.#renewLeaders()
+    renewal.then(ended, ended)
     this.#renewal = renewal
   }
 
@@ -201,7 +202,7 @@ export interface RawOutgoingRecord {
   readonly headers: OutgoingRecord['headers']
 }
 
-const { createErrorFromCode } = createRequire(import.meta.url)('kafkajs/src/protocol/error') as {
+const errors = createRequire(import.meta.url)('kafkajs/src/protocol/error') as {
   createErrorFromCode(code: number): Error
 }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import net from 'node:net'
 import { describe, test, type TestContext } from 'node:test'
 import { Kafka, logLevel } from 'kafkajs'
 import { pino } from 'pino'
@@ -35,6 +36,29 @@ test('records that the broker takes are taken', async (t) => {
   const { broker, producer } = await connected(t)
   await producer.produce(TOPIC, [record, record])
   assert.equal(broker.produced, 1)
+})
+
+test('records are written before produce returns: a call that is alone waits for nothing', async (t) => {
+  const { producer } = await connected(t)
+  const written: unknown[] = []
+  t.mock.method(net.Socket.prototype, 'write', function (this: net.Socket, bytes: unknown) {
+    written.push(bytes)
+    return true
+  })
+  const outcome = producer.produce(TOPIC, [record])
+  assert.equal(written.length, 1)
+  t.mock.restoreAll()
+  // What was not really written gets no answer.
+  await assert.rejects(outcome, { code: 'AMBIGUOUS' })
+})
+
+test('a broker that comes back on its port is produced to again', async (t) => {
+  const { broker, producer } = await connected(t)
+  broker.onProduce = 'close'
+  assert.equal((await failureOf(producer)).code, 'AMBIGUOUS')
+  broker.onProduce = { answer: KafkaCode.NONE }
+  await producer.produce(TOPIC, [record])
+  assert.equal(broker.produced, 2)
 })
 
 describe('a produce that failed is called', () => {
