@@ -29,10 +29,7 @@ export function fetchInOnePass(): void {
   const require = createRequire(import.meta.url)
   const { prototype } = require('kafkajs/src/broker') as { readonly prototype: FetchingBroker }
   const standard = require('kafkajs/src/protocol/requests/fetch/v11/response') as ReplyOfVersion11
-  const original = Reflect.get(prototype, 'fetch') as (
-    this: FetchingBroker,
-    request: FetchRequest,
-  ) => Promise<FetchReply>
+  const original: (this: FetchingBroker, request: FetchRequest) => Promise<FetchReply> = Reflect.get(prototype, 'fetch')
   prototype.fetch = async function (this: FetchingBroker, request) {
     if ((this.versions?.[FETCH]?.maxVersion ?? 0) < FETCH_VERSION) return original.call(this, request)
     // The calls to the handler that the last reply began are flushed at the end of this turn, and nobody waits for this.

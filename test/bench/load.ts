@@ -5,8 +5,9 @@
 import { randomBytes } from 'node:crypto'
 import { createHistogram } from 'node:perf_hooks'
 import type { RecordableHistogram } from 'node:perf_hooks'
-import { Client, credentials } from '@grpc/grpc-js'
-import { PATH, isReplyTo } from './echo.ts'
+import { Client, Metadata, credentials } from '@grpc/grpc-js'
+import { METHOD_NAME, isReplyTo, pathOf } from './echo.ts'
+import type { MethodName } from './echo.ts'
 import { serve } from './program.ts'
 
 interface Common {
@@ -15,6 +16,12 @@ interface Common {
   readonly port: number
   /** Of each request, and of its reply. */
   readonly bytes: number
+  /** Default: `METHOD_NAME`. */
+  readonly method?: MethodName
+  /** Each call has an idempotency key of its own. */
+  readonly keyed?: boolean
+  /** Every request is the same. */
+  readonly same?: boolean
   /** How long calls are begun; those begun are waited for. */
   readonly milliseconds: number
 }
@@ -49,6 +56,8 @@ const CALL_MILLISECONDS = 30_000
 const raw = (bytes: Buffer): Buffer => bytes
 const clients = new Map<number, Client>()
 const histograms = new Map<string, RecordableHistogram>()
+/** Keys of other runs are not ours. */
+const RUN = randomBytes(8).toString('hex')
 let numbered = 0n
 
 serve(async (load: Load): Promise<LoadResult> => {
@@ -73,31 +82,52 @@ class Run {
   readonly #client: Client
   readonly #template: Buffer
   readonly #histogram: RecordableHistogram
+  readonly #path: string
+  readonly #keyed: boolean
+  readonly #same: boolean
   calls = 0
 
-  constructor({ port, bytes }: Load, histogram: RecordableHistogram) {
+  constructor(
+    { port, bytes, method = METHOD_NAME, keyed = false, same = false }: Load,
+    histogram: RecordableHistogram,
+  ) {
     let client = clients.get(port)
     if (client === undefined) {
       client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 })
       clients.set(port, client)
     }
     this.#client = client
-    this.#template = randomBytes(bytes)
+    this.#template = same ? Buffer.alloc(bytes) : randomBytes(bytes)
+    this.#path = pathOf(method)
+    this.#keyed = keyed
+    this.#same = same
     this.#histogram = histogram
   }
 
   /** @param from what the latency counts from, monotonic milliseconds. */
   call(from: number, done: (error: Error | undefined) => void): void {
     const request = Buffer.from(this.#template)
-    request.writeBigUInt64BE(numbered++)
+    const number = numbered++
+    if (!this.#same) request.writeBigUInt64BE(number)
+    const metadata = new Metadata()
+    if (this.#keyed) metadata.set('idempotency-key', `${RUN}-${number}`)
     const deadline = Date.now() + CALL_MILLISECONDS
-    this.#client.makeUnaryRequest<Buffer, Buffer>(PATH, raw, raw, request, { deadline }, (error, reply) => {
-      this.#histogram.record(Math.max(1, Math.round((performance.now() - from) * 1e6)))
-      this.calls++
-      if (error !== null) done(error)
-      else if (reply === undefined || !isReplyTo(request, reply)) done(new Error('a reply belongs to another request'))
-      else done(undefined)
-    })
+    this.#client.makeUnaryRequest<Buffer, Buffer>(
+      this.#path,
+      raw,
+      raw,
+      request,
+      metadata,
+      { deadline },
+      (error, reply) => {
+        this.#histogram.record(Math.max(1, Math.round((performance.now() - from) * 1e6)))
+        this.calls++
+        if (error !== null) done(error)
+        else if (reply === undefined || !isReplyTo(request, reply))
+          done(new Error('a reply belongs to another request'))
+        else done(undefined)
+      },
+    )
   }
 }
 

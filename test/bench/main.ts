@@ -1,11 +1,14 @@
 /**
- * `npm run bench [-- --quick] [--ratios] [--json FILE] [--against CHECKOUT] [--profile DIRECTORY]`
+ * `npm run bench [-- --quick] [--ratios] [--json FILE] [--against CHECKOUT] [--profile DIRECTORY]
+ * [--layers] [--polling MILLISECONDS,...]`
  *
  * Three ways of the same call on one machine, in turns: `floor`, a bare grpc-js client and server; `relay`, a few lines
  * of grpc-js between them; `queued`, proxy, Kafka, worker, handler. Kafka and Redis are its own, as their CPU is counted.
  *
  * --ratios   measures only what the ratios are made of
  * --against  also measures the sidecar of another checkout in the same turns (`queued-other`), to judge a change
+ * --layers   also measures calls with a key, calls whose results are kept, and results that are given again
+ * --polling  also measures proxies that ask Redis for outcomes so often instead of being woken
  * --profile  leaves a CPU profile of proxy and worker (see profile.ts) and measures the main cell of `queued` only
  */
 import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises'
@@ -16,6 +19,7 @@ import { parseArgs } from 'node:util'
 import { startInfrastructure } from '../../local/infrastructure.ts'
 import { interruptible } from '../../local/interrupt.ts'
 import { reportToTerminal as report } from '../../local/report.ts'
+import { CACHED_METHOD_NAME } from './echo.ts'
 import type { Load, LoadResult } from './load.ts'
 import { Measurements, cellKey } from './measure.ts'
 import type { Cell, Way } from './measure.ts'
@@ -76,6 +80,8 @@ const { values: options } = parseArgs({
     json: { type: 'string' },
     against: { type: 'string' },
     profile: { type: 'string' },
+    layers: { type: 'boolean', default: false },
+    polling: { type: 'string' },
   },
 })
 
@@ -119,9 +125,17 @@ async function bench(signal: AbortSignal): Promise<void> {
 
   const profileDirectory = options.profile === undefined ? undefined : resolve(options.profile)
   if (profileDirectory !== undefined) await mkdir(profileDirectory, { recursive: true })
-  const roots = { queued: ROOT, ...(options.against !== undefined && { 'queued-other': resolve(options.against) }) }
+  const variants: { readonly name: string; readonly root: string; readonly flags: readonly string[] }[] = [
+    { name: 'queued', root: ROOT, flags: [] },
+  ]
+  if (options.against !== undefined) variants.push({ name: 'queued-other', root: resolve(options.against), flags: [] })
+  for (const every of options.polling?.split(',') ?? []) {
+    const url = new URL('polling.ts', import.meta.url)
+    url.search = new URLSearchParams({ every, redis: infrastructure.redisUrl }).toString()
+    variants.push({ name: `queued-polling-${every}`, root: ROOT, flags: ['--import', url.href] })
+  }
   const routes = new Map<string, Route>()
-  for (const [name, root] of Object.entries(roots)) {
+  for (const { name, root, flags } of variants) {
     const route = await startRoute(
       {
         name,
@@ -130,7 +144,7 @@ async function bench(signal: AbortSignal): Promise<void> {
         handlerPort,
         brokers: infrastructure.brokers,
         redisUrl: infrastructure.redisUrl,
-        nodeFlags: NODE_FLAGS,
+        nodeFlags: [...NODE_FLAGS, ...flags],
         ...(profileDirectory !== undefined && { profileDirectory }),
       },
       signal,
@@ -146,11 +160,19 @@ async function bench(signal: AbortSignal): Promise<void> {
   const floorWay: Way = { name: 'floor', port: serverPort, parts: { server: server.pid } }
   const relayWay: Way = { name: 'relay', port: relayPort, parts: { relay: relay.pid, handler: handler.pid } }
   const queuedWays = [...routes].map(queuedWay)
-  const ways = profileDirectory === undefined ? [floorWay, relayWay, ...queuedWays] : queuedWays
+  const [queued] = queuedWays
+  const layerWays: Way[] = []
+  if (options.layers && queued !== undefined) {
+    layerWays.push(
+      { ...queued, name: 'queued-keyed', keyed: true },
+      { ...queued, name: 'queued-cache-miss', method: CACHED_METHOD_NAME },
+    )
+  }
+  const ways = profileDirectory === undefined ? [floorWay, relayWay, ...queuedWays, ...layerWays] : queuedWays
   const measurements = new Measurements(load)
 
   report(
-    'layers on: gate, deadline, admission, enqueue, await; off: rate limit, result cache and idempotency (not built yet)',
+    'layers on: gate, deadline, admission, idempotency (calls have no keys), cache (the method keeps nothing), enqueue, await; off: rate limit',
   )
   report('load: one grpc-js client process with one channel to each way')
   report('warming up')
@@ -187,8 +209,17 @@ async function bench(signal: AbortSignal): Promise<void> {
   } else await turns([MAIN_CELL], plan.ratioRounds, plan.ratioCell)
 
   const counted: string[] = []
-  for (const [name, route] of routes)
-    counted.push(await assertCounts(name, route, measurements.callsOf(queuedWay([name, route]))))
+  for (const [name, route] of routes) counted.push(await assertCounts(name, route, measurements.callsOf(route.port)))
+
+  // These calls leave no records to be counted.
+  if (options.layers && queued !== undefined) {
+    const hits: Way = { ...queued, name: 'queued-cache-hit', method: CACHED_METHOD_NAME, same: true }
+    await measurements.warmUp(hits, MAIN_CELL, plan.warmUpCalls / 3, plan.longestWarmUp)
+    ways.push(hits)
+    for (let round = 1; round <= plan.halfLoadRounds; round++) {
+      for (const cell of RATIO_CELLS) await measurements.closedLoop(hits, cell, plan.ratioCell)
+    }
+  }
 
   const processes: Readonly<Record<string, { readonly pid: number; readonly gc?: () => Promise<number> }>> = {
     'load generator': { pid: load.pid, gc: () => load.gcMilliseconds() },

@@ -1,13 +1,19 @@
 /** One load on one way of calling, and what every process on that way spent on it. */
+import { METHOD_NAME } from './echo.ts'
+import type { MethodName } from './echo.ts'
 import type { Load, LoadResult } from './load.ts'
 import { cpuMilliseconds } from './proc.ts'
 import type { Program } from './program.ts'
 
 /** A way from the client to the handler. */
 export interface Way {
-  /** `floor`, `relay`, `queued`, or `queued-other`. */
+  /** `floor`, `relay`, `queued`, or a variant of it. */
   readonly name: string
   readonly port: number
+  readonly method?: MethodName
+  readonly keyed?: boolean
+  /** Every request is the same, so that answers are given again: these calls reach neither Kafka nor the handler. */
+  readonly same?: boolean
   /** Process ids by part, without the client. */
   readonly parts: Readonly<Record<string, number>>
 }
@@ -42,15 +48,15 @@ interface Round {
 export class Measurements {
   readonly #load: Program<Load, LoadResult>
   readonly #rounds = new Map<string, Round[]>()
-  readonly #callsOf = new Map<string, number>()
+  readonly #callsOf = new Map<number, number>()
 
   constructor(load: Program<Load, LoadResult>) {
     this.#load = load
   }
 
-  /** Every call that was ever answered on a way, whether it was measured or a warm-up. */
-  callsOf(way: Way): number {
-    return this.#callsOf.get(way.name) ?? 0
+  /** Every call with a request of its own that was ever answered on a port, whether it was measured or a warm-up. */
+  callsOf(port: number): number {
+    return this.#callsOf.get(port) ?? 0
   }
 
   /** Ends after so many calls, or when the time is over. */
@@ -99,8 +105,9 @@ export class Measurements {
   }
 
   async #run(way: Way, load: Load): Promise<LoadResult> {
-    const result = await this.#load.ask(load)
-    this.#callsOf.set(way.name, this.callsOf(way) + result.calls)
+    const { method = METHOD_NAME, keyed = false, same = false } = way
+    const result = await this.#load.ask({ ...load, method, keyed, same })
+    if (!same) this.#callsOf.set(way.port, this.callsOf(way.port) + result.calls)
     return result
   }
 }

@@ -7,7 +7,7 @@ import type { Child } from '../../local/child.ts'
 import { countRecords, ensureTopics } from '../../local/kafka/admin.ts'
 import { freePort } from '../../local/platform/free-port.ts'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
-import { METHOD_NAME, SERVICE_NAME } from './echo.ts'
+import { CACHED_METHOD_NAME, METHOD_NAME, SERVICE_NAME } from './echo.ts'
 import { ChildError } from './program.ts'
 
 const READY_MILLISECONDS = 30_000
@@ -68,13 +68,20 @@ export async function startRoute(options: RouteOptions, signal: AbortSignal): Pr
     worker: {
       groupId: topic,
       handler: { port: handlerPort },
-      methods: [{ name: METHOD_NAME, timeoutMilliseconds: 30_000 }],
+      methods: [METHOD_NAME, CACHED_METHOD_NAME].map((name) => ({ name, timeoutMilliseconds: 30_000 })),
     },
   }
   const proxyConfig: SidecarConfigInput = {
     ...common('proxy', await freePort()),
     role: 'proxy',
-    proxy: { host: '127.0.0.1', port, methods: [{ name: METHOD_NAME, timeoutMilliseconds: 30_000 }] },
+    proxy: {
+      host: '127.0.0.1',
+      port,
+      methods: [
+        { name: METHOD_NAME, timeoutMilliseconds: 30_000 },
+        { name: CACHED_METHOD_NAME, timeoutMilliseconds: 30_000, cacheSeconds: 60 },
+      ],
+    },
   }
 
   const children: Child[] = []

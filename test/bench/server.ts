@@ -1,14 +1,14 @@
 /** A bare grpc-js server: the floor's server, and the handler behind the relay and behind the worker. */
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import type { ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js'
-import { METHOD_NAME, SERVICE, replyTo } from './echo.ts'
+import { CACHED_METHOD_NAME, METHOD_NAME, SERVICE, replyTo } from './echo.ts'
 import { serve } from './program.ts'
 
+const answer = (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>): void =>
+  done(null, replyTo(call.request))
+
 const server = new Server()
-server.addService(SERVICE, {
-  [METHOD_NAME]: (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) =>
-    done(null, replyTo(call.request)),
-})
+server.addService(SERVICE, { [METHOD_NAME]: answer, [CACHED_METHOD_NAME]: answer })
 
 /** Replies with the port. */
 serve(
