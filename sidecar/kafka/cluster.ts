@@ -3,6 +3,7 @@
  * TLS and SASL, and one request over such a connection without kafkajs' encoders, of which each request pays for dozens of
  * small buffers, copies and promises.
  */
+import kafkajs from 'kafkajs'
 import type { Kafka } from 'kafkajs'
 
 /** A connection to a broker. */
@@ -15,9 +16,8 @@ export interface Connection {
     /** @param milliseconds that the broker asks to be left alone. */
     maybeThrottle(milliseconds: number): void
   }
-  isConnected(): boolean
-  /** @throws KafkaJSConnectionError */
-  failIfNotConnected(): void
+  /** `connected`, or what is on the way to it or from it. */
+  readonly connectionStatus: string
   isAuthenticated(): boolean
   authenticate(): Promise<void>
   nextCorrelationId(): number
@@ -93,6 +93,9 @@ export interface Api {
   readonly apiVersion: number
 }
 
+/** kafkajs' own answer says yes of a connection that is being ended too, on which a request may stay without an answer for ever. */
+export const isOpen = ({ connectionStatus }: Connection): boolean => connectionStatus === 'connected'
+
 /** Bytes of a request's header, which `exchange` writes: size, API, version, correlation, client. */
 export const requestHeaderBytes = ({ clientId }: Connection): number => 14 + Buffer.byteLength(clientId)
 
@@ -112,7 +115,7 @@ export async function exchange(
   onSent: () => void,
 ): Promise<Buffer> {
   if (connection.sasl != null && !connection.isAuthenticated()) await connection.authenticate()
-  connection.failIfNotConnected()
+  if (!isOpen(connection)) throw new kafkajs.KafkaJSConnectionError('Not connected')
   const correlationId = connection.nextCorrelationId()
   bytes.writeInt32BE(bytes.length - 4, 0)
   bytes.writeInt16BE(apiKey, 4)

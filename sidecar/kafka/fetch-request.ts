@@ -2,6 +2,9 @@
  * Kafka's Fetch request and its reply, version 11 (kafka.apache.org/protocol), written and read in one pass, in the shapes
  * that kafkajs' consumer takes. Records are views of the reply's bytes.
  */
+import { gunzipSync, zstdDecompressSync } from 'node:zlib'
+import { crc32c } from './crc32c.ts'
+import { UNREADABLE_BATCH } from './record-batch.ts'
 import type { RecordHeaders } from './record-batch.ts'
 
 export const FETCH = 1
@@ -97,8 +100,11 @@ export interface FetchReply {
  * INT16, high_watermark => INT64, last_stable_offset => INT64, log_start_offset => INT64, [producer_id => INT64,
  * first_offset => INT64], preferred_read_replica => INT32, records => BYTES]].
  *
- * @returns undefined where a batch is compressed or of an older format: that is left to kafkajs.
- * @throws RangeError when it ends too early.
+ * A batch of another producer that is whole and still cannot be read (LZ4, Snappy) stands as one message at its last offset:
+ * without a key, its value the batch as it is, and the reason in the header `unreadable-batch`.
+ *
+ * @returns undefined where a batch is of an older format: that is left to kafkajs.
+ * @throws RangeError when it ends too early or a batch is not what its producer wrote.
  */
 export function decodeFetchReply(bytes: Buffer): FetchReply | undefined {
   const reader = new Reader(bytes)
@@ -120,7 +126,7 @@ export function decodeFetchReply(bytes: Buffer): FetchReply | undefined {
       }
       const preferredReadReplica = reader.int32()
       const length = Math.max(0, reader.int32())
-      const messages = readBatches(reader.part(length))
+      const messages = readBatches(reader.part(length), topicName, partition)
       if (messages === undefined) return undefined
       partitions.push({
         partition,
@@ -138,42 +144,94 @@ export function decodeFetchReply(bytes: Buffer): FetchReply | undefined {
 
 const BATCH_HEADER_BYTES = 61
 const BEFORE_LENGTH_ENDS = 12
+const CRC_AT = 17
+const ATTRIBUTES_AT = 21
+const LAST_OFFSET_DELTA_AT = 23
+const RECORDS_AT = BATCH_HEADER_BYTES
 const MAGIC = 2
 const COMPRESSION = 0x07
 const TRANSACTIONAL = 0x10
 const CONTROL = 0x20
+/** What the records of one batch may take: a few bytes can say that they are a million times as many. */
+const MAX_DECOMPRESSED_BYTES = 256 * 1024 * 1024
+
+/** By the number that the attributes have for it. Node has none for the others. */
+const COMPRESSIONS: readonly { readonly name: string; readonly decompress?: (bytes: Buffer) => Buffer }[] = [
+  { name: 'none', decompress: (bytes) => bytes },
+  { name: 'gzip', decompress: (bytes) => gunzipSync(bytes, { maxOutputLength: MAX_DECOMPRESSED_BYTES }) },
+  { name: 'Snappy' },
+  { name: 'LZ4' },
+  { name: 'Zstandard', decompress: (bytes) => zstdDecompressSync(bytes, { maxOutputLength: MAX_DECOMPRESSED_BYTES }) },
+]
 
 /** A batch that is cut off at the end, as a reply that is full has one, is left for the next fetch. */
-function readBatches(bytes: Buffer): FetchedMessage[] | undefined {
+function readBatches(bytes: Buffer, topic: string, partition: number): FetchedMessage[] | undefined {
   const messages: FetchedMessage[] = []
   for (let at = 0; at + BATCH_HEADER_BYTES <= bytes.length;) {
     const end = at + BEFORE_LENGTH_ENDS + bytes.readInt32BE(at + 8)
-    const attributes = bytes.readInt16BE(at + 21)
-    if (bytes[at + 16] !== MAGIC || (attributes & COMPRESSION) !== 0) return undefined
+    if (bytes[at + 16] !== MAGIC) return undefined
     if (end < at + BATCH_HEADER_BYTES) throw new RangeError('a batch is shorter than its header')
     if (end > bytes.length) break
-    const baseOffset = int64(bytes, at)
-    const isControlRecord = (attributes & CONTROL) !== 0
-    const batchContext = {
-      producerId: String(int64(bytes, at + 43)),
-      inTransaction: (attributes & TRANSACTIONAL) !== 0,
-    }
-    const reader = new Reader(bytes, at + BATCH_HEADER_BYTES)
-    for (let count = bytes.readInt32BE(at + 57); count > 0; count--) {
-      const recordEnd = reader.varint() + reader.at
-      reader.skip(1)
-      reader.skipVarint()
-      const offset = String(baseOffset + reader.varint())
-      const key = reader.field()
-      const value = reader.field()
-      const headers = reader.headers()
-      if (reader.at !== recordEnd || recordEnd > end) throw new RangeError('a record has another length than its parts')
-      messages.push({ offset, key, value, headers, isControlRecord, batchContext })
+    const batch = bytes.subarray(at, end)
+    const before = messages.length
+    try {
+      readBatch(batch, messages)
+    } catch (error) {
+      const reason = (error as Error).message
+      if (crc32c(batch, ATTRIBUTES_AT) !== batch.readUInt32BE(CRC_AT)) {
+        const where = `${topic}/${partition} at offset ${int64(batch, 0)}`
+        throw new RangeError(`the batch of ${where} is not what its producer wrote: ${reason}`, { cause: error })
+      }
+      messages.length = before
+      messages.push(unreadableBatch(batch, reason))
     }
     at = end
   }
   return messages
 }
+
+/** @throws Error when it cannot be read; some of its messages may have been added then. */
+function readBatch(batch: Buffer, messages: FetchedMessage[]): void {
+  const attributes = batch.readInt16BE(ATTRIBUTES_AT)
+  const baseOffset = int64(batch, 0)
+  const isControlRecord = (attributes & CONTROL) !== 0
+  const batchContext = contextOf(batch)
+  let records = batch
+  let start = RECORDS_AT
+  if ((attributes & COMPRESSION) !== 0) {
+    const { name, decompress } = COMPRESSIONS[attributes & COMPRESSION] ?? { name: 'an unknown method' }
+    if (decompress === undefined) throw new Error(`it is compressed with ${name}, which is not supported`)
+    records = decompress(batch.subarray(RECORDS_AT))
+    start = 0
+  }
+  const reader = new Reader(records, start)
+  for (let count = batch.readInt32BE(57); count > 0; count--) {
+    const recordEnd = reader.varint() + reader.at
+    reader.skip(1)
+    reader.skipVarint()
+    const offset = String(baseOffset + reader.varint())
+    const key = reader.field()
+    const value = reader.field()
+    const headers = reader.headers()
+    if (reader.at !== recordEnd || recordEnd > records.length)
+      throw new RangeError('a record has another length than its parts')
+    messages.push({ offset, key, value, headers, isControlRecord, batchContext })
+  }
+}
+
+const contextOf = (batch: Buffer): FetchedMessage['batchContext'] => ({
+  producerId: String(int64(batch, 43)),
+  inTransaction: (batch.readInt16BE(ATTRIBUTES_AT) & TRANSACTIONAL) !== 0,
+})
+
+const unreadableBatch = (batch: Buffer, reason: string): FetchedMessage => ({
+  offset: String(int64(batch, 0) + batch.readInt32BE(LAST_OFFSET_DELTA_AT)),
+  key: null,
+  value: batch,
+  headers: { [UNREADABLE_BATCH]: Buffer.from(reason) },
+  isControlRecord: (batch.readInt16BE(ATTRIBUTES_AT) & CONTROL) !== 0,
+  batchContext: contextOf(batch),
+})
 
 /** Offsets are below 2^53. */
 const int64 = (bytes: Buffer, at: number): number => bytes.readInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4)

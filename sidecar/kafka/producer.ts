@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Admin, Kafka } from 'kafkajs'
 import type { Logger } from '../telemetry/log.ts'
-import { createCluster, exchange, requestHeaderBytes } from './cluster.ts'
+import { createCluster, exchange, isOpen, requestHeaderBytes } from './cluster.ts'
 import type { Cluster, ClusterBroker, Connection, PartitionMetadata } from './cluster.ts'
 import {
   FIRST_THROTTLING_VERSION,
@@ -37,6 +37,7 @@ export class ProduceError extends Error {
 
 /** The leader of a partition, connected. */
 interface Leader {
+  readonly topic: string
   readonly partition: number
   readonly broker: ClusterBroker
   readonly connection: Connection
@@ -54,6 +55,10 @@ export class RecordProducer {
   readonly #localNow: () => number
   /** What is known of leaders is renewed: after a failure, and when it is old. */
   #renewal: Promise<void> | undefined
+  /** Partitions that a produce has failed for since leaders were renewed: meanwhile the others are produced to. */
+  readonly #failed = new Set<string>()
+  /** Node ids of leaders that are being connected again behind the produces to others. */
+  readonly #reconnecting = new Set<number>()
   #batches = 0
   #closed = false
 
@@ -130,38 +135,54 @@ export class RecordProducer {
     await Promise.allSettled([this.#cluster.disconnect(), this.#admin.disconnect()])
   }
 
-  /** At once, where nothing has to be asked or connected first. */
+  /** At once, where nothing has to be asked or connected first. What has failed or is not connected is passed over. */
   #knownLeader(topic: string, spread: number): Leader | undefined {
     const { brokers, metadata, metadataExpireAt } = this.#cluster.brokerPool
-    if (this.#closed || metadata === null || this.#renewal !== undefined) return undefined
+    if (this.#closed || metadata === null) return undefined
     // Behind: the leaders that are known serve meanwhile.
     if (metadataExpireAt !== null && Date.now() > metadataExpireAt) this.#renew()
     const led = this.#led(topic)
-    const chosen = led[spread % led.length]
-    const broker = chosen === undefined ? undefined : brokers[chosen.leader]
-    const connection = broker?.connectionPool.pool[CONNECTION]
-    if (chosen === undefined || broker === undefined || connection === undefined) return undefined
-    return broker.isConnected() && connection.isConnected()
-      ? { partition: chosen.partitionId, broker, connection }
-      : undefined
+    for (let index = 0; index < led.length; index++) {
+      const { partitionId: partition, leader } = led[(spread + index) % led.length]!
+      if (this.#failed.has(`${topic}/${partition}`)) continue
+      const broker = brokers[leader]
+      const connection = broker?.connectionPool.pool[CONNECTION]
+      if (broker?.isConnected() === true && connection !== undefined && isOpen(connection))
+        return { topic, partition, broker, connection }
+      this.#reconnect(leader)
+    }
+    return undefined
   }
 
+  /** Waits for leaders that are asked for, and tries each of them: what can be produced somewhere is not refused. */
   async #findLeader(topic: string, spread: number): Promise<Leader> {
-    if (this.#closed) throw new Error('the producer is closed')
-    if (this.#renewal === undefined && this.#cluster.brokerPool.metadataExpireAt === null) this.#renew()
-    await this.#renewal
+    if (!this.#closed && this.#cluster.brokerPool.metadataExpireAt === null) this.#renew()
+    // Where it fails, what was known before is still worth a try.
+    await this.#renewal?.catch(() => undefined)
+    this.#failIfClosed()
     await this.#cluster.addMultipleTargetTopics([topic])
     const led = this.#led(topic)
-    const chosen = led[spread % led.length]
-    if (chosen === undefined) throw new Error(`no partition of ${topic} has a leader`)
-    try {
-      const broker = await this.#cluster.findBroker({ nodeId: chosen.leader })
-      const connection = await broker.connectionPool.getConnection(CONNECTION)
-      return { partition: chosen.partitionId, broker, connection }
-    } catch (error) {
-      this.#renew()
-      throw error
+    let reason: unknown = new Error(`no partition of ${topic} has a leader`)
+    const tried = new Set<number>()
+    for (let index = 0; index < led.length; index++) {
+      const { partitionId: partition, leader } = led[(spread + index) % led.length]!
+      if (tried.has(leader)) continue
+      tried.add(leader)
+      try {
+        this.#failIfClosed()
+        const broker = await this.#cluster.findBroker({ nodeId: leader })
+        const connection = await broker.connectionPool.getConnection(CONNECTION)
+        return { topic, partition, broker, connection }
+      } catch (error) {
+        if (tried.size === 1) reason = error
+      }
     }
+    this.#renew()
+    throw reason
+  }
+
+  #failIfClosed(): void {
+    if (this.#closed) throw new Error('the producer is closed')
   }
 
   #led(topic: string): readonly PartitionMetadata[] {
@@ -171,18 +192,23 @@ export class RecordProducer {
   /** Leaders may have moved; a connection that ended is made anew. */
   #afterFailure(failure: Error, leader: Leader | undefined): void {
     if (this.#closed || leader === undefined) return
-    if (failure.name === 'KafkaJSConnectionClosedError' || !leader.connection.isConnected()) {
-      void leader.broker.disconnect().catch(() => undefined)
-      this.#cluster.removeBroker(leader.broker.connectionPool)
+    const { topic, partition, broker, connection } = leader
+    this.#failed.add(`${topic}/${partition}`)
+    if (failure.name === 'KafkaJSConnectionClosedError' || !isOpen(connection)) {
+      void broker.disconnect().catch(() => undefined)
+      // By its address: another one may have taken its place meanwhile.
+      if (Object.values(this.#cluster.brokerPool.brokers).includes(broker))
+        this.#cluster.removeBroker(broker.connectionPool)
     }
     this.#renew()
   }
 
-  /** The next produce waits for it, and fails with it. */
+  /** Produces for which no leader is left wait for it. */
   #renew(): void {
-    if (this.#renewal !== undefined) return
+    if (this.#renewal !== undefined || this.#closed) return
     const ended = (): void => {
       this.#renewal = undefined
+      this.#failed.clear()
     }
     const renewal = this.#renewLeaders()
     renewal.then(ended, ended)
@@ -190,8 +216,28 @@ export class RecordProducer {
   }
 
   async #renewLeaders(): Promise<void> {
-    if (!this.#cluster.isConnected()) await this.#cluster.connect()
-    await this.#cluster.refreshMetadata()
+    try {
+      if (!this.#cluster.isConnected()) await this.#cluster.connect()
+      await this.#cluster.refreshMetadata()
+    } finally {
+      await this.#letGo()
+    }
+  }
+
+  #reconnect(leader: number): void {
+    if (this.#reconnecting.has(leader)) return
+    this.#reconnecting.add(leader)
+    void this.#cluster
+      .findBroker({ nodeId: leader })
+      .then((broker) => broker.connectionPool.getConnection(CONNECTION))
+      .catch(() => pause(RETRY_MILLISECONDS, undefined, { ref: false }))
+      .then(() => this.#letGo())
+      .finally(() => this.#reconnecting.delete(leader))
+  }
+
+  /** Of what was connected while this was closed. */
+  async #letGo(): Promise<void> {
+    if (this.#closed) await this.#cluster.disconnect().catch(() => undefined)
   }
 }
 
@@ -211,6 +257,10 @@ const errors = createRequire(import.meta.url)('kafkajs/src/protocol/error') as {
  * have been written: REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND surely were, on the leader.
  */
 const NOT_WRITTEN: ReadonlySet<string> = new Set([
+  'CORRUPT_MESSAGE',
+  'UNKNOWN_TOPIC_OR_PARTITION',
+  'TOPIC_AUTHORIZATION_FAILED',
+  'CLUSTER_AUTHORIZATION_FAILED',
   'NOT_LEADER_FOR_PARTITION',
   'NOT_ENOUGH_REPLICAS',
   'INVALID_RECORD',

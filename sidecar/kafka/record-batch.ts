@@ -13,6 +13,9 @@ import { crc32c } from './crc32c.ts'
 type HeaderValue = Buffer | string | null
 export type RecordHeaders = Readonly<Record<string, HeaderValue | readonly HeaderValue[] | undefined>>
 
+/** Header of what stands for a whole batch that could not be read: why. */
+export const UNREADABLE_BATCH = 'unreadable-batch'
+
 export interface BatchRecord {
   readonly key: Buffer | null
   readonly value: Buffer | null

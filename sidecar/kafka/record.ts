@@ -28,6 +28,7 @@
 import type { CallId } from '../call-id.ts'
 import { isMetadata, isPrintable } from '../metadata.ts'
 import type { MetadataPairs } from '../metadata.ts'
+import { UNREADABLE_BATCH } from './record-batch.ts'
 
 export const HEADER = 'grpc-kafka'
 /** The newest version that is read here. */
@@ -169,7 +170,10 @@ const unreadable = (reason: string, prefix?: RecordPrefix): Decoded =>
 export function decodeRecord(raw: RawRecord): Decoded {
   const names = Object.keys(raw.headers)
   const packed = raw.headers[HEADER]
-  if (packed === undefined) return unreadable(`no ${HEADER} header`)
+  if (packed === undefined) {
+    const batch = raw.headers[UNREADABLE_BATCH]
+    return unreadable(batch == null ? `no ${HEADER} header` : `the whole batch: ${String(batch)}`)
+  }
   if (Array.isArray(packed)) return unreadable(`several ${HEADER} headers`)
   if (!Buffer.isBuffer(packed)) return unreadable(`the ${HEADER} header is not bytes`)
   const header = packed

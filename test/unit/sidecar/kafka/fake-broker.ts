@@ -1,4 +1,4 @@
-/** A Kafka broker of one topic with one partition, as far as a producer's requests go, that does as it is told. */
+/** A Kafka broker of one topic, which leads all its partitions, as far as a producer's requests go, that does as it is told. */
 import { once } from 'node:events'
 import net, { type AddressInfo } from 'node:net'
 
@@ -17,6 +17,7 @@ export const KafkaCode = {
   RECORD_LIST_TOO_LARGE: 18,
   NOT_ENOUGH_REPLICAS: 19,
   NOT_ENOUGH_REPLICAS_AFTER_APPEND: 20,
+  TOPIC_AUTHORIZATION_FAILED: 29,
   POLICY_VIOLATION: 44,
   KAFKA_STORAGE_ERROR: 56,
   INVALID_RECORD: 87,
@@ -41,19 +42,26 @@ const array = (...items: readonly Buffer[]): Buffer => Buffer.concat([int32(item
 export class FakeBroker {
   readonly #server: net.Server
   readonly #topic: string
+  readonly #partitions: number
   readonly #sockets = new Set<net.Socket>()
   #topicError: number = KafkaCode.NONE
   onProduce: OnProduce = { answer: KafkaCode.NONE }
-  /** Requests to produce that came in whole. */
-  produced = 0
+  /** Partitions that answer otherwise. */
+  readonly refusing = new Map<number, number>()
+  /** Left without an answer while true. */
+  metadataSilent = false
+  /** Partitions of the requests to produce that came in whole. */
+  readonly producedTo: number[] = []
+  connectionsSoFar = 0
 
-  private constructor(topic: string) {
+  private constructor(topic: string, partitions: number) {
     this.#topic = topic
+    this.#partitions = partitions
     this.#server = net.createServer((socket) => this.#serve(socket))
   }
 
-  static async start(topic: string): Promise<FakeBroker> {
-    const broker = new FakeBroker(topic)
+  static async start(topic: string, partitions = 1): Promise<FakeBroker> {
+    const broker = new FakeBroker(topic, partitions)
     broker.#server.listen(0, '127.0.0.1')
     await once(broker.#server, 'listening')
     return broker
@@ -61,6 +69,18 @@ export class FakeBroker {
 
   get #port(): number {
     return (this.#server.address() as AddressInfo).port
+  }
+
+  get produced(): number {
+    return this.producedTo.length
+  }
+
+  get connections(): number {
+    return this.#sockets.size
+  }
+
+  set topicError(code: number) {
+    this.#topicError = code
   }
 
   get address(): string {
@@ -74,6 +94,7 @@ export class FakeBroker {
 
   #serve(socket: net.Socket): void {
     this.#sockets.add(socket)
+    this.connectionsSoFar += 1
     socket.on('error', () => undefined)
     socket.on('close', () => this.#sockets.delete(socket))
     let pending = Buffer.alloc(0)
@@ -88,7 +109,8 @@ export class FakeBroker {
   }
 
   #request(socket: net.Socket, request: Buffer): void {
-    const body = this.#answer(request.readInt16BE(0))
+    const body = this.#answer(request)
+    if (body === 'silence') return
     if (body === undefined) {
       socket.destroy()
       return
@@ -97,7 +119,8 @@ export class FakeBroker {
     socket.write(Buffer.concat([int32(correlation.length + body.length), correlation, body]))
   }
 
-  #answer(api: number): Buffer | undefined {
+  #answer(request: Buffer): Buffer | 'silence' | undefined {
+    const api = request.readInt16BE(0)
     switch (api) {
       case API_VERSIONS: {
         const versions = [
@@ -109,25 +132,35 @@ export class FakeBroker {
       }
       case METADATA: {
         const node = Buffer.concat([int32(1), string('127.0.0.1'), int32(this.#port)])
-        const partition = Buffer.concat([int16(0), int32(0), int32(1), array(int32(1)), array(int32(1))])
+        if (this.metadataSilent) return 'silence'
+        const partitions = Array.from({ length: this.#partitions }, (_, number) =>
+          Buffer.concat([int16(0), int32(number), int32(1), array(int32(1)), array(int32(1))]),
+        )
         return Buffer.concat([
           array(node),
-          array(Buffer.concat([int16(this.#topicError), string(this.#topic), array(partition)])),
+          array(Buffer.concat([int16(this.#topicError), string(this.#topic), array(...partitions)])),
         ])
       }
       case PRODUCE:
-        return this.#produce()
+        return this.#produce(partitionOf(request))
       default:
         throw new Error(`the fake broker does not know API ${api}`)
     }
   }
 
-  #produce(): Buffer | undefined {
-    this.produced += 1
+  #produce(number: number): Buffer | undefined {
+    this.producedTo.push(number)
     if (this.onProduce === 'close and be gone') this.stop()
     if (this.onProduce === 'close and have no leader') this.#topicError = KafkaCode.LEADER_NOT_AVAILABLE
     if (typeof this.onProduce === 'string') return undefined
-    const partition = Buffer.concat([int32(0), int16(this.onProduce.answer), Buffer.alloc(8), Buffer.alloc(8, 0xff)])
+    const code = this.refusing.get(number) ?? this.onProduce.answer
+    const partition = Buffer.concat([int32(number), int16(code), Buffer.alloc(8), Buffer.alloc(8, 0xff)])
     return Buffer.concat([array(Buffer.concat([string(this.#topic), array(partition)])), int32(0)])
   }
+}
+
+/** Of a request to produce one batch: behind the client's name, 12 bytes, the topic's name and a count. */
+function partitionOf(request: Buffer): number {
+  const topicAt = 10 + request.readInt16BE(8) + 12
+  return request.readInt32BE(topicAt + 2 + request.readInt16BE(topicAt) + 4)
 }

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { describe, it } from 'node:test'
+import { gzipSync, zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import { pino } from 'pino'
 import { createKafka } from '../../../../sidecar/kafka/client.ts'
+import { crc32c } from '../../../../sidecar/kafka/crc32c.ts'
 import { decodeFetchReply, encodeFetch } from '../../../../sidecar/kafka/fetch-request.ts'
 import type { FetchReply, FetchRequest } from '../../../../sidecar/kafka/fetch-request.ts'
 import { encodeRecordBatch } from '../../../../sidecar/kafka/record-batch.ts'
 import type { BatchRecord } from '../../../../sidecar/kafka/record-batch.ts'
+import { decodeRecord } from '../../../../sidecar/kafka/record.ts'
 
 const RUNS = 200
 
@@ -70,7 +73,25 @@ function batchAt(offset: number, records: readonly BatchRecord[], attributes = 0
   const batch = encodeRecordBatch(records, 1_700_000_000_000)
   batch.writeBigInt64BE(BigInt(offset), 0)
   batch.writeInt16BE(attributes, 21)
+  return withChecksum(batch)
+}
+
+function withChecksum(batch: Buffer): Buffer {
+  batch.writeUInt32BE(crc32c(batch, 21), 17)
   return batch
+}
+
+/** As the method of that number leaves a batch. */
+function compressedAt(
+  offset: number,
+  records: readonly BatchRecord[],
+  method: number,
+  compress: (b: Buffer) => Buffer,
+) {
+  const plain = batchAt(offset, records, method)
+  const batch = Buffer.concat([plain.subarray(0, 61), compress(plain.subarray(61))])
+  batch.writeInt32BE(batch.length - 12, 8)
+  return withChecksum(batch)
 }
 
 const onePartition = (records: Buffer): Buffer =>
@@ -183,11 +204,75 @@ describe('decodeFetchReply', () => {
     ])
   })
 
-  it('leaves a compressed batch and one of an older format to kafkajs', () => {
-    assert.equal(decodeFetchReply(onePartition(batchAt(0, [record('a')], 1))), undefined)
+  it('leaves a batch of an older format to kafkajs', () => {
     const old = batchAt(0, [record('a')])
     old[16] = 1
     assert.equal(decodeFetchReply(onePartition(old)), undefined)
+  })
+
+  it('reads what other producers have compressed with gzip as kafkajs does', async () => {
+    const given = onePartition(compressedAt(5, [record('a'), record('b')], 1, gzipSync))
+    assert.deepEqual(messagesOf(given), ['5 a', '6 b'])
+    assert.deepEqual(looked(decodeFetchReply(given)), looked(await judge.decode(given)))
+  })
+
+  it('reads what other producers have compressed with Zstandard', () => {
+    assert.deepEqual(messagesOf(onePartition(compressedAt(5, [record('a'), record('b')], 4, zstdCompressSync))), [
+      '5 a',
+      '6 b',
+    ])
+  })
+
+  const neighbours = (batch: Buffer): Buffer =>
+    onePartition(Buffer.concat([batchAt(5, [record('a')]), batch, batchAt(8, [record('d')])]))
+
+  for (const [method, name] of [
+    [2, 'Snappy'],
+    [3, 'LZ4'],
+    [5, 'an unknown method'],
+  ] as const) {
+    it(`hands a batch that is compressed with ${name} over as one message with the reason, and its neighbours as they are`, () => {
+      const batch = compressedAt(6, [record('b'), record('c')], method, (bytes) => bytes)
+      const messages = decodeFetchReply(neighbours(batch))?.responses[0]?.partitions[0]?.messages ?? []
+      assert.deepEqual(
+        messages.map(({ offset }) => offset),
+        ['5', '7', '8'],
+      )
+      assert.deepEqual(messages[1]?.value, batch)
+      assert.equal(messages[1].key, null)
+      assert.deepEqual(decodeRecord(messages[1]), {
+        kind: 'Unreadable',
+        reason: `the whole batch: it is compressed with ${name}, which is not supported`,
+      })
+    })
+  }
+
+  it('hands a batch over as one message where its producer wrote nonsense', () => {
+    for (const broken of [
+      compressedAt(6, [record('b'), record('c')], 1, (bytes) => bytes),
+      compressedAt(6, [record('b'), record('c')], 0, (bytes) => bytes.fill(0x7f, 0, 3)),
+      compressedAt(6, [record('b'), record('c')], 1, (bytes) => gzipSync(bytes.subarray(0, -1))),
+    ]) {
+      const messages = decodeFetchReply(neighbours(broken))?.responses[0]?.partitions[0]?.messages ?? []
+      assert.deepEqual(
+        messages.map(({ offset }) => offset),
+        ['5', '7', '8'],
+      )
+      const read = decodeRecord(messages[1]!)
+      assert.ok(read.kind === 'Unreadable')
+      assert.match(read.reason, /^the whole batch: ./)
+    }
+  })
+
+  it('refuses a batch that is not what its producer wrote, and says which: another fetch may read it', () => {
+    for (const attributes of [0, 1, 2]) {
+      const broken = batchAt(6, [record('b'), record('c')], attributes)
+      broken.fill(0x7f, 61, 64)
+      assert.throws(() => decodeFetchReply(neighbours(broken)), {
+        name: 'RangeError',
+        message: /^the batch of calls\/2 at offset 6 is not what its producer wrote: ./,
+      })
+    }
   })
 
   it('refuses a batch whose length would lead back to itself', () => {

@@ -35,8 +35,7 @@ function brokerWith(payload: Buffer) {
   const connection = {
     clientId: 'me',
     sasl: null,
-    isConnected: () => true,
-    failIfNotConnected: () => undefined,
+    connectionStatus: 'connected',
     nextCorrelationId: () => 77,
     socket: { write: (bytes: Buffer) => seen.requests.push(bytes) },
     requestQueue: {
@@ -61,7 +60,7 @@ function brokerWith(payload: Buffer) {
       return Promise.resolve()
     },
   }
-  return { broker, seen, onPush: (happens: () => void) => (pushed = happens) }
+  return { broker, connection, seen, onPush: (happens: () => void) => (pushed = happens) }
 }
 
 describe("a fetch of kafkajs' consumer", () => {
@@ -92,6 +91,13 @@ describe("a fetch of kafkajs' consumer", () => {
     await assert.rejects(prototype.fetch.call(broker, REQUEST), { name: 'KafkaJSOffsetOutOfRange', partition: 0 })
     const { broker: stale } = brokerWith(emptyReply(6))
     await assert.rejects(prototype.fetch.call(stale, REQUEST), { type: 'NOT_LEADER_FOR_PARTITION' })
+  })
+
+  it('fails where its connection is being ended: nobody may answer what is written then', async () => {
+    const { broker, seen, connection } = brokerWith(emptyReply(0))
+    connection.connectionStatus = 'disconnecting'
+    await assert.rejects(prototype.fetch.call(broker, REQUEST), { name: 'KafkaJSConnectionError', retriable: true })
+    assert.equal(seen.requests.length, 0)
   })
 
   it('is left to kafkajs where the broker is older', async () => {

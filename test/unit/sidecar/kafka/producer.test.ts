@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import net from 'node:net'
 import { describe, test, type TestContext } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
 import { Kafka, logLevel } from 'kafkajs'
 import { pino } from 'pino'
 import { ProduceError, RecordProducer, type ProduceFailure } from '../../../../sidecar/kafka/producer.ts'
@@ -9,13 +10,17 @@ import { FakeBroker, KafkaCode, type OnProduce } from './fake-broker.ts'
 const TOPIC = 'calls'
 const record = { key: Buffer.from('key'), value: Buffer.from('value'), headers: { h: Buffer.from('x') } }
 
-async function connected(t: TestContext): Promise<{ readonly broker: FakeBroker; readonly producer: RecordProducer }> {
-  const broker = await FakeBroker.start(TOPIC)
+async function connected(
+  t: TestContext,
+  partitions = 1,
+  requestTimeout = 1000,
+): Promise<{ readonly broker: FakeBroker; readonly producer: RecordProducer }> {
+  const broker = await FakeBroker.start(TOPIC, partitions)
   const kafka = new Kafka({
     brokers: [broker.address],
     logLevel: logLevel.NOTHING,
     retry: { retries: 0 },
-    requestTimeout: 1000,
+    requestTimeout,
   })
   const producer = new RecordProducer(kafka, pino({ enabled: false }))
   t.after(async () => {
@@ -61,12 +66,52 @@ test('a broker that comes back on its port is produced to again', async (t) => {
   assert.equal(broker.produced, 2)
 })
 
+test('while the leaders are asked for again after a failure, the other partitions are produced to', async (t) => {
+  const { broker, producer } = await connected(t, 3, 60_000)
+  broker.refusing.set(0, KafkaCode.NOT_LEADER_FOR_PARTITION)
+  broker.metadataSilent = true
+  assert.equal((await failureOf(producer)).code, 'REFUSED')
+  for (let count = 0; count < 6; count++) await producer.produce(TOPIC, [record])
+  assert.deepEqual(new Set(broker.producedTo.slice(1)), new Set([1, 2]))
+  broker.stop()
+})
+
+test('a partition that failed is produced to again once the leaders are known', async (t) => {
+  const { broker, producer } = await connected(t, 2)
+  broker.refusing.set(0, KafkaCode.NOT_LEADER_FOR_PARTITION)
+  assert.equal((await failureOf(producer)).code, 'REFUSED')
+  broker.refusing.clear()
+  while (broker.producedTo.lastIndexOf(0) === 0) await producer.produce(TOPIC, [record])
+})
+
+test('a leader that is known and connected serves although the leaders cannot be asked for', async (t) => {
+  const { broker, producer } = await connected(t)
+  broker.topicError = KafkaCode.UNKNOWN_TOPIC_OR_PARTITION
+  broker.onProduce = { answer: KafkaCode.NOT_LEADER_FOR_PARTITION }
+  assert.equal((await failureOf(producer)).code, 'REFUSED')
+  broker.onProduce = { answer: KafkaCode.NONE }
+  await producer.produce(TOPIC, [record])
+  assert.equal(broker.produced, 2)
+})
+
+test('a producer that is closed while it asks for leaders keeps no connection', async (t) => {
+  const { broker, producer } = await connected(t)
+  broker.onProduce = 'close'
+  await failureOf(producer)
+  const before = broker.connectionsSoFar
+  await producer.disconnect()
+  const limit = AbortSignal.timeout(10_000)
+  for (; broker.connectionsSoFar === before || broker.connections > 0; await pause(5)) limit.throwIfAborted()
+})
+
 describe('a produce that failed is called', () => {
   const cases: readonly (readonly [what: string, onProduce: OnProduce, failure: ProduceFailure])[] = [
     ['MESSAGE_TOO_LARGE', { answer: KafkaCode.MESSAGE_TOO_LARGE }, 'TOO_LARGE'],
     ['RECORD_LIST_TOO_LARGE', { answer: KafkaCode.RECORD_LIST_TOO_LARGE }, 'TOO_LARGE'],
     ['NOT_LEADER_FOR_PARTITION', { answer: KafkaCode.NOT_LEADER_FOR_PARTITION }, 'REFUSED'],
     ['NOT_ENOUGH_REPLICAS', { answer: KafkaCode.NOT_ENOUGH_REPLICAS }, 'REFUSED'],
+    ['UNKNOWN_TOPIC_OR_PARTITION', { answer: KafkaCode.UNKNOWN_TOPIC_OR_PARTITION }, 'REFUSED'],
+    ['TOPIC_AUTHORIZATION_FAILED', { answer: KafkaCode.TOPIC_AUTHORIZATION_FAILED }, 'REFUSED'],
     ['INVALID_RECORD', { answer: KafkaCode.INVALID_RECORD }, 'REFUSED'],
     ['POLICY_VIOLATION', { answer: KafkaCode.POLICY_VIOLATION }, 'REFUSED'],
     [
