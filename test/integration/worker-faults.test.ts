@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { ERRORS, GrpcStatus } from '../../sidecar/errors.ts'
 import { Load, assertAllAnswered, assertEachRanOnce, ended, slowest } from './support/load.ts'
+import type { NamedAnswer } from './support/load.ts'
 import { startRoute, until } from './support/route.ts'
 import type { LedgerEntry, Worker } from './support/route.ts'
 
@@ -100,12 +101,18 @@ test('rebalances in a row count no start of a call that still waits for its turn
     method: { timeoutMilliseconds: 40_000 },
     worker: { retry: { maxAttempts: 1 }, concurrency: 2 },
   })
-  const answers = Array.from({ length: 240 }, async (_, number) => {
-    const id = `queued-${number}`
-    return { id, ...(await route.call({ id, reply: id, sleep: 100 }, { deadline: 40_000 })) }
-  })
+  const answers: Promise<NamedAnswer>[] = []
+  const ask = (count: number): void => {
+    for (let asked = 0; asked < count; asked++) {
+      const id = `queued-${answers.length}`
+      answers.push(route.call({ id, reply: id, sleep: 100 }, { deadline: 40_000 }).then((reply) => ({ id, ...reply })))
+    }
+  }
+  ask(120)
   for (let leaver = 0; leaver < 3; leaver++) {
     await route.startWorker()
+    // A slow start may have outlasted the calls that waited.
+    ask(80)
     const begun = route.ledger().length
     await until('the handlers go on', () => route.ledger().length > begun + 20)
     const worker = route.workers[leaver]
