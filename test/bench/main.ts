@@ -7,7 +7,7 @@
  *
  * --ratios   measures only what the ratios are made of
  * --against  also measures the sidecar of another checkout in the same turns (`queued-other`), to judge a change
- * --layers   also measures calls with a key, calls whose results are kept, and results that are given again
+ * --layers   also measures calls with a key, calls whose results are kept, results that are given again, and a rate limit
  * --polling  also measures proxies that ask Redis for outcomes so often instead of being woken
  * --profile  leaves a CPU profile of proxy and worker (see profile.ts) and measures the main cell of `queued` only
  */
@@ -125,17 +125,21 @@ async function bench(signal: AbortSignal): Promise<void> {
 
   const profileDirectory = options.profile === undefined ? undefined : resolve(options.profile)
   if (profileDirectory !== undefined) await mkdir(profileDirectory, { recursive: true })
-  const variants: { readonly name: string; readonly root: string; readonly flags: readonly string[] }[] = [
-    { name: 'queued', root: ROOT, flags: [] },
-  ]
+  const variants: {
+    readonly name: string
+    readonly root: string
+    readonly flags: readonly string[]
+    rateLimit?: true
+  }[] = [{ name: 'queued', root: ROOT, flags: [] }]
   if (options.against !== undefined) variants.push({ name: 'queued-other', root: resolve(options.against), flags: [] })
+  if (options.layers) variants.push({ name: 'queued-rate-limit', root: ROOT, flags: [], rateLimit: true })
   for (const every of options.polling?.split(',') ?? []) {
     const url = new URL('polling.ts', import.meta.url)
     url.search = new URLSearchParams({ every, redis: infrastructure.redisUrl }).toString()
     variants.push({ name: `queued-polling-${every}`, root: ROOT, flags: ['--import', url.href] })
   }
   const routes = new Map<string, Route>()
-  for (const { name, root, flags } of variants) {
+  for (const { name, root, flags, rateLimit = false } of variants) {
     const route = await startRoute(
       {
         name,
@@ -145,6 +149,7 @@ async function bench(signal: AbortSignal): Promise<void> {
         brokers: infrastructure.brokers,
         redisUrl: infrastructure.redisUrl,
         nodeFlags: [...NODE_FLAGS, ...flags],
+        rateLimit,
         ...(profileDirectory !== undefined && { profileDirectory }),
       },
       signal,

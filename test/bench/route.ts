@@ -24,6 +24,8 @@ export interface RouteOptions {
   readonly redisUrl: string
   readonly handlerPort: number
   readonly nodeFlags: readonly string[]
+  /** With a rate limit that lets everything pass. */
+  readonly rateLimit?: boolean
   /** A CPU profile of each sidecar is left here. */
   readonly profileDirectory?: string
 }
@@ -81,6 +83,7 @@ export async function startRoute(options: RouteOptions, signal: AbortSignal): Pr
         { name: METHOD_NAME, timeoutMilliseconds: 30_000 },
         { name: CACHED_METHOD_NAME, timeoutMilliseconds: 30_000, cacheSeconds: 60 },
       ],
+      ...(options.rateLimit === true && { rateLimit: { requestsPerSecond: 1_000_000, burst: 1_000_000 } }),
     },
   }
 
