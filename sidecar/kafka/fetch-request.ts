@@ -300,6 +300,8 @@ class Reader {
     const headers = Object.create(null) as Record<string, Buffer | null | (Buffer | null)[]>
     for (let count = this.varint(); count > 0; count--) {
       const length = this.varint()
+      // Backwards it would read the same header as often as the count says.
+      if (length < 0) throw new RangeError('a header has a name of negative length')
       const name = this.text(length)
       const value = this.field()
       const before = headers[name]

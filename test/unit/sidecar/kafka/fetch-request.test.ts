@@ -264,6 +264,23 @@ describe('decodeFetchReply', () => {
     }
   })
 
+  it('ends at once where a record says it has a thousand million headers, also where their names lead back', () => {
+    for (const name of [0x02, 0x03]) {
+      const batch = batchAt(6, [{ key: null, value: null, headers: { a: null } }])
+      // The end of the record: the count of headers (zigzag), the length of a name, `a` and no value.
+      const count = batch.length - 4
+      assert.equal(batch[count], 2)
+      const end = Buffer.from([0xfe, 0xff, 0xff, 0xff, 0x07, name, 0x61, 0x01])
+      const many = Buffer.concat([batch.subarray(0, count), end])
+      many.writeInt32BE(many.length - 12, 8)
+      const messages = decodeFetchReply(neighbours(withChecksum(many)))?.responses[0]?.partitions[0]?.messages ?? []
+      assert.deepEqual(
+        messages.map(({ offset }) => offset),
+        ['5', '6', '8'],
+      )
+    }
+  })
+
   it('refuses a batch that is not what its producer wrote, and says which: another fetch may read it', () => {
     for (const attributes of [0, 1, 2]) {
       const broken = batchAt(6, [record('b'), record('c')], attributes)
