@@ -26,6 +26,41 @@ export interface CalculateService {
     readonly kafka: {
       /** Brokers to begin with, each `host:port`. */
       readonly bootstrapServers: readonly string[]
+      /** Given, even as `{}`, connections to the brokers are encrypted and their certificates are checked. */
+      readonly tls?: {
+        /** The key of a Secret in the same namespace that holds the trusted authorities, PEM. Without it the well-known ones are trusted. */
+        readonly caSecretRef?: {
+          /** The Secret's name. */
+          readonly name: string
+          /** The key within the Secret. */
+          readonly key: string
+        }
+        /** A Secret in the same namespace that holds a client certificate and its key, PEM, for brokers that ask for one. */
+        readonly clientCertificateSecretRef?: {
+          /** The Secret's name. */
+          readonly name: string
+          /** The key within the Secret that holds the certificate and its chain. Default "tls.crt". */
+          readonly certificateKey: string
+          /** The key within the Secret that holds the private key. Default "tls.key". */
+          readonly privateKeyKey: string
+        }
+        /** The name that every broker's certificate must have. Without it the name by which a broker is called. */
+        readonly serverName?: string
+      }
+      /** Who the sidecars are for Kafka. Without it they do not sign in. */
+      readonly sasl?: {
+        /** By its registered name, as Kafka writes it. PLAIN needs TLS. */
+        readonly mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
+        /** The user's name. */
+        readonly username: string
+        /** The key of a Secret in the same namespace that holds the password. It may change while the sidecars run. */
+        readonly passwordSecretRef: {
+          /** The Secret's name. */
+          readonly name: string
+          /** The key within the Secret. */
+          readonly key: string
+        }
+      }
     }
     /** The Redis that holds outcomes and wakes the callers; exactly one of url, urlSecretRef, sentinel and cluster. */
     readonly redis: {

@@ -7,8 +7,8 @@ import type { SidecarConfigInput } from '../sidecar/config.ts'
 export interface Placement {
   /** Unique among the replicas of the service; 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-". */
   readonly instance: string
-  /** The Kafka brokers that are really used, each `host:port`. */
-  readonly kafkaBrokers: readonly string[]
+  /** Given, they are used and not the resource's Kafka: brokers that ask for nothing, each `host:port`. */
+  readonly kafkaBrokers?: readonly string[]
   /** Given, it is used and not the resource's Redis: a URL without a password, or where to read one that has it. */
   readonly redisUrl?: SidecarConfigInput['redis']['url']
   /** Below it each key of a Secret that a resource refers to is a file, `<Secret>/<key>`. */

@@ -1,5 +1,6 @@
 import type { CalculateService } from '../crds/types.ts'
 import type { SidecarConfigInput } from '../sidecar/config.ts'
+import { kafkaConfig } from './calculateservice/kafka-config.ts'
 import { redisConfig } from './calculateservice/redis-config.ts'
 import type { Placement } from './placement.ts'
 
@@ -15,7 +16,7 @@ export function commonConfig({ spec }: CalculateService, placement: Placement): 
       maxMessageBytes: spec.proxy.maxMessageBytes,
       resultRetentionSeconds: spec.results.retentionSeconds,
     },
-    kafka: { brokers: [...placement.kafkaBrokers] },
+    kafka: kafkaConfig(spec, placement),
     redis: redisConfig(spec, placement),
     ...(placement.logLevel === undefined ? {} : { log: { level: placement.logLevel } }),
   }

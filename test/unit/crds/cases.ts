@@ -133,6 +133,49 @@ export const CASES: readonly Case[] = [
   service('33 brokers', { 'spec.kafka.bootstrapServers': Array.from({ length: 33 }, (_, i) => `a${i}:1`) }, [
     'spec.kafka.bootstrapServers: must NOT have more than 32 items',
   ]),
+  service('kafka by TLS alone', { 'spec.kafka.tls': {} }),
+  service('kafka by TLS with everything', {
+    'spec.kafka.tls': {
+      caSecretRef: { name: 'kafka', key: 'ca.crt' },
+      clientCertificateSecretRef: { name: 'team' },
+      serverName: 'kafka.example.org',
+    },
+  }),
+  service('kafka with a client certificate from nowhere', { 'spec.kafka.tls.clientCertificateSecretRef': {} }, [
+    'spec.kafka.tls.clientCertificateSecretRef.name: is required',
+  ]),
+  service('kafka by SCRAM', {
+    'spec.kafka.sasl': {
+      mechanism: 'SCRAM-SHA-512',
+      username: 'team',
+      passwordSecretRef: { name: 'team', key: 'password' },
+    },
+  }),
+  service(
+    'kafka by a mechanism that is not known',
+    {
+      'spec.kafka.sasl': {
+        mechanism: 'GSSAPI',
+        username: 'team',
+        passwordSecretRef: { name: 'team', key: 'password' },
+      },
+    },
+    ['spec.kafka.sasl.mechanism: must be one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512'],
+  ),
+  service('kafka by SASL without a password', { 'spec.kafka.sasl': { mechanism: 'SCRAM-SHA-512', username: 'team' } }, [
+    'spec.kafka.sasl.passwordSecretRef: is required',
+  ]),
+  service(
+    'kafka by PLAIN without TLS',
+    {
+      'spec.kafka.sasl': { mechanism: 'PLAIN', username: 'team', passwordSecretRef: { name: 'team', key: 'password' } },
+    },
+    ['spec.kafka: PLAIN sends the password as it is and needs tls'],
+  ),
+  service('kafka by PLAIN with TLS', {
+    'spec.kafka.tls': {},
+    'spec.kafka.sasl': { mechanism: 'PLAIN', username: 'team', passwordSecretRef: { name: 'team', key: 'password' } },
+  }),
   service('redis with neither', { 'spec.redis': {} }, [
     'spec.redis: must have exactly one of url, urlSecretRef, sentinel and cluster',
   ]),

@@ -18,7 +18,6 @@ const GOLDEN = fileURLToPath(new URL('../../golden/', import.meta.url))
 const update = process.env['UPDATE_GOLDEN'] === '1'
 
 const placement = {
-  kafkaBrokers: ['127.0.0.1:19092'],
   admin: { host: '127.0.0.1', port: 19090 },
   logLevel: 'warn',
 } as const
