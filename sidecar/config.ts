@@ -74,6 +74,23 @@ const redis = z
     path: ['password'],
   })
 
+const kafka = z
+  .strictObject({
+    brokers: z.array(name(255)).min(1).max(32),
+    tls: tls.optional(),
+    /** Who this sidecar is for Kafka. The password is read again whenever it signs in. */
+    sasl: z
+      .strictObject({
+        mechanism: z.enum(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']),
+        username: name(255),
+        password: secretReference,
+      })
+      .optional(),
+  })
+  .refine(({ tls, sasl }) => sasl?.mechanism !== 'PLAIN' || tls !== undefined, {
+    message: 'PLAIN sends the password as it is and needs tls',
+  })
+
 /** The gRPC status codes that a RetryPolicy may name. */
 export const RETRYABLE_CODES = [
   'CANCELLED',
@@ -111,7 +128,7 @@ const common = {
     /** How long an outcome is kept after it was stored. */
     resultRetentionSeconds: z.int().min(60).max(604_800).default(600),
   }),
-  kafka: z.strictObject({ brokers: z.array(name(255)).min(1).max(32) }),
+  kafka,
   redis,
   admin,
   log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
@@ -264,7 +281,18 @@ export interface RedisConfig {
   readonly commandTimeoutMilliseconds: number
 }
 
-type Resolved<T> = Omit<T, 'redis'> & { readonly redis: RedisConfig }
+/** Where Kafka is and who we are there. The secret is read when a connection signs in. */
+export interface KafkaConfig {
+  readonly brokers: readonly string[]
+  readonly tls?: TlsConfig | undefined
+  readonly sasl?: {
+    readonly mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
+    readonly username: string
+    readonly password: Secret
+  }
+}
+
+type Resolved<T> = Omit<T, 'kafka' | 'redis'> & { readonly kafka: KafkaConfig; readonly redis: RedisConfig }
 export type ProxyConfig = Resolved<z.output<typeof proxy>>
 export type WorkerConfig = Resolved<z.output<typeof worker>>
 export type SidecarConfig = ProxyConfig | WorkerConfig
@@ -310,6 +338,7 @@ const flatten = (issues: readonly z.core.$ZodIssue[], base: readonly PropertyKey
 
 /** Where a configuration may refer to secrets. */
 const SECRET_PATHS = [
+  ['kafka', 'sasl', 'password'],
   ['redis', 'url'],
   ['redis', 'password'],
   ['redis', 'sentinel', 'password'],
@@ -334,8 +363,17 @@ export function parseConfig(
     ...SECRET_PATHS.flatMap((path) => secretProblem(value, path, secret)),
   ]
   if (!result.success || problems.length > 0) throw new ConfigError(problems)
-  return { ...result.data, redis: redisConfig(result.data.redis, secret) }
+  const { kafka, redis } = result.data
+  return { ...result.data, kafka: kafkaConfig(kafka, secret), redis: redisConfig(redis, secret) }
 }
+
+const kafkaConfig = (
+  { sasl, ...rest }: z.output<typeof kafka>,
+  secret: (reference: SecretReference) => Secret,
+): KafkaConfig => ({
+  ...rest,
+  ...(sasl !== undefined && { sasl: { ...sasl, password: secret(sasl.password) } }),
+})
 
 function redisConfig(
   { url, sentinel, cluster, password, ...rest }: z.output<typeof redis>,

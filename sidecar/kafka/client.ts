@@ -2,43 +2,28 @@
  * kafkajs is imported in this folder only, so that another client can take its place (docs/adr/0002).
  */
 import { createRequire } from 'node:module'
-import net from 'node:net'
 import { Kafka, logLevel } from 'kafkajs'
-import type { ISocketFactory, LogEntry } from 'kafkajs'
+import type { LogEntry } from 'kafkajs'
+import type { KafkaConfig } from '../config.ts'
 import type { Logger } from '../telemetry/log.ts'
-import type { Counter, Metrics } from '../telemetry/metrics.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { signIn, socketFactory } from './connection.ts'
 import { fetchInOnePass } from './kafkajs-fetch.ts'
 
 const CONNECTION_TIMEOUT_MILLISECONDS = 3000
 const REQUEST_TIMEOUT_MILLISECONDS = 10_000
-const KEEP_ALIVE_MILLISECONDS = 60_000
+/** kafkajs' own take ten seconds, in which nobody is told why there is no connection; everybody who connects tries again. */
+const CONNECT_RETRIES = { retries: 3, initialRetryTime: 100, maxRetryTime: 500 }
 
-/** Nagle's algorithm holds small requests back for the peer's delayed acknowledgement: 0.1 ms on every call. */
-const withoutDelay: ISocketFactory = ({ host, port, onConnect }) => {
-  const socket = net.connect(
-    { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MILLISECONDS },
-    onConnect,
-  )
-  return socket
-}
-
-const counting =
-  (connect: ISocketFactory, connections: Counter): ISocketFactory =>
-  (args) => {
-    const socket = connect(args)
-    socket.once('connect', () => connections.inc())
-    return socket
-  }
-
-export interface KafkaOptions {
-  readonly brokers: readonly string[]
+export interface KafkaOptions extends KafkaConfig {
   readonly clientId: string
   readonly logger: Logger
   /** Left out where nobody scrapes. */
   readonly metrics?: Metrics
 }
 
-export function createKafka({ brokers, clientId, logger, metrics }: KafkaOptions): Kafka {
+/** @throws TlsError when the files that `tls` names cannot be used. */
+export function createKafka({ brokers, tls, sasl, clientId, logger, metrics }: KafkaOptions): Kafka {
   stopIdleTimer()
   decodeHeadersOnce()
   fetchInOnePass()
@@ -47,19 +32,18 @@ export function createKafka({ brokers, clientId, logger, metrics }: KafkaOptions
     clientId,
     connectionTimeout: CONNECTION_TIMEOUT_MILLISECONDS,
     requestTimeout: REQUEST_TIMEOUT_MILLISECONDS,
-    socketFactory:
-      metrics === undefined
-        ? withoutDelay
-        : counting(withoutDelay, metrics.counter('grpc_kafka_broker_connections_total')),
+    retry: CONNECT_RETRIES,
+    socketFactory: socketFactory(tls, logger, metrics?.counter('grpc_kafka_broker_connections_total')),
+    ...(sasl !== undefined && { sasl: signIn(sasl) }),
     logLevel: logLevel.WARN,
     // kafkajs logs at ERROR what it then retries and survives (a coordinator that loads): it is no error of ours.
     logCreator:
       () =>
       ({ namespace, level, log }: LogEntry) => {
-        const { message, error } = log as { message: string; error?: string }
+        const { message, error } = log as { message: unknown; error?: string }
         const fields = { kafka: namespace, ...(error === undefined ? {} : { reason: error }) }
-        if (level <= logLevel.ERROR) logger.warn(fields, message)
-        else logger.debug(fields, message)
+        if (level <= logLevel.ERROR) logger.warn(fields, String(message).trimEnd())
+        else logger.debug(fields, String(message).trimEnd())
       },
   })
 }

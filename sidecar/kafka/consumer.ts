@@ -68,6 +68,7 @@ export class GroupConsumer {
   #memberId = ''
   #generation: number | undefined
   #left = new AbortController()
+  #problem: string | undefined
 
   constructor({ kafka, groupId, topic, startFrom, logger, events }: GroupConsumerOptions) {
     this.#kafka = kafka
@@ -79,6 +80,11 @@ export class GroupConsumer {
     this.#admin = kafka.admin()
   }
 
+  /** Why the group could not be joined, or was left, since the last join; for people. */
+  get problem(): string | undefined {
+    return this.#problem
+  }
+
   /** Joins the group, trying until it works or `leave` is called. May be called again after `leave`. */
   async join(): Promise<void> {
     this.#left = new AbortController()
@@ -88,7 +94,8 @@ export class GroupConsumer {
         await this.#start(signal)
         return
       } catch (error) {
-        this.#logger.warn({ reason: (error as Error).message }, 'the consumer group cannot be joined yet; trying again')
+        this.#problem = (error as Error).message.trimEnd()
+        this.#logger.warn({ reason: this.#problem }, 'the consumer group cannot be joined yet; trying again')
         await this.#consumer?.disconnect().catch(() => undefined)
         await pause(RESTART_MILLISECONDS, undefined, { signal }).catch(() => undefined)
       }
@@ -210,6 +217,7 @@ export class GroupConsumer {
       this.#owned = { [this.#topic]: partitions }
       this.#memberId = payload.memberId
       this.#generation = undefined
+      this.#problem = undefined
       this.#events.joined({ memberId: payload.memberId, partitions })
     })
     // The join does not tell its generation; the first heartbeat after it does.
@@ -220,6 +228,7 @@ export class GroupConsumer {
       this.#generation = undefined
     })
     consumer.on(consumer.events.CRASH, ({ payload }) => {
+      this.#problem = payload.error.message
       this.#logger.warn({ reason: payload.error.message, restarts: payload.restart }, 'the consumer gave up')
       // kafkajs does not start again after what it takes for permanent; whether that lasts is for us to find out.
       if (!payload.restart && !signal.aborted && this.#consumer === consumer) void this.#replace(signal)

@@ -61,6 +61,7 @@ export class RecordProducer {
   readonly #reconnecting = new Set<number>()
   #batches = 0
   #closed = false
+  #problem: string | undefined
 
   /** @param localNow milliseconds since 1970 on this machine: the records' timestamps. */
   constructor(kafka: Kafka, logger: Logger, localNow: () => number = Date.now) {
@@ -68,6 +69,11 @@ export class RecordProducer {
     this.#admin = kafka.admin({ retry: { retries: 0 } })
     this.#logger = logger
     this.#localNow = localNow
+  }
+
+  /** Why it is not connected yet, for people; undefined before the first attempt and once it is. */
+  get problem(): string | undefined {
+    return this.#problem
   }
 
   /**
@@ -90,9 +96,11 @@ export class RecordProducer {
           for (const { leader } of this.#led(topic)) await this.#cluster.findBroker({ nodeId: leader })
         }
         await this.#admin.disconnect()
+        this.#problem = undefined
         return
       } catch (error) {
-        this.#logger.warn({ topics, reason: (error as Error).message }, 'Kafka is not ready; trying again')
+        this.#problem = (error as Error).message.trimEnd()
+        this.#logger.warn({ topics, reason: this.#problem }, 'Kafka is not ready; trying again')
         await pause(RETRY_MILLISECONDS, undefined, { signal })
       }
     }

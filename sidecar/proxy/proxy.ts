@@ -56,7 +56,7 @@ export async function startProxy({
 }: ProxyOptions): Promise<RunningProxy> {
   const config = live.current
   const kafka = createKafka({
-    brokers: config.kafka.brokers,
+    ...config.kafka,
     clientId: `grpc-kafka-${config.instance}`,
     logger,
     metrics,
@@ -169,12 +169,15 @@ export async function startProxy({
     },
   )
 
+  const withProblem = (what: string): string =>
+    what === 'Kafka' && producer.problem !== undefined ? `${what} (${producer.problem})` : what
+
   return {
     port,
     ready: () => {
       if (gate.state === 'Draining') return { ready: false, reason: 'draining' }
       if (gate.state === 'Starting')
-        return { ready: false, reason: `waiting for ${[...unknown].join(', ')}${ofRedis()}` }
+        return { ready: false, reason: `waiting for ${[...unknown].map(withProblem).join(', ')}${ofRedis()}` }
       return waiters.subscribed
         ? { ready: true, reason: '' }
         : { ready: false, reason: `the reply channel is not subscribed${ofRedis()}` }

@@ -104,7 +104,7 @@ class Worker implements RunningSidecar {
       metrics,
     })
     const kafka = createKafka({
-      brokers: config.kafka.brokers,
+      ...config.kafka,
       clientId: `grpc-kafka-${config.instance}`,
       logger,
       metrics,
@@ -203,13 +203,19 @@ class Worker implements RunningSidecar {
 
   ready(): { readonly ready: boolean; readonly reason: string } {
     if (this.#stage !== 'Running') {
-      const problem = this.#stage === 'Connecting' ? this.#redis.problem : ''
+      const reason = `the worker is ${this.#stage.toLowerCase()}`
+      if (this.#stage !== 'Connecting') return { ready: false, reason }
       return {
         ready: false,
-        reason: `the worker is ${this.#stage.toLowerCase()}${problem === '' ? '' : ` (Redis: ${problem})`}`,
+        reason: withProblem(withProblem(reason, 'Kafka', this.#producer.problem), 'Redis', this.#redis.problem),
       }
     }
-    if (this.#joins === 0) return { ready: false, reason: 'the worker has not joined its group yet' }
+    if (this.#joins === 0) {
+      return {
+        ready: false,
+        reason: withProblem('the worker has not joined its group yet', 'Kafka', this.#consumer.problem),
+      }
+    }
     if (!this.#health.healthy) return { ready: false, reason: 'the handler is not healthy' }
     // Else the first call would wait for it: a group without offsets writes its first ones before it starts anything.
     if ([...this.#dispatcher.partitions.values()].some(({ committed }) => committed === undefined)) {
@@ -440,6 +446,9 @@ class Worker implements RunningSidecar {
     }))
   }
 }
+
+const withProblem = (text: string, of: string, problem: string | undefined): string =>
+  problem === undefined || problem === '' ? text : `${text} (${of}: ${problem})`
 
 /** What takes longer goes on behind. */
 const isDoneWithin = (milliseconds: number, work: Promise<unknown>): Promise<boolean> =>

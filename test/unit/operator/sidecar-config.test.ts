@@ -54,7 +54,6 @@ const accepted = <Kind extends Resource['kind']>(kind: Kind) =>
 
 const placement = {
   instance: 'a-0',
-  kafkaBrokers: ['127.0.0.1:9092'],
   admin: { port: 9090 },
 }
 
