@@ -48,10 +48,11 @@ test('a proxy before its topic exists', async (t) => {
   const route = await bareRoute(t, { method: PATIENT })
   const proxy = await route.startProxy({}, { whenReady: false })
   await until('the proxy is up', async () => (await route.status(proxy, '/healthz')) === 200)
-  await until('only Kafka is waited for', async () => (await reason(proxy)) === 'waiting for Kafka\n')
+  await until('only Kafka is waited for', async () => /^waiting for Kafka \([^,]+\)$/m.test(await reason(proxy)))
 
   await t.test('is up, not ready, and says what it waits for', async () => {
     assert.deepEqual([await route.status(proxy, '/healthz'), await route.status(proxy, '/readyz')], [200, 503])
+    assert.equal(await reason(proxy), 'waiting for Kafka (This server does not host this topic-partition)\n')
   })
 
   await t.test('is NOT_SERVING to health checks', async () => {

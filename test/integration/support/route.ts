@@ -38,6 +38,10 @@ export interface RouteOptions {
   readonly topicConfig?: Readonly<Record<string, string>>
   /** Given instead of the environment's. */
   readonly brokers?: readonly string[]
+  /** What the sidecars are told of Kafka instead of those brokers; the test itself goes on using them. */
+  readonly kafka?: SidecarConfigInput['kafka']
+  /** Copies of each partition; one when not given. */
+  readonly replicationFactor?: number
   readonly redisUrl?: string
   /** What the sidecars read instead of the URL. */
   readonly redisReference?: SidecarConfigInput['redis']['url']
@@ -188,6 +192,7 @@ export class Route {
 
   async createTopics(): Promise<void> {
     await this.admin.connect()
+    const { replicationFactor = 1 } = this.#options
     const configEntries = Object.entries({ 'max.message.bytes': '4400000', ...this.#options.topicConfig }).map(
       ([name, value]) => ({ name, value }),
     )
@@ -195,10 +200,11 @@ export class Route {
       // kafkajs' own waiting fails when a broker has not heard of the topic yet, which on a busy machine it may not have.
       waitForLeaders: false,
       topics: [
-        { topic: this.topic, numPartitions: this.#options.partitions ?? 3, configEntries },
+        { topic: this.topic, numPartitions: this.#options.partitions ?? 3, replicationFactor, configEntries },
         {
           topic: `${this.topic}.dead`,
           numPartitions: 1,
+          replicationFactor,
           configEntries: [{ name: 'max.message.bytes', value: '4600000' }],
         },
       ],
@@ -310,7 +316,7 @@ export class Route {
     return {
       instance: `${kind}-${this.topic}-${this.#named++}`,
       service: { name: SERVICE_NAME, topic: this.topic, ...this.#options.service },
-      kafka: { brokers: [...this.brokers] },
+      kafka: this.#options.kafka ?? { brokers: [...this.brokers] },
       redis: this.#options.redis ?? { url: this.#options.redisReference ?? this.redisUrl },
       admin: { host: '127.0.0.1', port: adminPort },
       log: { level: 'debug' as const },
