@@ -9,7 +9,7 @@ import { startKafkaCluster } from '../../../local/platform/kafka-cluster.ts'
 import type { KafkaCluster } from '../../../local/platform/kafka-cluster.ts'
 import { startRedis } from '../../../local/platform/redis.ts'
 import type { RedisServer } from '../../../local/platform/redis.ts'
-import { PASSWORD, USER, makeSecurityFiles, securedListeners } from './secured-kafka.ts'
+import { PASSWORD, PERMISSIONS, RESTRICTED_USERS, USER, makeSecurityFiles, securedListeners } from './secured-kafka.ts'
 import type { SecurityFiles } from './secured-kafka.ts'
 
 /** A Redis that a test may break; it keeps what it acknowledged over a restart. Gone when the test is. */
@@ -56,10 +56,12 @@ export async function ownSecuredKafka(
 ): Promise<{ readonly kafka: KafkaServer; readonly files: SecurityFiles }> {
   const directory = temporaryDirectory(t)
   const files = await makeSecurityFiles(directory)
+  const users = [USER, ...RESTRICTED_USERS].map((name) => [name, PASSWORD])
   const kafka = await startKafka({
     directory,
     listeners: securedListeners(files),
-    users: { [USER]: PASSWORD },
+    users: Object.fromEntries(users) as Readonly<Record<string, string>>,
+    properties: PERMISSIONS,
     report: () => undefined,
   })
   atEnd(t, () => kafka.stop())
