@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
 import { GrpcStatus } from '../../sidecar/errors.ts'
-import { keyStore, makeAuthority, makeCertificate } from './support/certificates.ts'
+import { makeAuthority, makeCertificate } from './support/certificates.ts'
 import { atEnd } from './support/clean-up.ts'
 import { documentedAcls } from './support/kafka-acl.ts'
 import { changePassword } from './support/kafka-password.ts'
@@ -14,7 +14,7 @@ import { Load, assertAllAnswered, slowest } from './support/load.ts'
 import { ownSecuredKafka } from './support/own.ts'
 import { PATIENT, Route, startRoute, until } from './support/route.ts'
 import type { Sidecar } from './support/route.ts'
-import { PASSWORD, SESSION_MILLISECONDS, USER, byScram } from './support/secured-kafka.ts'
+import { PASSWORD, SESSION_MILLISECONDS, USER, byScram, keyStore } from './support/secured-kafka.ts'
 
 /** How long a broker takes to come back is the machine's affair. */
 const DEADLINE_MILLISECONDS = 120_000

@@ -77,6 +77,9 @@ export interface Answer {
   readonly milliseconds: number
 }
 
+/** A machine that does much else takes half a minute. */
+const READY_MILLISECONDS = 90_000
+
 /** For tests that are not about time: no deadline of the resource's comes near, however busy the machine is. */
 export const PATIENT = { timeoutMilliseconds: 20_000 } as const
 
@@ -345,7 +348,7 @@ export class Route {
           throw new Error(`${sidecar.config.instance} ended:\n${sidecar.process.lines.slice(-20).join('\n')}`)
         return (await this.status(sidecar, '/readyz')) === 200
       },
-      30_000,
+      READY_MILLISECONDS,
     ).catch((error: unknown) => {
       throw new Error(`${(error as Error).message}\n${sidecar.process.lines.slice(-20).join('\n')}`)
     })

@@ -1,9 +1,9 @@
 /** Kafka as people run it: TLS, SCRAM-SHA-512 and client certificates, one broker or several. */
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { KafkaListener } from '../../../local/platform/kafka-broker.ts'
 import type { SidecarConfigInput } from '../../../sidecar/config.ts'
-import { keyStore, makeAuthority, makeCertificate } from './certificates.ts'
+import { makeAuthority, makeCertificate } from './certificates.ts'
 import type { KeyPair } from './certificates.ts'
 
 export const USER = 'team'
@@ -56,6 +56,12 @@ export async function makeSecurityFiles(parent: string): Promise<SecurityFiles> 
     trustStore,
     client,
   }
+}
+
+/** Key and certificate in one file, as Kafka wants them. */
+export function keyStore(file: string, { certFile, keyFile }: KeyPair): string {
+  writeFileSync(file, `${readFileSync(keyFile, 'utf8')}${readFileSync(certFile, 'utf8')}`)
+  return file
 }
 
 /** `SCRAM`: TLS and a password. `MUTUAL`: TLS and a certificate of the client's. */
