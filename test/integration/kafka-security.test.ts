@@ -5,19 +5,12 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
-import { GrpcStatus } from '../../sidecar/errors.ts'
-import { makeAuthority, makeCertificate } from './support/certificates.ts'
+import { makeAuthority } from './support/certificates.ts'
 import { atEnd } from './support/clean-up.ts'
-import { documentedAcls } from './support/kafka-acl.ts'
-import { changePassword } from './support/kafka-password.ts'
-import { Load, assertAllAnswered, slowest } from './support/load.ts'
 import { ownSecuredKafka } from './support/own.ts'
 import { PATIENT, Route, startRoute, until } from './support/route.ts'
 import type { Sidecar } from './support/route.ts'
-import { PASSWORD, SESSION_MILLISECONDS, USER, byScram, keyStore } from './support/secured-kafka.ts'
-
-/** How long a broker takes to come back is the machine's affair. */
-const DEADLINE_MILLISECONDS = 120_000
+import { PASSWORD, byScram } from './support/secured-kafka.ts'
 
 type KafkaInput = SidecarConfigInput['kafka']
 
@@ -98,81 +91,5 @@ test('a Kafka with TLS and SCRAM-SHA-512', async (t) => {
   await t.test('a client certificate that is missing is told', async (part) => {
     const route = await unready(part, { brokers: [...mutual], tls: { caFile: files.caFile } })
     await assertSays(route, /alert (bad certificate|certificate required)/)
-  })
-
-  await t.test(
-    'what docs/kafka.md says that users must be allowed is enough, and told while it is not',
-    async (part) => {
-      const route = new Route({
-        brokers: kafka.brokers,
-        kafka: byScram(scram, files, 'proxy'),
-        workerKafka: byScram(scram, files, 'worker'),
-        method: PATIENT,
-        worker: { retry: { maxAttempts: 1 } },
-      })
-      atEnd(part, () => route.close())
-      await route.createTopics()
-      await Promise.all([route.startProxy({}, { whenReady: false }), route.startWorker({}, { whenReady: false })])
-      await assertSays(route, /not authorized to access topics|does not host this topic-partition/i)
-      await route.admin.createAcls({ acl: documentedAcls({ topic: route.topic, group: route.groupId }) })
-      for (const sidecar of sidecars(route)) await route.ready(sidecar)
-      assert.equal((await route.call({ id: 'one' })).code, 0)
-      assert.equal((await route.call({ id: 'two', status: GrpcStatus.UNAVAILABLE })).code, GrpcStatus.UNAVAILABLE)
-      assert.equal(await route.records(`${route.topic}.dead`), 1)
-      await until('every offset is committed', async () => (await route.lag()) === 0)
-    },
-  )
-
-  await t.test('password, authority and certificates are rotated under load: every call is answered', async (part) => {
-    const { authority, client, directory } = files
-    const own = { certFile: join(directory, 'own.crt'), keyFile: join(directory, 'own.key') }
-    copyFileSync(client.certFile, own.certFile)
-    copyFileSync(client.keyFile, own.keyFile)
-    const options = { brokers: kafka.brokers, method: { timeoutMilliseconds: DEADLINE_MILLISECONDS } }
-    const [signsIn, shows] = await Promise.all([
-      startRoute(part, { ...options, kafka: byScram(scram, files) }),
-      startRoute(part, { ...options, kafka: { brokers: [...mutual], tls: { caFile: files.caFile, ...own } } }),
-    ])
-    const loads = [signsIn, shows].map((route) => new Load(route, { perSecond: 30, deadline: DEADLINE_MILLISECONDS }))
-    const goOn = async (): Promise<void> => {
-      const goals = loads.map((load) => load.sent + 30)
-      await until('calls are answered', () => loads.every((load, at) => load.answered > (goals[at] ?? 0)), 60_000)
-    }
-    await goOn()
-
-    await changePassword(kafka.brokers, USER, 'the-next-password')
-    writeFileSync(files.passwordFile, 'the-next-password')
-    const changed = performance.now()
-
-    const next = await makeAuthority(directory, 'next-authority')
-    const [nextBroker, nextClient] = await Promise.all([
-      makeCertificate(directory, 'next-broker', next),
-      makeCertificate(directory, 'next-client', next),
-    ])
-    const both = [authority, next].map(({ certFile }) => readFileSync(certFile, 'utf8')).join('')
-    for (const file of [files.caFile, files.trustStore]) writeFileSync(file, both)
-    // The earlier key beside it does not fit: the pair that did is used.
-    copyFileSync(nextClient.certFile, own.certFile)
-    keyStore(files.keyStore, nextBroker)
-    await kafka.stop()
-    await kafka.start()
-    await goOn()
-
-    copyFileSync(nextClient.keyFile, own.keyFile)
-    for (const file of [files.caFile, files.trustStore]) copyFileSync(next.certFile, file)
-    await kafka.stop()
-    await kafka.start()
-    await goOn()
-    await until(
-      'every sign-in from before the change is over',
-      () => performance.now() - changed > SESSION_MILLISECONDS,
-      30_000,
-    )
-    await goOn()
-    for (const load of loads) {
-      const answers = await load.stop()
-      part.diagnostic(`${answers.length} calls, slowest ${slowest(answers)} ms`)
-      assertAllAnswered(answers)
-    }
   })
 })

@@ -5,11 +5,9 @@ import type { TestContext } from 'node:test'
 import { atEnd } from './clean-up.ts'
 import { startKafka } from '../../../local/platform/kafka.ts'
 import type { KafkaServer } from '../../../local/platform/kafka.ts'
-import { startKafkaCluster } from '../../../local/platform/kafka-cluster.ts'
-import type { KafkaCluster } from '../../../local/platform/kafka-cluster.ts'
 import { startRedis } from '../../../local/platform/redis.ts'
 import type { RedisServer } from '../../../local/platform/redis.ts'
-import { PASSWORD, PERMISSIONS, RESTRICTED_USERS, USER, makeSecurityFiles, securedListeners } from './secured-kafka.ts'
+import { PASSWORD, USER, makeSecurityFiles, securedListeners } from './secured-kafka.ts'
 import type { SecurityFiles } from './secured-kafka.ts'
 
 /** A Redis that a test may break; it keeps what it acknowledged over a restart. Gone when the test is. */
@@ -32,36 +30,16 @@ export async function ownKafka(t: TestContext): Promise<KafkaServer> {
   return kafka
 }
 
-/** Brokers that a test may break, with the doors of `secured-kafka.ts`. Gone when the test is. */
-export async function ownKafkaCluster(
-  t: TestContext,
-  brokerCount: number,
-): Promise<KafkaCluster & { readonly files: SecurityFiles }> {
-  const directory = temporaryDirectory(t)
-  const files = await makeSecurityFiles(directory)
-  const cluster = await startKafkaCluster({
-    directory,
-    brokerCount,
-    listeners: securedListeners(files),
-    users: { [USER]: PASSWORD },
-    report: () => undefined,
-  })
-  atEnd(t, () => cluster.stop())
-  return { ...cluster, files }
-}
-
 /** One broker with the doors of `secured-kafka.ts`. Gone when the test is. */
 export async function ownSecuredKafka(
   t: TestContext,
 ): Promise<{ readonly kafka: KafkaServer; readonly files: SecurityFiles }> {
   const directory = temporaryDirectory(t)
   const files = await makeSecurityFiles(directory)
-  const users = [USER, ...RESTRICTED_USERS].map((name) => [name, PASSWORD])
   const kafka = await startKafka({
     directory,
     listeners: securedListeners(files),
-    users: Object.fromEntries(users) as Readonly<Record<string, string>>,
-    properties: PERMISSIONS,
+    users: { [USER]: PASSWORD },
     report: () => undefined,
   })
   atEnd(t, () => kafka.stop())

@@ -8,15 +8,6 @@ import type { KeyPair } from './certificates.ts'
 
 export const USER = 'team'
 export const PASSWORD = 'correct-horse-kafka'
-/** May do what ACLs allow; each role its own, with the same password. */
-export const RESTRICTED_USERS = ['proxy', 'worker'] as const
-/** Broker settings: ACLs count, but for those who are meant to do everything. */
-export const PERMISSIONS = {
-  'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
-  'super.users': `User:ANONYMOUS;User:${USER};User:CN=client;User:CN=next-client`,
-}
-/** How long a sign-in holds. kafkajs signs in again from ten seconds before the end on. */
-export const SESSION_MILLISECONDS = 12_000
 
 /** Files that brokers and sidecars read; a test replaces what they hold. */
 export interface SecurityFiles {
@@ -27,8 +18,6 @@ export interface SecurityFiles {
   readonly passwordFile: string
   /** What the brokers show: key and certificate. */
   readonly keyStore: string
-  /** Whom the brokers trust. */
-  readonly trustStore: string
   /** A certificate of the same authority, for a sidecar. */
   readonly client: KeyPair
 }
@@ -43,8 +32,6 @@ export async function makeSecurityFiles(parent: string): Promise<SecurityFiles> 
   ])
   const caFile = join(directory, 'trusted.pem')
   copyFileSync(authority.certFile, caFile)
-  const trustStore = join(directory, 'clients.pem')
-  copyFileSync(authority.certFile, trustStore)
   const passwordFile = join(directory, 'password')
   writeFileSync(passwordFile, `${PASSWORD}\n`)
   return {
@@ -53,13 +40,12 @@ export async function makeSecurityFiles(parent: string): Promise<SecurityFiles> 
     caFile,
     passwordFile,
     keyStore: keyStore(join(directory, 'broker.pem'), broker),
-    trustStore,
     client,
   }
 }
 
 /** Key and certificate in one file, as Kafka wants them. */
-export function keyStore(file: string, { certFile, keyFile }: KeyPair): string {
+function keyStore(file: string, { certFile, keyFile }: KeyPair): string {
   writeFileSync(file, `${readFileSync(keyFile, 'utf8')}${readFileSync(certFile, 'utf8')}`)
   return file
 }
@@ -70,7 +56,7 @@ export function securedListeners(files: SecurityFiles): readonly KafkaListener[]
     'ssl.keystore.type': 'PEM',
     'ssl.keystore.location': files.keyStore,
     'ssl.truststore.type': 'PEM',
-    'ssl.truststore.location': files.trustStore,
+    'ssl.truststore.location': files.authority.certFile,
   }
   const login = 'org.apache.kafka.common.security.scram.ScramLoginModule required;'
   return [
@@ -81,8 +67,6 @@ export function securedListeners(files: SecurityFiles): readonly KafkaListener[]
         ...tls,
         'sasl.enabled.mechanisms': 'SCRAM-SHA-512',
         'scram-sha-512.sasl.jaas.config': login,
-        // Whoever has not signed in again by then is cut off with the next request, as many providers have it.
-        'connections.max.reauth.ms': String(SESSION_MILLISECONDS),
       },
     },
     { name: 'MUTUAL', protocol: 'SSL', properties: { ...tls, 'ssl.client.auth': 'required' } },
@@ -93,9 +77,8 @@ export function securedListeners(files: SecurityFiles): readonly KafkaListener[]
 export const byScram = (
   brokers: readonly string[],
   { caFile, passwordFile }: Pick<SecurityFiles, 'caFile' | 'passwordFile'>,
-  username = USER,
 ): SidecarConfigInput['kafka'] => ({
   brokers: [...brokers],
   tls: { caFile },
-  sasl: { mechanism: 'SCRAM-SHA-512', username, password: { file: passwordFile } },
+  sasl: { mechanism: 'SCRAM-SHA-512', username: USER, password: { file: passwordFile } },
 })
