@@ -9,9 +9,9 @@
  * - `after-outcome`: Redis has the outcome
  */
 import { createHash } from 'node:crypto'
+import { createRequire } from 'node:module'
+import { Socket } from 'node:net'
 import { Redis } from 'ioredis'
-import { Kafka } from 'kafkajs'
-import type { Producer, ProducerConfig } from 'kafkajs'
 import { CLAIM } from '../../../sidecar/results/call-state.ts'
 
 const step = process.env['FATAL_STEP'] ?? ''
@@ -28,21 +28,38 @@ function strike(at: string): void {
 
 const isMarked = (bytes: unknown): boolean => Buffer.isBuffer(bytes) && bytes.includes(marker)
 
-type MakeProducer = (this: Kafka, config?: ProducerConfig) => Producer
-const makeProducer: MakeProducer = Reflect.get(Kafka.prototype, 'producer')
-Kafka.prototype.producer = function (this: Kafka, config) {
-  const producer = makeProducer.call(this, config)
-  const sendBatch = producer.sendBatch.bind(producer)
-  producer.sendBatch = async (batch) => {
-    const messages = (batch.topicMessages ?? []).flatMap((one) => one.messages) as { readonly recordBatch?: Buffer }[]
-    const marked = messages.some(({ recordBatch }) => isMarked(recordBatch))
-    if (marked) strike('before-produce')
-    const answer = await sendBatch(batch)
-    if (marked) strike('after-produce')
-    return answer
+/** Correlation ids of produce requests with the call in them. */
+const produced = new Set<number>()
+
+type Write = (this: Socket, bytes: unknown, ...rest: unknown[]) => boolean
+const write = Reflect.get(Socket.prototype, 'write') as Write
+const watchedWrite: Write = function (this: Socket, bytes, ...rest) {
+  if (Buffer.isBuffer(bytes) && isProduce(bytes) && isMarked(bytes)) {
+    produced.add(bytes.readInt32BE(8))
+    strike('before-produce')
   }
-  return producer
+  return write.call(this, bytes, ...rest)
 }
+Reflect.set(Socket.prototype, 'write', watchedWrite)
+
+/** A request of Kafka's protocol: its size, then API 0. */
+const isProduce = (bytes: Buffer): boolean =>
+  bytes.length > 12 && bytes.readInt32BE(0) === bytes.length - 4 && bytes.readInt16BE(4) === 0
+
+interface RequestQueue {
+  readonly inflight: ReadonlyMap<number, { readonly entry: { readonly apiName: string } }>
+}
+type Fulfill = (this: RequestQueue, answer: { readonly correlationId: number }) => void
+const { prototype } = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as {
+  readonly prototype: object
+}
+const fulfill = Reflect.get(prototype, 'fulfillRequest') as Fulfill
+const watchedFulfill: Fulfill = function (this: RequestQueue, answer) {
+  const isAnswer = this.inflight.get(answer.correlationId)?.entry.apiName === 'Produce'
+  if (isAnswer && produced.has(answer.correlationId)) strike('after-produce')
+  fulfill.call(this, answer)
+}
+Reflect.set(prototype, 'fulfillRequest', watchedFulfill)
 
 type SendCommand = (this: Redis, ...args: Parameters<Redis['sendCommand']>) => unknown
 const sendCommand: SendCommand = Reflect.get(Redis.prototype, 'sendCommand')
