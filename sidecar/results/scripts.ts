@@ -3,16 +3,16 @@
  * number of items whose keys may lie in any slots: a Cluster runs it for each item alone (`parts` of RedisClient), so the keys of ONE
  * item must share their slot. The commands used here are listed in docs/redis.md, for an ACL.
  */
-import { STATES } from './outcome.ts'
 import type { Script } from './redis.ts'
 
 /**
  * Asks whether records that may have run before may start, and counts their starts (SEMANTICS 1, "begin").
  *
- * KEYS     for each record: the call's key, its starts key
+ * KEYS     the starts keys of calls that have no outcome. Their own keys are asked for before and not here: while a slot moves a
+ *          Cluster refuses two keys of it (TRYAGAIN). Nothing hangs on the two being one step: an outcome may come right after, too.
  * ARGV     1 milliseconds to keep the count, 2 a token of this asking, 3 starts that are allowed, 4 whether the records
  *          will run alone, then for each record the number that its start would have by what the asker knows
- * returns  for each record: 0 it has an outcome; above 0 the number of this start, which is counted;
+ * returns  for each record: above 0 the number of this start, which is counted;
  *          -1 it was started elsewhere and nobody came back: it may start alone only, and nothing is counted;
  *          -1 - n its n starts are used up
  *
@@ -25,27 +25,22 @@ export const BEGIN: Script = {
   lua: `
 local allowed, alone = tonumber(ARGV[3]), ARGV[4] == '1'
 local result = {}
-for i = 1, #KEYS / 2 do
-  local state = string.byte(redis.call('GETRANGE', KEYS[2 * i - 1], 1, 1))
-  if state and state < ${STATES.Claimed} then
-    result[i] = 0
+for i, key in ipairs(KEYS) do
+  local expected = tonumber(ARGV[i + 4])
+  local stored = redis.call('HMGET', key, 'starts', 'token', 'alone')
+  local starts = tonumber(stored[1] or '0')
+  local start = math.max(starts + 1, expected)
+  if stored[2] == ARGV[2] then
+    result[i] = starts
+  elseif start > allowed and (stored[3] or start > allowed + 1) then
+    result[i] = -start
+  elseif start > expected and not alone then
+    result[i] = -1
   else
-    local key, expected = KEYS[2 * i], tonumber(ARGV[i + 4])
-    local stored = redis.call('HMGET', key, 'starts', 'token', 'alone')
-    local starts = tonumber(stored[1] or '0')
-    local start = math.max(starts + 1, expected)
-    if stored[2] == ARGV[2] then
-      result[i] = starts
-    elseif start > allowed and (stored[3] or start > allowed + 1) then
-      result[i] = -start
-    elseif start > expected and not alone then
-      result[i] = -1
-    else
-      redis.call('HSET', key, 'starts', start, 'token', ARGV[2])
-      if alone then redis.call('HSETNX', key, 'alone', ARGV[2]) end
-      redis.call('PEXPIRE', key, ARGV[1])
-      result[i] = start
-    end
+    redis.call('HSET', key, 'starts', start, 'token', ARGV[2])
+    if alone then redis.call('HSETNX', key, 'alone', ARGV[2]) end
+    redis.call('PEXPIRE', key, ARGV[1])
+    result[i] = start
   end
 end
 return result

@@ -145,14 +145,17 @@ export class OutcomeStore {
    */
   async begin(starts: readonly Start[], { maxAttempts, alone, keepMilliseconds }: BeginOptions): Promise<Begun[]> {
     const token = `${this.#instance}/${this.#life}/${++this.#askings}`
+    const finished = await this.haveOutcomes(starts.map(({ id }) => id))
     const ask = (part: readonly Start[]) =>
       this.#redis.script(
         BEGIN,
-        part.flatMap(({ id }) => [this.#outcomeKey(id), this.#startsKey(id)]),
+        part.map(({ id }) => this.#startsKey(id)),
         [keepMilliseconds, token, maxAttempts, alone ? 1 : 0, ...part.map(({ attempt }) => attempt)],
       ) as Promise<number[]>
-    const answers = await this.#inParts(starts, (part) => this.#persist('begin', () => ask(part)))
-    return answers.map((answer) => {
+    const open = starts.filter((_start, index) => !finished[index])
+    const answers = (await this.#inParts(open, (part) => this.#persist('begin', () => ask(part)))).values()
+    return finished.map((hasOutcome) => {
+      const answer = hasOutcome ? 0 : answers.next().value!
       if (answer > 0) return { kind: 'Counted', start: answer, token }
       if (answer === 0) return { kind: 'HasOutcome' }
       return answer === -1 ? { kind: 'OnlyAlone' } : { kind: 'UsedUp', starts: -answer - 1 }
