@@ -4,6 +4,7 @@ import { Redis } from 'ioredis'
 import type { IHeaders, Kafka, KafkaMessage } from 'kafkajs'
 import type { CallId } from '../../../sidecar/call-id.ts'
 import { createKafka } from '../../../sidecar/kafka/client.ts'
+import { isOutcome } from '../../../sidecar/results/call-state.ts'
 import { callKey } from '../../../sidecar/results/keys.ts'
 import { decodeOutcome } from '../../../sidecar/results/outcome.ts'
 import type { Outcome } from '../../../sidecar/results/outcome.ts'
@@ -81,7 +82,7 @@ export class OutcomeReader {
 
   async outcome(id: CallId): Promise<Outcome | undefined> {
     const bytes = await this.bytes(id)
-    return bytes === null ? undefined : decodeOutcome(bytes)
+    return bytes === null || !isOutcome(bytes) ? undefined : decodeOutcome(bytes)
   }
 
   /** Waits for a call's outcome. */
