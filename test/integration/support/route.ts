@@ -50,6 +50,9 @@ export interface RouteOptions {
   /** Added to the environment of the n-th worker or proxy. */
   readonly workerEnv?: (index: number) => Readonly<Record<string, string>>
   readonly proxyEnv?: (index: number) => Readonly<Record<string, string>>
+  /** Instead of `handler.ts` of this folder; a path from the project's root. */
+  readonly handlerScript?: string
+  readonly logLevel?: 'debug' | 'warn'
   /** Added to the environment of every handler. */
   readonly handlerEnv?: Readonly<Record<string, string>>
 }
@@ -252,7 +255,7 @@ export class Route {
   }
 
   async startHandler(port?: number): Promise<{ readonly handler: Process; readonly handlerPort: number }> {
-    const handler = this.spawn('test/integration/support/handler.ts', [], {
+    const handler = this.spawn(this.#options.handlerScript ?? 'test/integration/support/handler.ts', [], {
       ...this.#options.handlerEnv,
       LEDGER_FILE: this.ledgerFile,
       PORT: String(port ?? (await freePort())),
@@ -322,7 +325,7 @@ export class Route {
       kafka: this.#options.kafka ?? { brokers: [...this.brokers] },
       redis: this.#options.redis ?? { url: this.#options.redisReference ?? this.redisUrl },
       admin: { host: '127.0.0.1', port: adminPort },
-      log: { level: 'debug' as const },
+      log: { level: this.#options.logLevel ?? ('debug' as const) },
     }
   }
 
