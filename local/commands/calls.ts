@@ -87,6 +87,10 @@ interface StateView {
   readonly status?: string
   readonly details?: string
   readonly messageBytes?: number
+  /** The record that it came of, and how often that was started. */
+  readonly partition?: number
+  readonly offset?: number
+  readonly attempts?: number
   readonly started?: string
   /** ISO 8601. */
   readonly deadline?: string
@@ -121,6 +125,7 @@ async function readState(redis: RedisClient, id: CallId): Promise<StateView | un
           status: GRPC_STATUS_NAMES[call.status] ?? String(call.status),
           details: call.details,
           messageBytes: call.message?.length ?? 0,
+          ...call.place,
           keptForSeconds,
         }
       case 'Expired':
@@ -183,11 +188,13 @@ function describe(
   if (state === undefined) lines.push('Redis   nothing: no outcome yet, or its retention is over')
   else {
     const { state: name, status, details, messageBytes, started, deadline, lease, keptForSeconds } = state
+    const { partition, offset, attempts } = state
     const parts = [
       name,
       status,
       details === undefined || details === '' ? undefined : JSON.stringify(details),
       messageBytes === undefined ? undefined : `message ${messageBytes} B`,
+      attempts === undefined ? undefined : `partition ${partition} offset ${offset} attempts ${attempts}`,
       started === undefined ? undefined : `started: ${started}`,
       deadline === undefined ? undefined : `deadline ${deadline}`,
       lease === undefined ? undefined : `lease ${lease}`,

@@ -148,7 +148,7 @@ export class CallClaims {
     outcome: Outcome,
     onStanding: (ours: boolean, standing: Outcome | undefined) => void,
   ): void {
-    void this.#store(claim, encodeOutcome(outcome)).then(
+    void this.#store(claim, encodeOutcome(ofNoRecord(outcome))).then(
       (bytes) => {
         if (bytes !== undefined) onStanding(bytes.ours, bytes.ours ? outcome : readOutcome(bytes.standing))
       },
@@ -295,6 +295,13 @@ function toAnswer(answer: RawAnswer | undefined): ClaimAnswer {
     default:
       return { kind: 'Waits' }
   }
+}
+
+/** An answer that is given again, from the cache or with another call, came of another call's record. */
+const ofNoRecord = (outcome: Outcome): Outcome => {
+  if (outcome.state !== 'Answered' && outcome.state !== 'DeadLettered') return outcome
+  const { place: _, ...rest } = outcome
+  return rest
 }
 
 function readOutcome(bytes: Buffer): Outcome | undefined {

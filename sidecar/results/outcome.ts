@@ -1,7 +1,10 @@
 /**
  * A call's outcome and its bytes in Redis and on the reply channel (SEMANTICS 1). Written and read here only.
  *
- *   0 u8 format (1; 2: with an idempotency key)   1 u8 state   format 2: the request's hash (16 bytes, see call-state.ts), then
+ *   0 u8 format (odd; the even one after it: with an idempotency key)   1 u8 state
+ *   even formats             the request's hash (16 bytes, see call-state.ts)
+ *   formats 3 and 4          u32 partition, u48 offset, u8 number of the last start: the record that it came of
+ *   then
  *   Answered, DeadLettered   u8 gRPC status, u32 revision (0 when Answered), u16 length + status message (UTF-8),
  *                            u16 count + pairs of initial metadata, u16 count + pairs of trailing metadata,
  *                            u8 has a message, the message's bytes to the end
@@ -24,9 +27,17 @@ export interface Answer {
   readonly message: Buffer | null
 }
 
+/** The record that an outcome came of. */
+export interface RecordPlace {
+  readonly partition: number
+  readonly offset: number
+  /** Starts until then, 1 to 255. */
+  readonly attempts: number
+}
+
 export type Outcome =
-  | ({ readonly state: 'Answered' } & Answer)
-  | ({ readonly state: 'DeadLettered'; readonly revision: number } & Answer)
+  | ({ readonly state: 'Answered'; readonly place?: RecordPlace } & Answer)
+  | ({ readonly state: 'DeadLettered'; readonly revision: number; readonly place?: RecordPlace } & Answer)
   | { readonly state: 'Expired'; readonly started: 'No' | 'Unknown' }
   | { readonly state: 'Cancelled' }
 
@@ -34,10 +45,11 @@ export type Outcome =
 export const STATES = { Answered: 1, DeadLettered: 2, Expired: 3, Cancelled: 4, Claimed: 5, Enqueued: 6 } as const
 
 const FORMAT = 1
-const KEYED_FORMAT = 2
-/** Where the body of an outcome begins. */
-const BODY = 2
-const KEYED_BODY = 18
+const PLACED_FORMAT = 3
+const LAST_FORMAT = 4
+const HEAD_BYTES = 2
+const HASH_BYTES = 16
+const PLACE_BYTES = 11
 const LARGEST_STATUS_MESSAGE_BYTES = 8192
 
 /** Thrown for bytes that are no outcome of a format known here. */
@@ -64,15 +76,17 @@ export function encodeOutcome(outcome: Outcome): Buffer {
 /** @throws OutcomeFormatError */
 export function decodeOutcome(bytes: Buffer): Outcome {
   if (bytes.length < 2) throw new OutcomeFormatError('an outcome has at least two bytes')
-  if (bytes[0] !== FORMAT && bytes[0] !== KEYED_FORMAT)
-    throw new OutcomeFormatError(`outcome format ${bytes[0]} is not known here`)
-  const body = bytes[0] === FORMAT ? BODY : KEYED_BODY
+  const format = bytes[0] ?? 0
+  if (format < FORMAT || format > LAST_FORMAT)
+    throw new OutcomeFormatError(`outcome format ${format} is not known here`)
+  const body = bodyOf(bytes)
   need(bytes, body)
+  const place = format < PLACED_FORMAT ? {} : { place: readPlace(bytes, body - PLACE_BYTES) }
   switch (bytes[1]) {
     case STATES.Answered:
-      return { state: 'Answered', ...decodeAnswer(bytes, body) }
+      return { state: 'Answered', ...place, ...decodeAnswer(bytes, body) }
     case STATES.DeadLettered:
-      return { state: 'DeadLettered', revision: readRevision(bytes, body), ...decodeAnswer(bytes, body) }
+      return { state: 'DeadLettered', revision: readRevision(bytes, body), ...place, ...decodeAnswer(bytes, body) }
     case STATES.Expired:
       if (bytes.length !== body + 1) throw new OutcomeFormatError('an expired outcome has one byte after its head')
       return { state: 'Expired', started: bytes[body] === 0 ? 'No' : 'Unknown' }
@@ -83,33 +97,50 @@ export function decodeOutcome(bytes: Buffer): Outcome {
   }
 }
 
-/** Whether two outcomes say the same, with or without an idempotency key. */
+/** Whether two outcomes say the same, with or without an idempotency key, whatever record they came of. */
 export const isSameOutcome = (one: Buffer, other: Buffer): boolean =>
-  one[1] === other[1] && bodyOf(one).equals(bodyOf(other))
+  one[1] === other[1] && one.subarray(bodyOf(one)).equals(other.subarray(bodyOf(other)))
 
-const bodyOf = (bytes: Buffer): Buffer => bytes.subarray(bytes[0] === KEYED_FORMAT ? KEYED_BODY : BODY)
+/** Where what is the same in all formats begins. */
+const bodyOf = ([format = 0]: Buffer): number =>
+  HEAD_BYTES + (format % 2 === 0 ? HASH_BYTES : 0) + (format < PLACED_FORMAT ? 0 : PLACE_BYTES)
+
+const readPlace = (bytes: Buffer, at: number): RecordPlace => ({
+  partition: bytes.readUInt32BE(at),
+  offset: bytes.readUIntBE(at + 4, 6),
+  attempts: bytes[at + 10] ?? 0,
+})
+
+function writePlace(bytes: Buffer, { partition, offset, attempts }: RecordPlace): void {
+  bytes.writeUInt32BE(partition, HEAD_BYTES)
+  bytes.writeUIntBE(offset, HEAD_BYTES + 4, 6)
+  bytes[HEAD_BYTES + 10] = Math.min(attempts, 255)
+}
 
 function encodeAnswer(outcome: Extract<Outcome, Answer>): Buffer {
   const details = statusMessage(outcome.details)
-  const body = outcome.message
+  const { message, place } = outcome
+  const body = HEAD_BYTES + (place === undefined ? 0 : PLACE_BYTES)
   const bytes = Buffer.allocUnsafe(
-    9 +
+    body +
+      7 +
       details.length +
       pairsBytes(outcome.initialMetadata) +
       pairsBytes(outcome.trailingMetadata) +
       1 +
-      (body?.length ?? 0),
+      (message?.length ?? 0),
   )
-  bytes[0] = FORMAT
+  bytes[0] = place === undefined ? FORMAT : PLACED_FORMAT
   bytes[1] = STATES[outcome.state]
-  bytes[2] = outcome.status
-  bytes.writeUInt32BE(outcome.state === 'Answered' ? 0 : outcome.revision, 3)
-  bytes.writeUInt16BE(details.length, 7)
-  details.copy(bytes, 9)
-  let at = writePairs(bytes, 9 + details.length, outcome.initialMetadata)
+  if (place !== undefined) writePlace(bytes, place)
+  bytes[body] = outcome.status
+  bytes.writeUInt32BE(outcome.state === 'Answered' ? 0 : outcome.revision, body + 1)
+  bytes.writeUInt16BE(details.length, body + 5)
+  details.copy(bytes, body + 7)
+  let at = writePairs(bytes, body + 7 + details.length, outcome.initialMetadata)
   at = writePairs(bytes, at, outcome.trailingMetadata)
-  bytes[at] = body === null ? 0 : 1
-  body?.copy(bytes, at + 1)
+  bytes[at] = message === null ? 0 : 1
+  message?.copy(bytes, at + 1)
   return bytes
 }
 

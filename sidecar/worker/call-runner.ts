@@ -278,7 +278,7 @@ export class CallRunner {
       else events.raised(entry, raised)
     }
     const expiredAt = outcome.state === 'Expired' ? prefix.deadline : undefined
-    store.store(prefix.id, prefix.replyTo, encodeOutcome(outcome), done, expiredAt)
+    store.store(prefix.id, prefix.replyTo, encodeOutcome(placed(outcome, entry)), done, expiredAt)
   }
 }
 
@@ -291,6 +291,11 @@ function prefixOf(entry: Entry): RecordPrefix | undefined {
       return entry.decoded.prefix
   }
 }
+
+const placed = (outcome: Outcome, { partition, offset, attempt }: Entry): Outcome =>
+  outcome.state === 'Answered' || outcome.state === 'DeadLettered'
+    ? { ...outcome, place: { partition: partition.number, offset, attempts: attempt } }
+    : outcome
 
 interface Failure {
   readonly code: ErrorCode

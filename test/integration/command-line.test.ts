@@ -83,6 +83,10 @@ test('the command line', { timeout: 280_000 }, async (t) => {
     const { code, found } = await show(route, callId, '--topic', route.topic)
     assert.equal(code, 0)
     assert.deepEqual([found.redis?.['state'], found.redis?.['status']], ['Answered', 'OK'])
+    assert.deepEqual(
+      [found.redis?.['partition'], found.redis?.['offset'], found.redis?.['attempts']],
+      [found.records[0]?.partition, 0, 1],
+    )
     const kept = Number(found.redis?.['keptForSeconds'])
     assert.ok(kept > 0 && kept <= 600, `${kept}`)
     assert.deepEqual(
@@ -96,7 +100,9 @@ test('the command line', { timeout: 280_000 }, async (t) => {
     assert.equal(code, 0)
     assert.match(
       text,
-      new RegExp(`^call ${callId}\nRedis   Answered  OK  .*\nKafka   ${route.topic}  \\d/0  .*${callId}`),
+      new RegExp(
+        `^call ${callId}\nRedis   Answered  OK  .*partition \\d offset 0 attempts 1  .*\nKafka   ${route.topic}  \\d/0  .*${callId}`,
+      ),
     )
   })
 

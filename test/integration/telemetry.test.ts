@@ -4,8 +4,11 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { Metadata } from '@grpc/grpc-js'
 import { GrpcStatus } from '../../sidecar/errors.ts'
-import { PATIENT, startRoute } from './support/route.ts'
+import { PATIENT, startRoute, until } from './support/route.ts'
 import type { Sidecar } from './support/route.ts'
+import { grpcRequest, withSession, wireCall } from './support/wire.ts'
+
+const MANY = 100_000
 
 async function exposition(sidecar: Sidecar): Promise<string> {
   return (await fetch(`http://127.0.0.1:${sidecar.adminPort}/metrics`)).text()
@@ -65,6 +68,33 @@ test('metrics', async (t) => {
       [250, 750],
     )
     assert.deepEqual({ proxy: await series(proxy), worker: await series(worker) }, before)
+  })
+
+  await t.test('have the same series after a hundred thousand methods, clients and idempotency keys', async () => {
+    const seriesBefore = { proxy: await series(proxy), worker: await series(worker) }
+    const unserved = () => route.metric(proxy, 'grpc_kafka_unserved_requests_total', 'unimplemented')
+    const refused = () => route.metric(proxy, 'grpc_kafka_refusals_total', 'METADATA_TOO_LARGE')
+    const counted = { unserved: await unserved(), refused: await refused() }
+    // Too much metadata is refused after the key was claimed in Redis: no call costs less and has had a key.
+    const tooMuch = Array.from({ length: 100 }, () => 'x'.repeat(330))
+    const body = [grpcRequest(Buffer.from('{}'))]
+    await withSession(proxy.port, async (session) => {
+      let next = 0
+      const client = async () => {
+        for (let index = next++; index < MANY; index = next++) {
+          const headers = { 'user-agent': `client-${index}`, [`x-${index}`]: `${index}` }
+          const asked = await wireCall(session, { path: `/test.Work/Do${index}`, headers, milliseconds: 60_000 })
+          assert.equal(asked.grpcStatus, GrpcStatus.UNIMPLEMENTED)
+          const keyed = { ...headers, 'idempotency-key': `key-${index}`, 'x-tenant': tooMuch }
+          const answer = await wireCall(session, { headers: keyed, body, milliseconds: 60_000 })
+          assert.equal(answer.grpcStatus, GrpcStatus.RESOURCE_EXHAUSTED, answer.message)
+        }
+      }
+      await Promise.all(Array.from({ length: 200 }, client))
+    })
+    assert.deepEqual({ proxy: await series(proxy), worker: await series(worker) }, seriesBefore)
+    await until('each is counted', async () => (await unserved()) === counted.unserved + MANY)
+    assert.equal(await refused(), counted.refused + MANY)
   })
 
   await t.test('agree between proxy, worker and Kafka', async () => {

@@ -29,11 +29,23 @@ const answer = {
   trailingMetadata: pairs,
   message: fc.oneof(bytes, fc.constant(null)),
 }
+const place = fc.record(
+  { partition: fc.nat(2 ** 31 - 1), offset: fc.nat(2 ** 48 - 1), attempts: fc.integer({ min: 1, max: 255 }) },
+  PLAIN,
+)
+/** With the record that it came of, and without. */
+const placed = <T extends object>(outcome: fc.Arbitrary<T>) =>
+  fc.oneof(
+    outcome,
+    fc.tuple(outcome, place).map(([one, at]) => ({ ...one, place: at })),
+  )
 const outcomes: fc.Arbitrary<Outcome> = fc.oneof(
-  fc.record({ state: fc.constant('Answered' as const), ...answer }, PLAIN),
-  fc.record(
-    { state: fc.constant('DeadLettered' as const), revision: fc.integer({ min: 0, max: 2 ** 32 - 1 }), ...answer },
-    PLAIN,
+  placed(fc.record({ state: fc.constant('Answered' as const), ...answer }, PLAIN)),
+  placed(
+    fc.record(
+      { state: fc.constant('DeadLettered' as const), revision: fc.integer({ min: 0, max: 2 ** 32 - 1 }), ...answer },
+      PLAIN,
+    ),
   ),
   fc.record(
     { state: fc.constant('Expired' as const), started: fc.constantFrom('No' as const, 'Unknown' as const) },
@@ -104,11 +116,27 @@ describe('the bytes of format 1', () => {
   }
 })
 
-test('format 2 is format 1 with the hash of the request after the state', () => {
+test('format 3 is format 1 with the record that it came of after the state', () => {
+  const outcome: Outcome = {
+    state: 'Answered',
+    status: 5,
+    details: '',
+    initialMetadata: [],
+    trailingMetadata: [],
+    message: null,
+  }
+  const withPlace: Outcome = { ...outcome, place: { partition: 258, offset: 2 ** 40 + 1, attempts: 3 } }
+  const hex = '0301' + '00000102' + '010000000001' + '03' + '05' + '00000000' + '0000' + '0000' + '0000' + '00'
+  assert.equal(encodeOutcome(withPlace).toString('hex'), hex)
+  assert.deepEqual(decodeOutcome(Buffer.from(hex, 'hex')), withPlace)
+  assert.ok(isSameOutcome(encodeOutcome(withPlace), encodeOutcome(outcome)))
+})
+
+test('the format after an odd one is the same with the hash of the request after the state', () => {
   fc.assert(
     fc.property(outcomes, fc.uint8Array({ minLength: 16, maxLength: 16 }), (outcome, hash) => {
       const plain = encodeOutcome(outcome)
-      const keyed = Buffer.concat([Buffer.from([2]), plain.subarray(1, 2), hash, plain.subarray(2)])
+      const keyed = Buffer.concat([Buffer.from([(plain[0] ?? 0) + 1]), plain.subarray(1, 2), hash, plain.subarray(2)])
       assert.deepEqual(decodeOutcome(keyed), outcome)
       assert.ok(isSameOutcome(keyed, plain))
     }),
@@ -164,12 +192,17 @@ describe('any bytes whatever', () => {
   })
 
   test('that begin like an outcome are one or an OutcomeFormatError', () => {
-    const head = fc.tuple(fc.integer({ min: 0, max: 5 }), fc.integer({ min: 0, max: 20 }))
+    const head = fc.tuple(
+      fc.integer({ min: 1, max: 4 }),
+      fc.integer({ min: 0, max: 5 }),
+      fc.integer({ min: 0, max: 20 }),
+    )
     fc.assert(
       fc.property(
         head,
         bytes,
-        ([state, status], rest) => void decodeOrRefuse(Buffer.concat([Buffer.from([1, state, status]), rest])),
+        ([format, state, status], rest) =>
+          void decodeOrRefuse(Buffer.concat([Buffer.from([format, state, status]), rest])),
       ),
       { numRuns: 500 },
     )
@@ -190,7 +223,9 @@ describe('any bytes whatever', () => {
     ['', 'an outcome has at least two bytes'],
     ['01', 'an outcome has at least two bytes'],
     ['0201', 'the outcome ends too early'],
-    ['0301', 'outcome format 3 is not known here'],
+    ['0001', 'outcome format 0 is not known here'],
+    ['0301', 'the outcome ends too early'],
+    ['0501', 'outcome format 5 is not known here'],
     ['0100', 'outcome state 0 is not known here'],
     ['0105', 'outcome state 5 is not known here'],
     ['0103', 'an expired outcome has one byte after its head'],

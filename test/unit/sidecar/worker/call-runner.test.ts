@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { RetryConfig } from '../../../../sidecar/config.ts'
 import { ERRORS, GrpcStatus, type ErrorCode } from '../../../../sidecar/errors.ts'
 import type { CallRecord } from '../../../../sidecar/kafka/record.ts'
-import { decodeOutcome, type Answer, type Outcome } from '../../../../sidecar/results/outcome.ts'
+import { decodeOutcome, type Answer, type Outcome, type RecordPlace } from '../../../../sidecar/results/outcome.ts'
 import type { OutcomeStore } from '../../../../sidecar/results/store.ts'
 import type { FailedCall } from '../../../../sidecar/telemetry/failure-log.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
@@ -35,6 +35,7 @@ class Harness {
   readonly requests: HandlerRequest[] = []
   readonly failures: FailedCall[] = []
   outcome: Outcome | undefined
+  place: RecordPlace | undefined
   told: readonly (Buffer | string)[] = []
   clock = NOW
   #answer: ((result: AttemptResult) => void) | undefined
@@ -59,7 +60,9 @@ class Harness {
       store: {
         store: (id: Buffer, replyTo: string, bytes: Buffer, done: (raised?: number) => void, expiredAt?: number) => {
           assert.deepEqual([id, replyTo], [idAt(7), 'proxy-1'])
-          this.outcome = decodeOutcome(bytes)
+          const { place, ...outcome } = { place: undefined, ...decodeOutcome(bytes) }
+          this.outcome = outcome
+          this.place = place
           this.log.push(`store ${this.outcome.state}`)
           this.#stored = done
           this.expiredAt = expiredAt
@@ -220,6 +223,11 @@ describe("the handler's word", () => {
       assert.deepEqual(harness.stored().log.at(-1), 'finished answered')
     })
   }
+
+  test('is stored with its record and the number of the start', () => {
+    const harness = new Harness().start(callOf({}, { attempt: 2 })).answer(answered(GrpcStatus.NOT_FOUND))
+    assert.deepEqual(harness.place, { partition: 0, offset: 7, attempts: 2 })
+  })
 
   test('of a status that is retried is tried again after the backoff', () => {
     for (const [attempt, wait] of [
