@@ -63,7 +63,7 @@ export function headerTexts(message: KafkaMessage, name: string): string[] {
 }
 
 /** The bytes of everything that a record holds, for searching. */
-export function allBytes({ key, value, headers }: KafkaMessage): string {
+export function allBytes({ key, value, headers }: Pick<KafkaMessage, 'key' | 'value' | 'headers'>): string {
   const parts = [key, value, ...Object.entries(headers ?? {}).flat(2)]
   return parts.map((part) => (Buffer.isBuffer(part) ? part.toString('latin1') : (part ?? ''))).join('\n')
 }
