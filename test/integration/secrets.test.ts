@@ -114,12 +114,14 @@ const forms = (text: string): readonly string[] => [
 test('what a caller sends as credentials, key or undeclared metadata', { timeout: 240_000 }, async (t) => {
   const redis = await ownRedis(t)
   const commands: string[] = []
-  const monitor = await new Redis(redis.url).monitor()
+  const watcher = new Redis(redis.url)
+  atEnd(t, () => watcher.disconnect())
+  const monitor = await watcher.monitor()
   atEnd(t, () => monitor.disconnect())
   monitor.on('monitor', (_time: string, args: readonly string[]) => commands.push(args.join(' ')))
   const route = await startRoute(t, {
     redisUrl: redis.url,
-    method: { ...PATIENT, metadata: ['x-tenant'], cacheSeconds: 5 },
+    proxy: { methods: [{ name: 'Do', ...PATIENT, metadata: ['x-tenant'], cacheSeconds: 5 }] },
     worker: { retry: { maxAttempts: 2, backoff: { initialMilliseconds: 1 }, retryableCodes: ['ABORTED'] } },
   })
   const answers: Answer[] = []
