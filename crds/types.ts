@@ -313,6 +313,8 @@ export interface CalculateService {
       readonly replicationFactor?: number
       /** Created: made for this resource, and deleted with it where deletionPolicy says so. Adopted: it was there before. */
       readonly origin: 'Created' | 'Adopted'
+      /** The settings that the operator keeps as they stand here; others are left alone. */
+      readonly config?: Readonly<Record<string, string>>
     }[]
     /** Kafka's own id of the cluster that holds them. */
     readonly clusterId?: string
