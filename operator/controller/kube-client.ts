@@ -58,7 +58,12 @@ export interface KubeWriter {
   /** The same for the status; nothing but `status` should be named beside what identifies the object. */
   applyStatus<T extends KubeObject>(object: T, signal?: AbortSignal): Promise<T>
   /** Deletes this very object: another of the same name is left alone (Conflict). What is not there is deleted already. */
-  delete(resource: Resource, key: ObjectKey, preconditions: { readonly uid: string }, signal?: AbortSignal): Promise<void>
+  delete(
+    resource: Resource,
+    key: ObjectKey,
+    preconditions: { readonly uid: string },
+    signal?: AbortSignal,
+  ): Promise<void>
   /**
    * Replaces the list of finalizers.
    * @throws KubeError Conflict when the object is not of that resource version any more.
