@@ -29,10 +29,20 @@ export type StoreChange<T> =
   | { readonly type: 'Updated'; readonly object: T; readonly old: T }
   | { readonly type: 'Deleted'; readonly object: T }
 
+interface Index<T> {
+  readonly of: IndexFunction<T>
+  readonly keys: Map<string, Set<ObjectKey>>
+}
+
+interface Place {
+  readonly keys: Map<string, Set<ObjectKey>>
+  readonly value: string
+}
+
 export class Store<T extends KubeObject> implements Cache<T> {
-  readonly #indexes = new Map<string, { readonly of: IndexFunction<T>; readonly keys: Map<string, Set<ObjectKey>> }>()
+  readonly #indexes = new Map<string, Index<T>>()
   /** Where each object stands in the indexes, so that it is taken out of exactly there. */
-  readonly #places = new Map<ObjectKey, readonly Set<ObjectKey>[]>()
+  readonly #places = new Map<ObjectKey, readonly Place[]>()
   readonly #objects = new Map<ObjectKey, T>()
   /** What this process wrote and no watch or list has told yet: when it was written, by `#writes`. */
   readonly #written = new Map<ObjectKey, number>()
@@ -143,18 +153,21 @@ export class Store<T extends KubeObject> implements Cache<T> {
     return { type: 'Deleted', object: last }
   }
 
-  #index(key: ObjectKey, object: T): readonly Set<ObjectKey>[] {
+  #index(key: ObjectKey, object: T): readonly Place[] {
     return [...this.#indexes.values()].flatMap(({ of, keys }) =>
       valuesOf(of, object).map((value) => {
-        const found = keys.get(value) ?? new Set()
-        keys.set(value, found.add(key))
-        return found
+        keys.set(value, (keys.get(value) ?? new Set()).add(key))
+        return { keys, value }
       }),
     )
   }
 
   #unindex(key: ObjectKey): void {
-    for (const keys of this.#places.get(key) ?? []) keys.delete(key)
+    for (const { keys, value } of this.#places.get(key) ?? []) {
+      const found = keys.get(value)
+      found?.delete(key)
+      if (found?.size === 0) keys.delete(value)
+    }
     this.#places.delete(key)
   }
 }
