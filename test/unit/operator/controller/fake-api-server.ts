@@ -8,6 +8,8 @@ import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { KubeConfig } from '@kubernetes/client-node'
+import { HttpTransport } from '../../../../operator/controller/transport.ts'
+import type { Transport } from '../../../../operator/controller/transport.ts'
 
 export interface Stored {
   readonly apiVersion: string
@@ -71,6 +73,8 @@ export class FakeApiServer {
   #version = 100
   #forgotten = 0
   #uids = 0
+  #onTheirWay = 0
+  #hanging = 0
 
   static async start(): Promise<FakeApiServer> {
     const server = new FakeApiServer()
@@ -84,6 +88,31 @@ export class FakeApiServer {
 
   get port(): number {
     return (this.#server.address() as AddressInfo).port
+  }
+
+  /** A transport to this server, which counts what is on its way (see `busy`). */
+  transport(): Transport {
+    const inner = new HttpTransport(this.kubeConfig())
+    return {
+      send: async (request, signal) => {
+        this.#onTheirWay += 1
+        try {
+          const response = await inner.send(request, signal)
+          if (request.path.includes('watch=true')) this.#onTheirWay -= 1
+          else response.once('close', () => (this.#onTheirWay -= 1))
+          return response
+        } catch (error) {
+          this.#onTheirWay -= 1
+          throw error
+        }
+      },
+      close: () => inner.close(),
+    }
+  }
+
+  /** Whether a request or its answer is on its way. One that hangs is not. */
+  get busy(): boolean {
+    return this.#onTheirWay > this.#hanging
   }
 
   kubeConfig(): KubeConfig {
@@ -152,14 +181,16 @@ export class FakeApiServer {
     this.#watches.clear()
   }
 
-  /** Writes a line to all watches. */
-  sendToWatches(event: unknown): void {
-    for (const { response } of this.#watches) response.write(`${JSON.stringify(event)}\n`)
+  /** Writes a line to all watches. Resolves when it is on its way. */
+  async sendToWatches(event: unknown): Promise<void> {
+    const line = `${JSON.stringify(event)}\n`
+    const written = Array.from(this.#watches, ({ response }) => new Promise((resolve) => response.write(line, resolve)))
+    await Promise.all(written)
   }
 
-  sendBookmark(): void {
+  async sendBookmark(): Promise<void> {
     const metadata = { resourceVersion: String(this.#version) }
-    this.sendToWatches({ type: 'BOOKMARK', object: { apiVersion: 'v1', kind: 'Any', metadata } })
+    await this.sendToWatches({ type: 'BOOKMARK', object: { apiVersion: 'v1', kind: 'Any', metadata } })
   }
 
   /** The next so many requests that the function picks fail. */
@@ -211,7 +242,11 @@ export class FakeApiServer {
   }
 
   #failNow(fault: Fault, response: ServerResponse): void {
-    if (fault.kind === 'Hang') return
+    if (fault.kind === 'Hang') {
+      this.#hanging += 1
+      response.once('close', () => (this.#hanging -= 1))
+      return
+    }
     if (fault.kind === 'Reset') {
       response.destroy()
       return
