@@ -33,6 +33,7 @@ export interface Service extends KubeObject {
 }
 
 export const CALCULATE_SERVICES = namespaced<CalculateService>(GROUP, 'CalculateService', 'calculateservices')
+export const PODS = namespaced('v1', 'Pod', 'pods')
 export const SECRETS = namespaced<Secret>('v1', 'Secret', 'secrets')
 export const CONFIG_MAPS = namespaced('v1', 'ConfigMap', 'configmaps')
 export const SERVICES = namespaced<Service>('v1', 'Service', 'services')

@@ -1,4 +1,4 @@
-/** Who may have a topic: its name must be allowed in its namespace, and of several who name it the oldest has it. */
+/** Who may have a topic: of several who name it, the oldest. */
 
 /** One resource that names a topic. */
 export interface TopicClaim {
@@ -37,7 +37,3 @@ const isSameTopic = (a: TopicClaim, b: TopicClaim): boolean =>
   a.topic === b.topic &&
   ((a.clusterId !== undefined && a.clusterId === b.clusterId) ||
     a.bootstrapServers.some((server) => b.bootstrapServers.includes(server)))
-
-/** @param prefixes of the namespace; undefined: every name is allowed. */
-export const isAllowed = (topic: string, prefixes: readonly string[] | undefined): boolean =>
-  prefixes === undefined || prefixes.some((prefix) => topic.startsWith(prefix))
