@@ -157,7 +157,10 @@ interface ObjectPlan {
 /** Proxies on somebody else's topic would carry calls to workers that know nothing of them. Those that run are left alone. */
 const notOurs = ({ reason }: TopicProblem): ObjectPlan => ({
   actions: [],
-  problems: { ProxyAvailable: [{ reason: 'TopicNotOurs', message: `TopicReady: ${reason}` }], Registered: [] },
+  problems: {
+    ProxyAvailable: [{ reason: 'TopicNotOurs', message: `TopicReady: ${reason}` }],
+    Registered: [{ reason: 'TopicNotOurs', message: `TopicReady: ${reason}` }],
+  },
 })
 
 function objectPart({ service, live, missingSecrets }: Observed, image: ProxyImage): ObjectPlan {
