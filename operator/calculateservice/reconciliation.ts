@@ -2,7 +2,7 @@
 import type { CalculateService } from '../../crds/types.ts'
 
 /** `paused`: the operator keeps its hands off. */
-export const RECONCILIATION = 'grpckafka.dev/reconciliation'
+const RECONCILIATION = 'grpckafka.dev/reconciliation'
 
 /** Keeps the object until the topics that were made for it are deleted. */
 export const TOPICS_FINALIZER = 'grpckafka.dev/topics'

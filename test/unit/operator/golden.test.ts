@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { parse, parseAllDocuments, stringify } from 'yaml'
 import type { CalculateService, ConsumerGroup, Resource, RetryPolicy } from '../../../crds/types.ts'
 import { validateResource } from '../../../crds/validate.ts'
-import { renderService } from '../../../operator/calculateservice/objects.ts'
+import { renderService, type Rendered } from '../../../operator/calculateservice/objects.ts'
 import { proxyConfig } from '../../../operator/calculateservice/proxy-config.ts'
 import { workerConfig } from '../../../operator/consumergroup/worker-config.ts'
 import { desiredTopics } from '../../../operator/kafka/topics.ts'
@@ -43,7 +43,8 @@ function render(folder: string): ReadonlyMap<string, unknown> {
       }),
     )
     const stored = { ...service, metadata: { ...service.metadata, uid: `uid-of-${name}` } }
-    for (const object of Object.values(renderService(stored, { sidecarImage: 'sidecar:1' }))) {
+    const objects: Readonly<Record<string, Rendered>> = { ...renderService(stored, { sidecarImage: 'sidecar:1' }) }
+    for (const object of Object.values(objects)) {
       files.set(`out-${name}-proxy-${object.kind.toLowerCase()}.yaml`, object)
     }
     for (const group of resources.filter((one): one is ConsumerGroup => one.kind === 'ConsumerGroup')) {
