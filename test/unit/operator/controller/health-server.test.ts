@@ -15,10 +15,10 @@ async function start(t: TestContext, pages: Readonly<Record<string, () => Page |
 }
 
 test('a probe is 200, or 503 with the reason, as it is at the time of the question', async (t) => {
-  let problem: string | undefined
-  const get = await start(t, { '/readyz': probe(() => problem) })
+  const problems: string[] = []
+  const get = await start(t, { '/readyz': probe(() => problems[0]) })
   assert.deepEqual(await get('/readyz?verbose'), { status: 200, text: 'ok\n', type: 'text/plain; charset=utf-8' })
-  problem = 'not listed yet: Thing.v1'
+  problems.push('not listed yet: Thing.v1')
   assert.deepEqual(await get('/readyz'), {
     status: 503,
     text: 'not listed yet: Thing.v1\n',

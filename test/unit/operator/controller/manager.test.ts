@@ -76,7 +76,7 @@ async function startManager(
   let ended: 'Well' | Error | undefined
   const running = manager.run(stop.signal).then(
     () => (ended = 'Well'),
-    (error: Error) => (ended = error),
+    (error: unknown) => (ended = error as Error),
   )
   t.after(async () => {
     stop.abort(new Error('the test ends'))
