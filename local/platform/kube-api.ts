@@ -1,6 +1,7 @@
 /** The least of a client of Kubernetes' API: one request, one answer. It stands apart from the operator's on purpose. */
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
+import { setTimeout as pause } from 'node:timers/promises'
 
 /** Where an API server is and who calls it. */
 export type KubeAccess = {
@@ -46,6 +47,8 @@ export class KubeRefusedError extends Error {
 
 export type KubeApi = {
   /**
+   * Asks again where the API server says "not now" (429 with `Retry-After`), as every client of it does.
+   *
    * @param path  from the root, with its query: `/api/v1/namespaces/default/pods?limit=1`
    * @throws KubeRefusedError, and what the connection failed of
    */
@@ -54,6 +57,9 @@ export type KubeApi = {
   close(): void
 }
 
+/** client-go's number. */
+const MOST_REPEATS = 10
+
 export function connectToKube(access: KubeAccess): KubeApi {
   const agent = new Agent({ keepAlive: true })
   const { url, authorityFile, token } = access
@@ -61,20 +67,31 @@ export function connectToKube(access: KubeAccess): KubeApi {
     async request<T>(method: string, path: string, options: KubeRequest = {}): Promise<KubeAnswer<T>> {
       const { contentType = 'application/json', signal } = options
       const payload = options.body === undefined ? undefined : JSON.stringify(options.body)
-      const { status, text, warnings } = await send(new URL(path, url), {
-        method,
-        agent,
-        ca: readFileSync(authorityFile),
-        headers: {
-          authorization: `Bearer ${token}`,
-          accept: 'application/json',
-          ...(payload === undefined
-            ? {}
-            : { 'content-type': contentType, 'content-length': Buffer.byteLength(payload) }),
-        },
-        payload,
-        signal,
-      })
+      const ask = () =>
+        send(new URL(path, url), {
+          method,
+          agent,
+          ca: readFileSync(authorityFile),
+          headers: {
+            authorization: `Bearer ${token}`,
+            accept: 'application/json',
+            ...(payload === undefined
+              ? {}
+              : { 'content-type': contentType, 'content-length': Buffer.byteLength(payload) }),
+          },
+          payload,
+          signal,
+        })
+      let answer = await ask()
+      for (
+        let again = 0;
+        answer.status === 429 && answer.retryAfterSeconds !== undefined && again < MOST_REPEATS;
+        again += 1
+      ) {
+        await pause(answer.retryAfterSeconds * 1000, undefined, signal === undefined ? {} : { signal })
+        answer = await ask()
+      }
+      const { status, text, warnings } = answer
       if (status >= 300) throw new KubeRefusedError(status, text)
       return { body: (text.startsWith('{') ? JSON.parse(text) : text) as T, warnings }
     },
@@ -82,7 +99,12 @@ export function connectToKube(access: KubeAccess): KubeApi {
   }
 }
 
-type Answer = { readonly status: number; readonly text: string; readonly warnings: readonly string[] }
+type Answer = {
+  readonly status: number
+  readonly text: string
+  readonly warnings: readonly string[]
+  readonly retryAfterSeconds: number | undefined
+}
 
 function send(
   url: URL,
@@ -106,6 +128,7 @@ function send(
           status: response.statusCode ?? 0,
           text: Buffer.concat(chunks).toString('utf8'),
           warnings: warningTexts(response.headers['warning']),
+          retryAfterSeconds: Number(response.headers['retry-after']) || undefined,
         }),
       )
     })
