@@ -42,12 +42,15 @@ export class Manager {
     this.#options = options
   }
 
-  /** The one informer of a resource: made when it is asked for first. To be called before `run`. */
-  informer<T extends KubeObject>(resource: Resource<T>): Informer<T> {
+  /**
+   * The one informer of a resource: made when it is asked for first. To be called before `run`.
+   * @param labelSelector of the objects that are kept; whoever asks first says it.
+   */
+  informer<T extends KubeObject>(resource: Resource<T>, labelSelector?: string): Informer<T> {
     const name = resourceName(resource)
     let informer = this.#informers.get(name) as Informer<T> | undefined
     if (informer === undefined) {
-      informer = new Informer({ ...this.#options, resource })
+      informer = new Informer({ ...this.#options, resource, ...(labelSelector !== undefined && { labelSelector }) })
       this.#informers.set(name, informer as unknown as Informer<KubeObject>)
     }
     return informer
