@@ -22,6 +22,17 @@ export interface ObjectMeta {
   readonly creationTimestamp?: string
   readonly deletionTimestamp?: string
   readonly finalizers?: readonly string[]
+  readonly ownerReferences?: readonly OwnerReference[]
+}
+
+/** An object that this one goes with. */
+export interface OwnerReference {
+  readonly apiVersion: string
+  readonly kind: string
+  readonly name: string
+  readonly uid: string
+  readonly controller?: boolean
+  readonly blockOwnerDeletion?: boolean
 }
 `
 
@@ -33,7 +44,7 @@ export async function generateTypes(definitions: readonly Definition[]): Promise
   readonly kind: '${kind}'
   readonly metadata: ObjectMeta
   readonly spec: ${typeOf(schema.properties?.['spec'] ?? { type: 'object' })}
-}
+${status(schema)}}
 `,
   )
   const text = [
@@ -44,6 +55,12 @@ export async function generateTypes(definitions: readonly Definition[]): Promise
     `export type Resource = ${definitions.map(({ kind }) => kind).join(' | ')}\n`,
   ].join('\n')
   return format(text, { ...(await resolveConfig(TYPES_FILE)), parser: 'typescript' })
+}
+
+/** Absent until the operator has seen the object. */
+function status({ properties }: Definition['schema']): string {
+  const declared = properties?.['status']
+  return declared === undefined ? '' : `${comment(declared.description)}  readonly status?: ${typeOf(declared)}\n`
 }
 
 const comment = (text: string | undefined): string => (text === undefined ? '' : `/** ${text} */\n`)

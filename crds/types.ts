@@ -12,6 +12,17 @@ export interface ObjectMeta {
   readonly creationTimestamp?: string
   readonly deletionTimestamp?: string
   readonly finalizers?: readonly string[]
+  readonly ownerReferences?: readonly OwnerReference[]
+}
+
+/** An object that this one goes with. */
+export interface OwnerReference {
+  readonly apiVersion: string
+  readonly kind: string
+  readonly name: string
+  readonly uid: string
+  readonly controller?: boolean
+  readonly blockOwnerDeletion?: boolean
 }
 
 /** One gRPC service whose calls travel through Kafka; its clients stay as they are. */
@@ -137,6 +148,8 @@ export interface CalculateService {
       readonly replicationFactor: number
       /** Kafka topic settings, as Kafka names and writes them (`retention.ms`, in quotes). */
       readonly config: Readonly<Record<string, string>>
+      /** What becomes of the topics with this resource. Delete: those that were made for it go, with all records that they hold; one that was there before stays. Default "Retain". */
+      readonly deletionPolicy: 'Retain' | 'Delete'
     }
     /** The methods served. Any other is UNIMPLEMENTED. */
     readonly methods: readonly {
@@ -181,7 +194,141 @@ export interface CalculateService {
       readonly cacheMaxBytes: number
       /** Whether its admin port serves /profile/cpu and /profile/heap. They hold names of functions, never data of calls. Default "Disabled". */
       readonly profiling: 'Disabled' | 'Enabled'
+      /** The proxy container's resources. */
+      readonly resources: {
+        /** What each pod is given for itself, by resource: `cpu`, `memory`. Quantities in quotes. */
+        readonly requests?: Readonly<Record<string, string>>
+        /** What each pod may take at most, by resource: `cpu`, `memory`. Quantities in quotes. */
+        readonly limits?: Readonly<Record<string, string>>
+      }
+      /** What the proxies' pods have beside what they need. */
+      readonly template: {
+        /** Added to the pods. */
+        readonly metadata: {
+          /** Labels. Those that the operator sets itself win. */
+          readonly labels?: Readonly<Record<string, string>>
+          /** Annotations. Those that the operator sets itself win. */
+          readonly annotations?: Readonly<Record<string, string>>
+        }
+        /** Where the pods may run. */
+        readonly spec: {
+          /** Labels that a node must have. */
+          readonly nodeSelector?: Readonly<Record<string, string>>
+          /** Taints of nodes that the pods bear, as in a pod. */
+          readonly tolerations?: readonly {
+            /** The taint's key. Without it every taint. */
+            readonly key?: string
+            /** How key and value are compared. */
+            readonly operator?: 'Exists' | 'Equal'
+            /** The taint's value, where operator is Equal. */
+            readonly value?: string
+            /** The taint's effect. Without it every effect. */
+            readonly effect?: 'NoSchedule' | 'PreferNoSchedule' | 'NoExecute'
+            /** How long NoExecute is borne. 0 to 2147483647. */
+            readonly tolerationSeconds?: number
+          }[]
+          /** As in a pod. */
+          readonly affinity?: {
+            readonly [field: string]: unknown
+          }
+          /** As in a pod, over all proxies of the service where a labelSelector is left out. Without it they are spread over nodes as well as that goes. */
+          readonly topologySpreadConstraints?: readonly {
+            /** By how many pods two places may differ. 1 to 1000. */
+            readonly maxSkew: number
+            /** The label of a node that tells its place. */
+            readonly topologyKey: string
+            /** Whether a pod waits for a place that fits. */
+            readonly whenUnsatisfiable: 'DoNotSchedule' | 'ScheduleAnyway'
+            readonly [field: string]: unknown
+          }[]
+          /** Secrets in the same namespace with which the sidecar's image is pulled. */
+          readonly imagePullSecrets?: readonly {
+            /** The Secret's name. */
+            readonly name: string
+          }[]
+          /** The pods' PriorityClass. */
+          readonly priorityClassName?: string
+        }
+      }
     }
+    /** Where clients find the proxies. */
+    readonly registration: {
+      /** The Service `<name>-proxy`. ClusterIP: one address. Headless: each proxy by its own, for clients that balance by themselves. None: no Service. Default "ClusterIP". */
+      readonly kubernetes: 'ClusterIP' | 'Headless' | 'None'
+      /** A Consul catalog in which the operator keeps one instance for each proxy, with a check that says whether it is ready. */
+      readonly consul?: {
+        /** Its HTTP API: `http://host:port` or `https://host:port`. */
+        readonly address: string
+        /** The service's name in Consul. Without it that of this resource. */
+        readonly name?: string
+        /** The datacenter. Without it that of the agent which is asked. */
+        readonly datacenter?: string
+        /** Tags of each instance. Default []. */
+        readonly tags: readonly string[]
+        /** The key of a Secret in the same namespace that holds the ACL token. */
+        readonly tokenSecretRef?: {
+          /** The Secret's name. */
+          readonly name: string
+          /** The key within the Secret. */
+          readonly key: string
+        }
+        /** The key of a Secret in the same namespace that holds the trusted authorities for https, PEM. Without it the well-known ones are trusted. */
+        readonly caSecretRef?: {
+          /** The Secret's name. */
+          readonly name: string
+          /** The key within the Secret. */
+          readonly key: string
+        }
+      }
+    }
+  }
+  /** What the operator saw and did. It alone writes this. */
+  readonly status?: {
+    /** What is well and what is not; docs/operations.md lists types and reasons. */
+    readonly conditions?: readonly {
+      /** What the condition is about. */
+      readonly type: string
+      /** Whether it holds. */
+      readonly status: 'True' | 'False' | 'Unknown'
+      /** The metadata.generation that this was seen for. 0 to 9007199254740991. */
+      readonly observedGeneration?: number
+      /** When status changed last, RFC 3339. */
+      readonly lastTransitionTime: string
+      /** Why, as one word for programs. */
+      readonly reason: string
+      /** Why, for people; names the field or the object. */
+      readonly message: string
+    }[]
+    /** The metadata.generation that the operator acted on last. 0 to 9007199254740991. */
+    readonly observedGeneration?: number
+    /** The topics that it keeps. */
+    readonly topics?: readonly {
+      /** The topic's name. */
+      readonly name: string
+      /** Kafka's own id of it. A topic that is deleted and made again under its name has another. */
+      readonly topicId: string
+      /** How many partitions there are. 0 to 2147483647. */
+      readonly partitions: number
+      /** Copies of each partition. 0 to 32767. */
+      readonly replicationFactor?: number
+      /** Created: made for this resource, and deleted with it where deletionPolicy says so. Adopted: it was there before. */
+      readonly origin: 'Created' | 'Adopted'
+      /** The settings that the operator keeps as they stand here; others are left alone. */
+      readonly config?: Readonly<Record<string, string>>
+    }[]
+    /** Kafka's own id of the cluster that holds them. */
+    readonly clusterId?: string
+    /** The proxies' Deployment. */
+    readonly proxy?: {
+      /** Proxies that there are. 0 to 2147483647. */
+      readonly replicas?: number
+      /** Those that take calls. 0 to 2147483647. */
+      readonly readyReplicas?: number
+      /** Those that run what this resource says now. 0 to 2147483647. */
+      readonly updatedReplicas?: number
+    }
+    /** Where clients in the cluster call it, `host:port`. */
+    readonly address?: string
   }
 }
 
@@ -207,8 +354,21 @@ export interface ConsumerGroup {
       /** Its name. */
       readonly name: string
     }
-    /** How many workers, each a handler with its sidecar. 0 to 1000. Default 1. */
+    /** How many workers, each a handler with its sidecar. Where `scaling` is given it decides instead. 0 to 1000. Default 1. */
     readonly replicas: number
+    /** As many workers as what waits asks for. */
+    readonly scaling?: {
+      /** Never fewer. 0 ends the last worker when nothing waits; the next call then waits for one to start. 0 to 1000. Default 1. */
+      readonly minReplicas: number
+      /** Never more, nor more than the topic has partitions. 1 to 1000. */
+      readonly maxReplicas: number
+      /** Waiting calls for which there is one worker. 1 to 1000000000. Default 100. */
+      readonly lagPerReplica: number
+      /** Workers become fewer only when fewer would have done for so long. 0 to 3600. Default 300. */
+      readonly stabilizationSeconds: number
+      /** With minReplicas 0, the time in which a worker starts from nothing. Methods with a shorter timeout are reported. 1 to 3600. Default 30. */
+      readonly wakeUpSeconds: number
+    }
     /** Where the handler listens, inside its pod. */
     readonly handler: {
       /** The handler's port on the loopback address. 1 to 65535. */
@@ -257,6 +417,40 @@ export interface ConsumerGroup {
       readonly [field: string]: unknown
     }
   }
+  /** What the operator saw and did. It alone writes this. */
+  readonly status?: {
+    /** What is well and what is not; docs/operations.md lists types and reasons. */
+    readonly conditions?: readonly {
+      /** What the condition is about. */
+      readonly type: string
+      /** Whether it holds. */
+      readonly status: 'True' | 'False' | 'Unknown'
+      /** The metadata.generation that this was seen for. 0 to 9007199254740991. */
+      readonly observedGeneration?: number
+      /** When status changed last, RFC 3339. */
+      readonly lastTransitionTime: string
+      /** Why, as one word for programs. */
+      readonly reason: string
+      /** Why, for people; names the field or the object. */
+      readonly message: string
+    }[]
+    /** The metadata.generation that the operator acted on last. 0 to 9007199254740991. */
+    readonly observedGeneration?: number
+    /** Workers that there are. 0 to 2147483647. */
+    readonly replicas?: number
+    /** Those that take calls. 0 to 2147483647. */
+    readonly readyReplicas?: number
+    /** The label selector of their pods, for whoever scales them. */
+    readonly selector?: string
+    /** Calls that wait, rounded up to one significant digit. 0 to 9007199254740991. */
+    readonly lag?: number
+    /** Workers that are in the Kafka consumer group. 0 to 2147483647. */
+    readonly members?: number
+    /** What `scaling` decided last. 0 to 1000. */
+    readonly desiredReplicas?: number
+    /** When that changed, RFC 3339. */
+    readonly lastScaleTime?: string
+  }
 }
 
 /** What happens when a handler fails. */
@@ -290,6 +484,28 @@ export interface RetryPolicy {
       | 'UNAVAILABLE'
       | 'DATA_LOSS'
     )[]
+  }
+  /** What the operator saw and did. It alone writes this. */
+  readonly status?: {
+    /** What is well and what is not; docs/operations.md lists types and reasons. */
+    readonly conditions?: readonly {
+      /** What the condition is about. */
+      readonly type: string
+      /** Whether it holds. */
+      readonly status: 'True' | 'False' | 'Unknown'
+      /** The metadata.generation that this was seen for. 0 to 9007199254740991. */
+      readonly observedGeneration?: number
+      /** When status changed last, RFC 3339. */
+      readonly lastTransitionTime: string
+      /** Why, as one word for programs. */
+      readonly reason: string
+      /** Why, for people; names the field or the object. */
+      readonly message: string
+    }[]
+    /** The metadata.generation that the operator acted on last. 0 to 9007199254740991. */
+    readonly observedGeneration?: number
+    /** Names of the ConsumerGroups that use it. */
+    readonly consumerGroups?: readonly string[]
   }
 }
 

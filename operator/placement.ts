@@ -5,8 +5,8 @@ import type { SidecarConfigInput } from '../sidecar/config.ts'
  * mode.
  */
 export interface Placement {
-  /** Unique among the replicas of the service; 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-". */
-  readonly instance: string
+  /** Unique among the replicas of the service; 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-"; or the variable that has it. */
+  readonly instance: SidecarConfigInput['instance']
   /** Given, they are used and not the resource's Kafka: brokers that ask for nothing, each `host:port`. */
   readonly kafkaBrokers?: readonly string[]
   /** Given, it is used and not the resource's Redis: a URL without a password, or where to read one that has it. */

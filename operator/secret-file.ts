@@ -1,5 +1,5 @@
 /** Where the keys of Secrets are in a sidecar's container, unless its placement says otherwise. */
-const SECRETS_DIRECTORY = '/run/secrets/grpc-kafka'
+export const SECRETS_DIRECTORY = '/run/secrets/grpc-kafka'
 
 export interface SecretKey {
   readonly name: string

@@ -112,11 +112,16 @@ const admin = z.strictObject({
   profiling: z.enum(['Disabled', 'Enabled']).default('Disabled'),
 })
 
+const instanceName = z
+  .string()
+  .regex(/^[a-zA-Z0-9._-]{1,128}$/, 'must be 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-"')
+
 const common = {
-  /** Unique among the replicas of the service: names the reply channel and the work in progress. */
-  instance: z
-    .string()
-    .regex(/^[a-zA-Z0-9._-]{1,128}$/, 'must be 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-"'),
+  /**
+   * Unique among the replicas of the service: names the reply channel and the work in progress. `{"env": "POD_NAME"}` reads
+   * a variable, so that replicas can have one configuration.
+   */
+  instance: z.union([instanceName, z.strictObject({ env: name(256) })]),
   service: z.strictObject({
     /** Fully-qualified gRPC service, `package.Service`. */
     name: z
@@ -292,7 +297,11 @@ export interface KafkaConfig {
   }
 }
 
-type Resolved<T> = Omit<T, 'kafka' | 'redis'> & { readonly kafka: KafkaConfig; readonly redis: RedisConfig }
+type Resolved<T> = Omit<T, 'instance' | 'kafka' | 'redis'> & {
+  readonly instance: string
+  readonly kafka: KafkaConfig
+  readonly redis: RedisConfig
+}
 export type ProxyConfig = Resolved<z.output<typeof proxy>>
 export type WorkerConfig = Resolved<z.output<typeof worker>>
 export type SidecarConfig = ProxyConfig | WorkerConfig
@@ -358,13 +367,36 @@ export function parseConfig(
 ): SidecarConfig {
   const result = schema.safeParse(value)
   const secret = (reference: SecretReference) => new Secret(reference, environment, readFile)
+  const instance = instanceOf(value, environment)
   const problems = [
     ...(result.success ? [] : flatten(result.error.issues)),
+    ...instance.problems,
     ...SECRET_PATHS.flatMap((path) => secretProblem(value, path, secret)),
   ]
   if (!result.success || problems.length > 0) throw new ConfigError(problems)
   const { kafka, redis } = result.data
-  return { ...result.data, kafka: kafkaConfig(kafka, secret), redis: redisConfig(redis, secret) }
+  return {
+    ...result.data,
+    instance: instance.name,
+    kafka: kafkaConfig(kafka, secret),
+    redis: redisConfig(redis, secret),
+  }
+}
+
+/** The instance's name, from a variable where the configuration says so; whatever else is wrong with it. */
+function instanceOf(
+  value: unknown,
+  environment: Environment,
+): { readonly name: string; readonly problems: readonly string[] } {
+  const given = (value as { instance?: unknown } | null | undefined)?.instance
+  if (typeof given === 'string') return { name: given, problems: [] }
+  const { data: reference } = z.strictObject({ env: name(256) }).safeParse(given)
+  if (reference === undefined) return { name: '', problems: [] }
+  const { data: found, error } = instanceName.safeParse(
+    Object.hasOwn(environment, reference.env) ? environment[reference.env] : undefined,
+  )
+  const problems = error?.issues.map(({ message }) => `instance.env: the variable ${reference.env}: ${message}`) ?? []
+  return { name: found ?? '', problems }
 }
 
 const kafkaConfig = (

@@ -53,6 +53,23 @@ export function settingsThatNeedRestart(before: OfRole, after: OfRole): readonly
   return found
 }
 
+/** What of a configuration needs a restart: two configurations for which this is equal can take each other's place. */
+export function settingsForGood(config: OfRole): Readonly<Record<string, unknown>> {
+  const hot: ReadonlySet<string> = new Set(HOT_SETTINGS[config.role])
+  const without = (path: string, section: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> =>
+    Object.fromEntries(
+      Object.entries(section).flatMap(([key, value]) => {
+        const inner = path === '' ? key : `${path}.${key}`
+        if (hot.has(inner)) return []
+        if (!isSection(value)) return [[key, value] as const]
+        const rest = without(inner, value)
+        // A section that says nothing may say something by being there (`tls`); one of hot settings does not.
+        return Object.keys(rest).length === 0 && Object.keys(value).length > 0 ? [] : [[key, rest] as const]
+      }),
+    )
+  return without('', { ...config })
+}
+
 /** Other objects, as a reference to a secret, are values. */
 const isSection = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype

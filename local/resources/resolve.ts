@@ -78,6 +78,14 @@ export function resolveRoutes({ services, groups, policies }: Omit<Loaded, 'igno
         ),
       )
     }
+    if (located.resource.spec.registration.consul !== undefined) {
+      warnings.push(problemAt(located.origin, 'spec.registration.consul: nothing is registered on one machine'))
+    }
+    for (const { route, located: group } of mine) {
+      if (route.group.spec.scaling === undefined) continue
+      const { replicas } = route.group.spec
+      warnings.push(problemAt(group.origin, `spec.scaling: on one machine there are spec.replicas, ${replicas}`))
+    }
     try {
       desiredTopics(located.resource)
     } catch (error) {

@@ -14,6 +14,8 @@ const READY_MILLISECONDS = 30_000
 const STOP_MILLISECONDS = 10_000
 const ASK_AGAIN_MILLISECONDS = 50
 
+type NamedConfig = SidecarConfigInput & { readonly instance: string }
+
 export interface RouteOptions {
   readonly name: string
   /** The checkout whose sidecar is run. */
@@ -64,7 +66,7 @@ export async function startRoute(options: RouteOptions, signal: AbortSignal): Pr
   })
   // Free ports are asked for one after the other: two askings at once could get the same one.
   const port = await freePort()
-  const workerConfig: SidecarConfigInput = {
+  const workerConfig: NamedConfig = {
     ...common('worker', await freePort()),
     role: 'worker',
     worker: {
@@ -73,7 +75,7 @@ export async function startRoute(options: RouteOptions, signal: AbortSignal): Pr
       methods: [METHOD_NAME, CACHED_METHOD_NAME].map((name) => ({ name, timeoutMilliseconds: 30_000 })),
     },
   }
-  const proxyConfig: SidecarConfigInput = {
+  const proxyConfig: NamedConfig = {
     ...common('proxy', await freePort()),
     role: 'proxy',
     proxy: {
@@ -91,7 +93,7 @@ export async function startRoute(options: RouteOptions, signal: AbortSignal): Pr
   const stop = async (): Promise<void> => {
     await Promise.all(children.map((child) => child.stop(STOP_MILLISECONDS)))
   }
-  const start = async (config: SidecarConfigInput): Promise<Sidecar> => {
+  const start = async (config: NamedConfig): Promise<Sidecar> => {
     const file = join(directory, `${config.instance}.json`)
     const log = join(directory, `${config.instance}.log`)
     await writeFile(file, JSON.stringify(config))
@@ -115,7 +117,7 @@ export async function startRoute(options: RouteOptions, signal: AbortSignal): Pr
     children.push(child)
     return { pid: child.pid, metric: (metric) => readMetric(config.admin.port, metric) }
   }
-  const ready = async ({ instance, admin }: SidecarConfigInput, child: Child | undefined): Promise<void> => {
+  const ready = async ({ instance, admin }: NamedConfig, child: Child | undefined): Promise<void> => {
     const late = AbortSignal.timeout(READY_MILLISECONDS)
     while (!(await isReady(admin.port))) {
       signal.throwIfAborted()

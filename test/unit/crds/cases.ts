@@ -358,7 +358,65 @@ export const CASES: readonly Case[] = [
     ],
   ),
 
+  service('topics that go with it', { 'spec.topic.deletionPolicy': 'Delete' }),
+  service('a policy of deletion that there is not', { 'spec.topic.deletionPolicy': 'Orphan' }, [
+    'spec.topic.deletionPolicy: must be one of Retain, Delete',
+  ]),
+  service('resources', { 'spec.proxy.resources': { requests: { cpu: '0.5', memory: '128Mi' }, limits: { cpu: '2' } } }),
+  service('resources that are no quantities', { 'spec.proxy.resources': { limits: { cpu: 'two', memory: 1024 } } }, [
+    'spec.proxy.resources.limits.cpu: must match pattern "^[0-9]+(\\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$"',
+    'spec.proxy.resources.limits.memory: must be a string',
+  ]),
+  service('where proxies run', {
+    'spec.proxy.template': {
+      metadata: { labels: { team: 'a' }, annotations: { note: 'b' } },
+      spec: {
+        nodeSelector: { disk: 'ssd' },
+        tolerations: [{ operator: 'Exists' }],
+        affinity: { nodeAffinity: {} },
+        imagePullSecrets: [{ name: 'registry' }],
+        priorityClassName: 'high',
+        topologySpreadConstraints: [{ maxSkew: 1, topologyKey: 'zone', whenUnsatisfiable: 'DoNotSchedule' }],
+      },
+    },
+  }),
+  service('a container of the user in a proxy', { 'spec.proxy.template.spec': { containers: [] } }, [
+    'spec.proxy.template.spec.containers: is not a field of this resource',
+  ]),
+  service('registrations', {
+    'spec.registration': {
+      kubernetes: 'Headless',
+      consul: { address: 'https://consul:8501', name: 'calc', tags: ['a'], tokenSecretRef: { name: 'c', key: 't' } },
+    },
+  }),
+  service(
+    'a Consul without an address, one with a path, and a kind of Service that there is not',
+    {
+      'spec.registration': { kubernetes: 'LoadBalancer', consul: { address: 'http://consul/v1' } },
+    },
+    [
+      'spec.registration.kubernetes: must be one of ClusterIP, Headless, None',
+      'spec.registration.consul.address: must match pattern "^https?://(\\[[0-9a-fA-F:.]+\\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?$"',
+    ],
+  ),
+  service('a status, as it comes back from a cluster', {
+    status: {
+      observedGeneration: 1,
+      conditions: [
+        { type: 'Ready', status: 'True', reason: 'Ready', message: '', lastTransitionTime: '2026-01-01T00:00:00Z' },
+      ],
+    },
+  }),
+
   group('the least', {}),
+  group('scaling', { 'spec.scaling': { minReplicas: 0, maxReplicas: 5 } }),
+  group('scaling without a maximum', { 'spec.scaling': {} }, ['spec.scaling.maxReplicas: is required']),
+  group('a maximum below the minimum', { 'spec.scaling': { minReplicas: 3, maxReplicas: 2 } }, [
+    'spec.scaling.maxReplicas: must be at least minReplicas',
+  ]),
+  group('a maximum below the default of the minimum', { 'spec.scaling': { maxReplicas: 0 } }, [
+    'spec.scaling.maxReplicas: must be >= 1',
+  ]),
   group('an empty spec', { spec: {} }, [
     'spec.calculateServiceRef: is required',
     'spec.groupId: is required',

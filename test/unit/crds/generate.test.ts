@@ -28,6 +28,7 @@ test('a field is optional only where nothing fills it in', async () => {
               map: { type: 'object', additionalProperties: { type: 'string' } },
             },
           },
+          status: { type: 'object', description: 'What is.', properties: { seen: { type: 'boolean' } } },
         },
       },
     },
@@ -40,6 +41,7 @@ test('a field is optional only where nothing fills it in', async () => {
     "readonly words?: readonly ('a' | 'b')[]",
     'readonly [field: string]: unknown',
     'readonly map?: Readonly<Record<string, string>>',
+    '/** What is. */\n  readonly status?: {\n    readonly seen?: boolean\n',
   ]) {
     assert.ok(text.includes(line), `${line} is not in\n${text}`)
   }

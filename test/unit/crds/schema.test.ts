@@ -50,7 +50,10 @@ function* nodes(schema: Schema, place: string): Generator<readonly [string, Sche
 }
 
 describe('the definitions', () => {
-  const all = readDefinitions().flatMap(({ kind, schema }) => [...nodes(schema.properties!['spec']!, kind)])
+  const all = readDefinitions().flatMap(({ kind, schema }) => [
+    ...nodes(schema.properties!['spec']!, kind),
+    ...nodes(schema.properties!['status']!, `${kind}.status`),
+  ])
 
   test('are our three kinds', () => {
     assert.deepEqual(

@@ -29,7 +29,7 @@ describe('validateResource', () => {
       service: 'calculator.CalculateService',
       kafka: { bootstrapServers: ['kafka:9092'] },
       redis: { url: 'redis://redis:6379/0', commandTimeoutMilliseconds: 5000 },
-      topic: { name: 'calculator', partitions: 3, replicationFactor: 3, config: {} },
+      topic: { name: 'calculator', partitions: 3, replicationFactor: 3, config: {}, deletionPolicy: 'Retain' },
       methods: [{ name: 'Calculate', delivery: 'Queued', timeoutMilliseconds: 3000, cacheSeconds: 0, metadata: [] }],
       results: { retentionSeconds: 600 },
       proxy: {
@@ -40,7 +40,10 @@ describe('validateResource', () => {
         cacheMaxBytes: 67_108_864,
         recordVersion: 1,
         profiling: 'Disabled',
+        resources: { requests: { cpu: '100m', memory: '256Mi' } },
+        template: { metadata: {}, spec: {} },
       },
+      registration: { kubernetes: 'ClusterIP' },
     })
   })
 

@@ -6,9 +6,10 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { parseAllDocuments } from 'yaml'
+import { parse, parseAllDocuments, stringify } from 'yaml'
 import type { CalculateService, ConsumerGroup, Resource, RetryPolicy } from '../../../crds/types.ts'
 import { validateResource } from '../../../crds/validate.ts'
+import { renderService, type Rendered } from '../../../operator/calculateservice/objects.ts'
 import { proxyConfig } from '../../../operator/calculateservice/proxy-config.ts'
 import { workerConfig } from '../../../operator/consumergroup/worker-config.ts'
 import { desiredTopics } from '../../../operator/kafka/topics.ts'
@@ -41,6 +42,11 @@ function render(folder: string): ReadonlyMap<string, unknown> {
         descriptorSetFile: '/run/descriptors.binpb',
       }),
     )
+    const stored = { ...service, metadata: { ...service.metadata, uid: `uid-of-${name}` } }
+    const objects: Readonly<Record<string, Rendered>> = { ...renderService(stored, { sidecarImage: 'sidecar:1' }) }
+    for (const object of Object.values(objects)) {
+      files.set(`out-${name}-proxy-${object.kind.toLowerCase()}.yaml`, object)
+    }
     for (const group of resources.filter((one): one is ConsumerGroup => one.kind === 'ConsumerGroup')) {
       if (group.spec.calculateServiceRef.name !== name) continue
       const policy = resources.find(
@@ -61,21 +67,32 @@ function render(folder: string): ReadonlyMap<string, unknown> {
   return files
 }
 
+/** The configuration of a sidecar in a rendered file, if it holds one. */
+function configIn(file: string, content: unknown): unknown {
+  if (file.endsWith('-configmap.yaml')) {
+    return JSON.parse((content as { data: { 'sidecar.json': string } }).data['sidecar.json'])
+  }
+  return file.endsWith('.json') && !file.endsWith('-topics.json') ? content : undefined
+}
+
 for (const name of readdirSync(GOLDEN)) {
   test(`golden: ${name}`, () => {
     const folder = `${GOLDEN}${name}`
     const files = render(folder)
     const present = readdirSync(folder).filter((file) => file !== 'in.yaml')
     for (const [file, content] of files) {
-      const text = `${JSON.stringify(content, null, 2)}\n`
+      const isYaml = file.endsWith('.yaml')
+      const text = isYaml ? stringify(content, { lineWidth: 0 }) : `${JSON.stringify(content, null, 2)}\n`
+      const read = (source: string): unknown => (isYaml ? parse(source) : JSON.parse(source))
       if (update) writeFileSync(`${folder}/${file}`, text)
       else {
         assert.ok(present.includes(file), `${name}/${file} is missing; UPDATE_GOLDEN=1 writes it`)
-        assert.deepEqual(JSON.parse(text), JSON.parse(readFileSync(`${folder}/${file}`, 'utf8')), `${name}/${file}`)
+        assert.deepEqual(read(text), read(readFileSync(`${folder}/${file}`, 'utf8')), `${name}/${file}`)
       }
-      if (!file.endsWith('-topics.json')) {
-        // What is rendered must be what a sidecar takes.
-        parseConfig(content, {}, () => 'redis://:secret@127.0.0.1:16379')
+      const config = configIn(file, content)
+      // What is rendered must be what a sidecar takes.
+      if (config !== undefined) {
+        parseConfig(config, { POD_NAME: 'pod-1' }, () => 'redis://:secret@127.0.0.1:16379')
       }
     }
     for (const file of present.filter((one) => !files.has(one))) {

@@ -47,6 +47,24 @@ function directory(t: TestContext): string {
   return made
 }
 
+suite('the name of the instance', () => {
+  const named = { ...proxy, instance: { env: 'POD_NAME' } }
+  test('comes from a variable where the file says so', () => {
+    assert.equal(parseConfig(named, { POD_NAME: 'calc-proxy-1' }).instance, 'calc-proxy-1')
+  })
+  test('must be there', () => {
+    assert.deepEqual(problems(named), [
+      'instance.env: the variable POD_NAME: Invalid input: expected string, received undefined',
+    ])
+  })
+  test('must be one', () => {
+    assert.deepEqual(problems({ ...named, log: 1 }, { POD_NAME: 'a b' }), [
+      'log: Invalid input: expected object, received number',
+      'instance.env: the variable POD_NAME: must be 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-"',
+    ])
+  })
+})
+
 suite('parseConfig', () => {
   test('fills the defaults of a proxy', () => {
     const config = parseConfig(proxy, {})

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { parseConfig } from '../../../sidecar/config.ts'
 import type { SidecarConfig } from '../../../sidecar/config.ts'
-import { settingsThatNeedRestart } from '../../../sidecar/hot-settings.ts'
+import { settingsForGood, settingsThatNeedRestart } from '../../../sidecar/hot-settings.ts'
 
 const common = {
   instance: 'p-1',
@@ -91,5 +91,23 @@ suite('settingsThatNeedRestart', () => {
       [],
     )
     assert.deepEqual(settingsThatNeedRestart(proxy, { ...proxy, redis: { url: { env: 'X' } } } as never), ['redis.url'])
+  })
+})
+
+suite('settingsForGood', () => {
+  test('are alike where only hot settings differ', () => {
+    const after = { ...proxy, log: { level: 'debug' }, proxy: { ...proxy.proxy, maxInFlight: 1, methods: [] } }
+    assert.deepEqual(settingsForGood(after), settingsForGood(proxy))
+  })
+
+  test('differ where anything else does', () => {
+    const others = [
+      { ...proxy, instance: 'p-2' },
+      { ...proxy, service: { ...common.service, maxMessageBytes: 2000 } },
+      { ...proxy, proxy: { ...proxy.proxy, port: 8081 } },
+      { ...proxy, kafka: { brokers: ['kafka:9093'] } },
+      { ...proxy, kafka: { ...common.kafka, tls: {} } },
+    ]
+    for (const other of others) assert.notDeepEqual(settingsForGood(other), settingsForGood(proxy))
   })
 })

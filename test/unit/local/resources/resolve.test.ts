@@ -47,6 +47,21 @@ test('a service gets its groups, and a group its policy', async (context) => {
   )
 })
 
+test('says what is not done on one machine', async (context) => {
+  const { warnings } = await resolve(
+    context,
+    `${service('orders').trimEnd()}\n  registration: { consul: { address: 'http://consul:8500' } }\n`,
+    group('orders', 'orders', '  scaling: { maxReplicas: 5 }\n'),
+  )
+  assert.deepEqual(
+    warnings.map((line) => line.replace(/^.*?, document /, '')),
+    [
+      '1 (CalculateService orders): spec.registration.consul: nothing is registered on one machine',
+      '2 (ConsumerGroup orders): spec.scaling: on one machine there are spec.replicas, 1',
+    ],
+  )
+})
+
 test('a reference that leads nowhere names its field and what there is', async (context) => {
   assert.deepEqual(
     await problemsOf(context, service('orders'), group('g', 'order', '  retryPolicyRef: { name: patient }\n')),

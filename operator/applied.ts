@@ -1,0 +1,97 @@
+/**
+ * Whether an object is already as we want it, so that a write which would change nothing is not sent. Two things are
+ * compared: a hash of what was applied last, for fields that are no longer wanted are not in what is wanted now; and the
+ * wanted fields with the live ones, for others may have changed them. Fields that nobody asked for are nobody's drift: the
+ * API server and its controllers fill them in.
+ */
+import { createHash } from 'node:crypto'
+import type { KubeObject } from './controller/object.ts'
+
+/** Of what was applied: tells that a later version of the operator, or of the resource, wants something else. */
+export const APPLIED_HASH = 'grpckafka.dev/applied-hash'
+
+/** The object with the hash of itself. */
+export function withAppliedHash<T extends KubeObject>(object: T): T {
+  const annotations = { ...object.metadata.annotations, [APPLIED_HASH]: hashOf(object) }
+  return { ...object, metadata: { ...object.metadata, annotations } }
+}
+
+/** 16 hexadecimal digits that differ where the values do, whatever the order of their fields. */
+export const hashOf = (value: unknown): string =>
+  createHash('sha256')
+    .update(JSON.stringify(sorted(value)))
+    .digest('hex')
+    .slice(0, 16)
+
+/** @param wanted as `withAppliedHash` gives it. */
+export const needsApply = (wanted: KubeObject, live: KubeObject | undefined): boolean =>
+  live === undefined || !covers(live, wanted)
+
+/**
+ * Whether a live value holds everything of a wanted one. What is wanted empty may be missing, as the API server leaves it
+ * out; quantities are compared by what they amount to, as it writes them its own way ("1000m" as "1").
+ */
+export function covers(live: unknown, wanted: unknown, path: readonly string[] = []): boolean {
+  if (isEmpty(wanted)) return live === undefined || live === null || isEmpty(live)
+  if (Array.isArray(wanted)) {
+    return (
+      Array.isArray(live) &&
+      live.length === wanted.length &&
+      wanted.every((item, index) => covers(live[index], item, [...path, '[]']))
+    )
+  }
+  if (isObject(wanted)) {
+    return (
+      isObject(live) &&
+      Object.entries(wanted).every(([name, value]) => value === undefined || covers(live[name], value, [...path, name]))
+    )
+  }
+  if (live === wanted) return true
+  return isResourceAmount(path) && amount(live) !== undefined && amount(live) === amount(wanted)
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const isEmpty = (value: unknown): boolean =>
+  Array.isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0
+
+/** `resources.requests.cpu` and its like, wherever they stand. */
+const isResourceAmount = (path: readonly string[]): boolean =>
+  path.at(-3) === 'resources' && (path.at(-2) === 'requests' || path.at(-2) === 'limits')
+
+/** Powers of ten, or of two, by suffix (apimachinery's resource.Quantity). */
+const SUFFIXES: Readonly<Record<string, number>> = {
+  n: 1e-9,
+  u: 1e-6,
+  m: 1e-3,
+  '': 1,
+  k: 1e3,
+  M: 1e6,
+  G: 1e9,
+  T: 1e12,
+  P: 1e15,
+  E: 1e18,
+  Ki: 2 ** 10,
+  Mi: 2 ** 20,
+  Gi: 2 ** 30,
+  Ti: 2 ** 40,
+  Pi: 2 ** 50,
+  Ei: 2 ** 60,
+}
+
+function amount(value: unknown): string | undefined {
+  if (typeof value !== 'string' && typeof value !== 'number') return undefined
+  const match = /^(?<number>[0-9.]+(?:[eE][+-]?[0-9]+)?)(?<suffix>[a-zA-Z]*)$/.exec(String(value))
+  const scale = SUFFIXES[match?.groups?.['suffix'] ?? 'none']
+  if (match === null || scale === undefined) return undefined
+  // Twelve digits tell amounts apart; more would tell rounding apart.
+  return (Number(match.groups?.['number']) * scale).toPrecision(12)
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (!isObject(value)) return value
+  const entries = Object.entries(value).filter(([, inner]) => inner !== undefined)
+  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, inner]) => [name, sorted(inner)]))
+}

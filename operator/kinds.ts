@@ -1,0 +1,42 @@
+/** The resources that the operator reads or writes, and where the API server keeps them. */
+import type { CalculateService } from '../crds/types.ts'
+import type { KubeObject, Resource } from './controller/object.ts'
+
+const GROUP = 'grpckafka.dev/v1alpha1'
+
+const namespaced = <T extends KubeObject>(apiVersion: string, kind: string, plural: string): Resource<T> => ({
+  apiVersion,
+  kind,
+  plural,
+  namespaced: true,
+})
+
+/** A Secret, whose values are in base64. */
+export interface Secret extends KubeObject {
+  readonly data?: Readonly<Record<string, string>>
+}
+
+/** What is read of a Deployment. Counts are left out where they are 0. */
+export interface Deployment extends KubeObject {
+  readonly spec?: { readonly replicas?: number }
+  readonly status?: {
+    readonly observedGeneration?: number
+    readonly replicas?: number
+    readonly updatedReplicas?: number
+    readonly readyReplicas?: number
+  }
+}
+
+/** What is read of a Service. */
+export interface Service extends KubeObject {
+  readonly spec?: { readonly clusterIP?: string }
+}
+
+export const CALCULATE_SERVICES = namespaced<CalculateService>(GROUP, 'CalculateService', 'calculateservices')
+export const PODS = namespaced('v1', 'Pod', 'pods')
+export const SECRETS = namespaced<Secret>('v1', 'Secret', 'secrets')
+export const CONFIG_MAPS = namespaced('v1', 'ConfigMap', 'configmaps')
+export const SERVICES = namespaced<Service>('v1', 'Service', 'services')
+export const SERVICE_ACCOUNTS = namespaced('v1', 'ServiceAccount', 'serviceaccounts')
+export const DEPLOYMENTS = namespaced<Deployment>('apps/v1', 'Deployment', 'deployments')
+export const POD_DISRUPTION_BUDGETS = namespaced('policy/v1', 'PodDisruptionBudget', 'poddisruptionbudgets')

@@ -1,0 +1,50 @@
+import type { CalculateService } from '../crds/types.ts'
+import type { SecretKey } from './secret-file.ts'
+
+/** A key of a Secret that a resource names. */
+export interface SecretReference extends SecretKey {
+  /** The field that names it: `spec.kafka.sasl.passwordSecretRef`. */
+  readonly path: string
+}
+
+interface Tls {
+  readonly caSecretRef?: SecretKey
+  readonly clientCertificateSecretRef?: {
+    readonly name: string
+    readonly certificateKey: string
+    readonly privateKeyKey: string
+  }
+}
+
+/** The keys of Secrets with which one signs in at a service's Kafka. */
+export const kafkaSecrets = ({ spec: { kafka } }: CalculateService): readonly SecretReference[] => [
+  ...tlsSecrets('spec.kafka.tls', kafka.tls),
+  ...at('spec.kafka.sasl.passwordSecretRef', kafka.sasl?.passwordSecretRef),
+]
+
+/** The keys of Secrets that the sidecars of a service need: those of its Kafka and of its Redis. */
+export const sidecarSecrets = (service: CalculateService): readonly SecretReference[] => {
+  const { redis } = service.spec
+  return [
+    ...kafkaSecrets(service),
+    ...at('spec.redis.urlSecretRef', redis.urlSecretRef),
+    ...at('spec.redis.sentinel.passwordSecretRef', redis.sentinel?.passwordSecretRef),
+    ...at('spec.redis.passwordSecretRef', redis.passwordSecretRef),
+    ...tlsSecrets('spec.redis.tls', redis.tls),
+  ]
+}
+
+function tlsSecrets(path: string, tls: Tls | undefined): readonly SecretReference[] {
+  const client = tls?.clientCertificateSecretRef
+  return [
+    ...at(`${path}.caSecretRef`, tls?.caSecretRef),
+    ...(client === undefined
+      ? []
+      : [client.certificateKey, client.privateKeyKey].flatMap((key) =>
+          at(`${path}.clientCertificateSecretRef`, { name: client.name, key }),
+        )),
+  ]
+}
+
+const at = (path: string, key: SecretKey | undefined): readonly SecretReference[] =>
+  key === undefined ? [] : [{ path, name: key.name, key: key.key }]

@@ -1,0 +1,256 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { planTopics, planTopicsLeft } from '../../../../operator/kafka/topic-plan.ts'
+import type {
+  ObservedTopic,
+  RememberedTopic,
+  TopicAction,
+  TopicPlan,
+  TopicsLeft,
+  TopicsWanted,
+} from '../../../../operator/kafka/topic-plan.ts'
+import type { DesiredTopic } from '../../../../operator/kafka/topics.ts'
+
+const CALC: DesiredTopic = {
+  name: 'calc',
+  partitions: 6,
+  replicationFactor: 3,
+  config: { 'max.message.bytes': '4259840', 'min.insync.replicas': '2' },
+}
+
+/** As Kafka describes it when it is as CALC says; with these differences. */
+const there = (put: Partial<ObservedTopic> = {}, config: Record<string, string | undefined> = {}): ObservedTopic => ({
+  name: 'calc',
+  id: 'id-1',
+  partitions: 6,
+  replicationFactor: 3,
+  ...put,
+  config: {
+    'retention.ms': { value: '604800000', isSet: false },
+    ...Object.fromEntries(
+      Object.entries({ ...CALC.config, ...config }).map(
+        ([name, value]) => [name, { value: value ?? '1', isSet: value !== undefined }] as const,
+      ),
+    ),
+  },
+})
+
+const REMEMBERED: RememberedTopic = {
+  name: 'calc',
+  topicId: 'id-1',
+  partitions: 6,
+  replicationFactor: 3,
+  origin: 'Created',
+  config: CALC.config,
+}
+
+const wanted = (found: ObservedTopic | undefined, put: Partial<TopicsWanted> = {}): TopicsWanted => ({
+  desired: [CALC],
+  cluster: { id: 'c', brokers: 3, topics: new Map(found === undefined ? [] : [[found.name, found]]) },
+  remembered: [],
+  announced: new Set(),
+  ...put,
+})
+const plan = (found: ObservedTopic | undefined, put: Partial<TopicsWanted> = {}): TopicPlan =>
+  planTopics(wanted(found, put))
+
+interface Row {
+  readonly name: string
+  readonly plan: TopicPlan
+  readonly actions: readonly TopicAction[]
+  readonly problems?: readonly string[]
+  readonly origin?: 'Created' | 'Adopted'
+  readonly replaced?: readonly string[]
+}
+
+const alter = (set: Record<string, string>, put: { unset?: string[]; drifted?: string[] } = {}): TopicAction => ({
+  type: 'AlterTopic',
+  name: 'calc',
+  set,
+  unset: [],
+  drifted: [],
+  ...put,
+})
+
+const ROWS: readonly Row[] = [
+  {
+    name: 'a topic that is not there is created',
+    plan: plan(undefined),
+    actions: [{ type: 'CreateTopic', topic: CALC }],
+  },
+  {
+    name: 'one that was there and was deleted is made again, and it is told which',
+    plan: plan(undefined, { remembered: [REMEMBERED] }),
+    actions: [{ type: 'CreateTopic', topic: CALC, insteadOf: 'id-1' }],
+  },
+  {
+    name: 'a topic of more copies than there are brokers is not tried',
+    plan: plan(undefined, { cluster: { id: 'c', brokers: 2, topics: new Map() } }),
+    actions: [],
+    problems: ['TooFewBrokers spec.topic.replicationFactor: calc needs 3 brokers, there are 2'],
+  },
+  {
+    name: 'one that is there is adopted, and nothing is done where nothing is missing',
+    plan: plan(there()),
+    actions: [],
+    origin: 'Adopted',
+  },
+  {
+    name: 'one that was created here stays so',
+    plan: plan(there(), { remembered: [REMEMBERED] }),
+    actions: [],
+    origin: 'Created',
+  },
+  {
+    name: 'one that was adopted stays so, also where its creation was announced once',
+    plan: plan(there(), { remembered: [{ ...REMEMBERED, origin: 'Adopted' }], announced: new Set(['calc']) }),
+    actions: [],
+    origin: 'Adopted',
+  },
+  {
+    name: 'one whose creation was announced and that is as announced was created here',
+    plan: plan(there(), { announced: new Set(['calc']) }),
+    actions: [],
+    origin: 'Created',
+  },
+  {
+    name: 'one whose creation was announced and that has other settings is somebody else’s',
+    plan: plan(there({}, { 'retention.ms': '1000' }), { announced: new Set(['calc']) }),
+    actions: [],
+    origin: 'Adopted',
+  },
+  {
+    name: 'one whose creation was announced and that has other partitions is somebody else’s',
+    plan: plan(there({ partitions: 1 }), { announced: new Set(['calc']) }),
+    actions: [{ type: 'GrowTopic', name: 'calc', from: 1, to: 6 }],
+    origin: 'Adopted',
+  },
+  {
+    name: 'one that somebody made anew under its name is no longer ours',
+    plan: plan(there({ id: 'id-2' }), { remembered: [REMEMBERED] }),
+    actions: [],
+    origin: 'Adopted',
+    replaced: ['calc'],
+  },
+  {
+    name: 'partitions grow',
+    plan: plan(there({ partitions: 3 }), { remembered: [REMEMBERED] }),
+    actions: [{ type: 'GrowTopic', name: 'calc', from: 3, to: 6 }],
+    origin: 'Created',
+  },
+  {
+    name: 'partitions do not shrink, and settings are kept all the same',
+    plan: plan(there({ partitions: 9 }, { 'max.message.bytes': '1' })),
+    actions: [alter({ 'max.message.bytes': '4259840' })],
+    problems: ['PartitionsWouldShrink spec.topic.partitions: calc has 9 partitions, 6 are asked for'],
+    origin: 'Adopted',
+  },
+  {
+    name: 'a topic of other copies is left so and told of, and is not asked for more in sync than it has',
+    plan: plan(there({ replicationFactor: 1 }, { 'min.insync.replicas': undefined })),
+    actions: [],
+    problems: [
+      'ReplicationFactorDiffers spec.topic.replicationFactor: calc has 1 copies of each partition, 3 are asked for',
+    ],
+    origin: 'Adopted',
+  },
+  {
+    name: 'a declared setting that somebody changed is drift',
+    plan: plan(there({}, { 'max.message.bytes': '1' }), { remembered: [REMEMBERED] }),
+    actions: [alter({ 'max.message.bytes': '4259840' }, { drifted: ['max.message.bytes'] })],
+    origin: 'Created',
+  },
+  {
+    name: 'a declared setting that the spec changed is none',
+    plan: plan(there({}, { 'max.message.bytes': '1' }), {
+      remembered: [{ ...REMEMBERED, config: { 'max.message.bytes': '1' } }],
+    }),
+    actions: [alter({ 'max.message.bytes': '4259840' })],
+    origin: 'Created',
+  },
+  {
+    name: 'a setting that the spec names no more goes back to Kafka’s own',
+    plan: plan(there({}, { 'retention.ms': '1000' }), {
+      remembered: [{ ...REMEMBERED, config: { ...CALC.config, 'retention.ms': '1000' } }],
+    }),
+    actions: [alter({}, { unset: ['retention.ms'] })],
+    origin: 'Created',
+  },
+  {
+    name: 'a setting that nobody declared is left alone',
+    plan: plan(there({}, { 'retention.ms': '1000' }), { remembered: [REMEMBERED] }),
+    actions: [],
+    origin: 'Created',
+  },
+  {
+    name: 'a setting that Kafka writes another way is no drift',
+    plan: plan(there({}, { 'unclean.leader.election.enable': 'false', 'cleanup.policy': 'compact,delete' }), {
+      desired: [
+        {
+          ...CALC,
+          config: {
+            'max.message.bytes': ' 04259840',
+            'unclean.leader.election.enable': 'FALSE',
+            'cleanup.policy': 'compact, delete',
+          },
+        },
+      ],
+    }),
+    actions: [],
+    origin: 'Adopted',
+  },
+]
+
+describe('what is done about a topic', () => {
+  for (const { name, plan, actions, problems = [], origin, replaced = [] } of ROWS) {
+    test(name, () => {
+      assert.deepEqual(plan.actions, actions)
+      assert.deepEqual(
+        plan.problems.map(({ reason, message }) => `${reason} ${message}`),
+        problems,
+      )
+      assert.deepEqual(
+        plan.kept.map((topic) => topic.origin),
+        origin === undefined ? [] : [origin],
+      )
+      assert.deepEqual(plan.replaced, replaced)
+    })
+  }
+
+  test('what is remembered is what there is, with the settings that it will have', () => {
+    const { kept } = plan(there({ partitions: 3 }, { 'max.message.bytes': '1' }), { remembered: [REMEMBERED] })
+    assert.deepEqual(kept, [{ ...REMEMBERED, partitions: 3 }])
+  })
+
+  test('a second look at what the first one did finds nothing to do', () => {
+    const { kept } = plan(there({ partitions: 9, replicationFactor: 1 }))
+    assert.deepEqual(plan(there({ partitions: 9, replicationFactor: 1 }), { remembered: kept }).actions, [])
+  })
+})
+
+describe('what is done about a topic that its resource leaves', () => {
+  const left = (put: Partial<TopicsLeft>, found: ObservedTopic | undefined = there()): readonly TopicAction[] =>
+    planTopicsLeft({ ...wanted(found), remembered: [REMEMBERED], deletionPolicy: 'Delete', hasHeir: false, ...put })
+
+  test('one that was created here is deleted where the policy says so', () => {
+    assert.deepEqual(left({}), [{ type: 'DeleteTopic', name: 'calc', topicId: 'id-1' }])
+  })
+  test('it stays where the policy says so', () => assert.deepEqual(left({ deletionPolicy: 'Retain' }), []))
+  test('one that was adopted stays', () => {
+    assert.deepEqual(left({ remembered: [{ ...REMEMBERED, origin: 'Adopted' }] }), [])
+  })
+  test('one of which nothing is remembered stays', () => assert.deepEqual(left({ remembered: [] }), []))
+  test('one that was announced and never remembered is deleted', () => {
+    assert.deepEqual(left({ remembered: [], announced: new Set(['calc']) }), [
+      { type: 'DeleteTopic', name: 'calc', topicId: 'id-1' },
+    ])
+  })
+  test('one that somebody made anew stays', () => assert.deepEqual(left({}, there({ id: 'id-2' })), []))
+  test('one that another resource names stays', () => assert.deepEqual(left({ hasHeir: true }), []))
+  test('one that is gone already is no work', () => {
+    assert.deepEqual(
+      planTopicsLeft({ ...wanted(undefined), remembered: [REMEMBERED], deletionPolicy: 'Delete', hasHeir: false }),
+      [],
+    )
+  })
+})
