@@ -93,8 +93,9 @@ async function build(
       ].flat(),
       {
         directory: source,
-        // Without C: what is built needs nothing of this machine's libraries, and no compiler for C to build it.
-        environment: { ...process.env, CGO_ENABLED: '0', GOWORK: 'off', GOTMPDIR: scratch },
+        // Distributions keep Go from fetching the version that a module asks for, if nobody says otherwise. Without C
+        // what is built needs nothing of this machine's libraries, and no compiler for C to build it.
+        environment: { GOTOOLCHAIN: 'auto', ...process.env, CGO_ENABLED: '0', GOWORK: 'off', GOTMPDIR: scratch },
         signal,
         onLine,
       },
