@@ -55,7 +55,7 @@ const untilCopied = (namespace: Namespace, name: string, v: string): Promise<unk
 
 const holderOf = async (namespace: Namespace): Promise<string> => {
   const lease = await namespace.get('Lease', 'grpc-kafka-operator')
-  return String(lease?.spec?.['holderIdentity'] ?? '').replace(/_.*/, '')
+  return ((lease?.spec?.['holderIdentity'] ?? '') as string).replace(/_.*/, '')
 }
 
 /** The writes in the namespace that are not renewals of a Lease: who did what to what. */

@@ -178,6 +178,15 @@ describe('LeaderElector', () => {
     await passUntil(clock, () => one.acquired === true)
   })
 
+  test('is no problem while an API server asks it for patience all the time', async (t) => {
+    const { server, clock, candidate } = await startElection(t)
+    server.fail({ kind: 'Status', status: 429, retryAfter: '60' }, 1000)
+    const one = candidate('one')
+    const problems = new Set<string | undefined>()
+    await passUntil(clock, () => problems.add(one.elector.problem()) && clock.monotonic() > 300_000, { step: 500 })
+    assert.deepEqual([...problems], [undefined])
+  })
+
   test('stops waiting when it is told to', async (t) => {
     const { server, clock, candidate, holder } = await startElection(t)
     server.put(PATH, { spec: { holderIdentity: 'other', leaseDurationSeconds: 15 } })
