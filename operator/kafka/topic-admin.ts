@@ -1,4 +1,5 @@
 /** The one place where the operator talks to Kafka about topics. kafkajs makes the connections; the requests are our own. */
+import { createSecureContext } from 'node:tls'
 import kafkajs from 'kafkajs'
 import type { SASLOptions } from 'kafkajs'
 import { createCluster, exchange, requestHeaderBytes } from '../../sidecar/kafka/cluster.ts'
@@ -34,7 +35,7 @@ export class KafkaTopicAdmin implements TopicAdmin {
   /** The same for all who come while it is made. */
   #connected: Promise<void> | undefined
 
-  constructor(access: KafkaAccess) {
+  constructor(access: KafkaAccess, requestTimeoutMilliseconds = REQUEST_TIMEOUT_MILLISECONDS) {
     stopIdleTimer()
     this.#access = access
     const { servers, tls, sasl } = access
@@ -43,7 +44,7 @@ export class KafkaTopicAdmin implements TopicAdmin {
         clientId: 'grpc-kafka-operator',
         brokers: [...servers],
         connectionTimeout: CONNECTION_TIMEOUT_MILLISECONDS,
-        requestTimeout: REQUEST_TIMEOUT_MILLISECONDS,
+        requestTimeout: requestTimeoutMilliseconds,
         // Each server is tried once; who asks asks again.
         retry: { retries: servers.length, initialRetryTime: 50, maxRetryTime: 200 },
         logLevel: kafkajs.logLevel.NOTHING,
@@ -132,7 +133,8 @@ export class KafkaTopicAdmin implements TopicAdmin {
       await this.#cluster.refreshMetadata()
       return await this.#send(request)
     } catch (error) {
-      if (!(error instanceof KafkaProblem)) this.#connected = undefined
+      // An answer that is a refusal came over a connection that works.
+      if (!(error instanceof KafkaProblem) || error.errorCode === undefined) this.#connected = undefined
       throw asProblem(error, this.#access.servers)
     }
   }
@@ -140,6 +142,7 @@ export class KafkaTopicAdmin implements TopicAdmin {
   #connect(): Promise<void> {
     if (this.#connected !== undefined && this.#cluster.isConnected()) return this.#connected
     this.#connected = (async () => {
+      assertUsable(this.#access.tls)
       await this.#cluster.connect()
       await this.#cluster.refreshMetadata()
     })()
@@ -176,6 +179,17 @@ function isThere(topic: TopicMetadata): boolean {
 
 function assertDone(what: string, { errorCode, errorMessage }: Result): void {
   if (errorCode !== 0) throw problemOf(what, errorCode, errorMessage)
+}
+
+/** kafkajs would say that no broker answers. @throws KafkaProblem */
+function assertUsable(tls: KafkaAccess['tls']): void {
+  if (tls === undefined) return
+  try {
+    createSecureContext(tlsOptions(tls))
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown'
+    throw new KafkaProblem('KafkaNotAuthorized', `spec.kafka.tls: the certificates cannot be used (${code})`, { cause })
+  }
 }
 
 const tlsOptions = ({ ca, cert, key, serverName }: NonNullable<KafkaAccess['tls']>) => ({
