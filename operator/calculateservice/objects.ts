@@ -177,7 +177,7 @@ function podSpec(service: CalculateService, { sidecarImage }: ProxyImage, config
         resources: proxy.resources,
       },
     ],
-    volumes: sidecarVolumes(proxyName(service), secrets),
+    volumes: sidecarVolumes(proxyName(service), secrets, 0o440),
     nodeSelector: own.nodeSelector ?? {},
     tolerations: own.tolerations ?? [],
     ...(own.affinity === undefined ? {} : { affinity: own.affinity }),
