@@ -1,11 +1,11 @@
 /** Time as everything in this folder takes it, so that tests can turn it by hand. */
 export interface Clock {
   /** Milliseconds since 1970: for what others read. */
-  now(): number
+  readonly now: () => number
   /** Milliseconds since some start, never set back: for measuring. */
-  monotonic(): number
+  readonly monotonic: () => number
   /** Calls `run` once after so many milliseconds, unless the answered function is called before. */
-  after(milliseconds: number, run: () => void): () => void
+  readonly after: (milliseconds: number, run: () => void) => () => void
 }
 
 /** setTimeout takes no more; whatever should wait longer than 24 days is looked at after them. */
@@ -36,3 +36,6 @@ export function pause(clock: Clock, milliseconds: number, signal: AbortSignal): 
     signal.addEventListener('abort', end)
   })
 }
+
+/** Now in RFC 3339 with six digits, as Kubernetes' MicroTime. */
+export const microTime = (clock: Clock): string => new Date(clock.now()).toISOString().replace('Z', '000Z')

@@ -8,6 +8,7 @@ import type { KafkaConfig } from '../config.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { signIn, socketFactory } from './connection.ts'
+import { stopIdleTimer } from './idle-timer.ts'
 import { fetchInOnePass } from './kafkajs-fetch.ts'
 
 const CONNECTION_TIMEOUT_MILLISECONDS = 3000
@@ -88,39 +89,5 @@ function decodeHeadersOnce(): void {
       else headers[key] = [before, value]
     }
     return { reduce: () => headers }
-  }
-}
-
-interface RequestQueue {
-  readonly pending: readonly unknown[]
-  readonly throttledUntil: number
-  throttleCheckTimeoutId: NodeJS.Timeout | null
-  checkPendingRequests(): void
-  scheduleCheckPendingRequests(): void
-}
-
-const CHECK_INTERVAL_MILLISECONDS = 10
-let idleTimerStopped = false
-
-/**
- * kafkajs 2.2.4 re-arms a timer with a negative delay on every connection, which fires each millisecond for ever (6 % of
- * a core when idle, and a warning of Node's). Nothing waits then: the timer is needed only while requests are held back.
- */
-function stopIdleTimer(): void {
-  if (idleTimerStopped) return
-  idleTimerStopped = true
-  const queue = require('kafkajs/src/network/requestQueue') as {
-    readonly prototype: RequestQueue
-  }
-  queue.prototype.scheduleCheckPendingRequests = function (this: RequestQueue) {
-    if (this.pending.length === 0 || this.throttleCheckTimeoutId !== null) return
-    const wait = this.throttledUntil - Date.now()
-    this.throttleCheckTimeoutId = setTimeout(
-      () => {
-        this.throttleCheckTimeoutId = null
-        this.checkPendingRequests()
-      },
-      wait > 0 ? wait : CHECK_INTERVAL_MILLISECONDS,
-    )
   }
 }

@@ -73,6 +73,8 @@ export interface Cluster {
   findTopicPartitionMetadata(topic: string): readonly PartitionMetadata[]
   /** @throws when it cannot be connected. */
   findBroker(options: { readonly nodeId: number }): Promise<ClusterBroker>
+  /** @throws when it cannot be connected, or is not known. */
+  findControllerBroker(): Promise<ClusterBroker>
   removeBroker(address: { readonly host: string; readonly port: number }): void
 }
 

@@ -1,0 +1,196 @@
+/** The one place where the operator talks to Kafka about topics. kafkajs makes the connections; the requests are our own. */
+import kafkajs from 'kafkajs'
+import type { SASLOptions } from 'kafkajs'
+import { createCluster, exchange, requestHeaderBytes } from '../../sidecar/kafka/cluster.ts'
+import type { Cluster } from '../../sidecar/kafka/cluster.ts'
+import { stopIdleTimer } from '../../sidecar/kafka/idle-timer.ts'
+import type { KafkaAccess } from './kafka-access.ts'
+import { asProblem, KAFKA_ERRORS, KafkaProblem, problemOf } from './kafka-problem.ts'
+import type { ObservedCluster, ObservedTopic, TopicAction } from './topic-plan.ts'
+import { alterTopic, createTopic, deleteTopic, growTopic, metadataOf, readReply, settingsOf } from './topic-requests.ts'
+import type { Result, TopicMetadata, TopicRequest } from './topic-requests.ts'
+import type { DesiredTopic } from './topics.ts'
+
+const CONNECTION_TIMEOUT_MILLISECONDS = 3000
+const REQUEST_TIMEOUT_MILLISECONDS = 15_000
+/** Less than a request may take, so that Kafka itself tells that it took too long. */
+const KAFKA_TIMEOUT_MILLISECONDS = 10_000
+/** How long a broker may take to hear of a topic that another one has made. */
+const APPEARANCE_MILLISECONDS = 10_000
+const LOOK_AGAIN_MILLISECONDS = 50
+
+/** What the operator asks of one Kafka, as one user. Each method throws KafkaProblem, or the signal's reason. */
+export interface TopicAdmin {
+  /** The cluster, and those of the named topics that are there. */
+  observe(topics: readonly string[], signal?: AbortSignal): Promise<ObservedCluster>
+  /** Does one thing of a plan. A topic that was to be made or to be deleted and is so already is no error. */
+  execute(action: TopicAction, signal?: AbortSignal): Promise<void>
+  close(): Promise<void>
+}
+
+export class KafkaTopicAdmin implements TopicAdmin {
+  readonly #access: KafkaAccess
+  readonly #cluster: Cluster
+  /** The same for all who come while it is made. */
+  #connected: Promise<void> | undefined
+
+  constructor(access: KafkaAccess) {
+    stopIdleTimer()
+    this.#access = access
+    const { servers, tls, sasl } = access
+    this.#cluster = createCluster(
+      new kafkajs.Kafka({
+        clientId: 'grpc-kafka-operator',
+        brokers: [...servers],
+        connectionTimeout: CONNECTION_TIMEOUT_MILLISECONDS,
+        requestTimeout: REQUEST_TIMEOUT_MILLISECONDS,
+        // Each server is tried once; who asks asks again.
+        retry: { retries: servers.length, initialRetryTime: 50, maxRetryTime: 200 },
+        logLevel: kafkajs.logLevel.NOTHING,
+        ...(tls === undefined ? {} : { ssl: tlsOptions(tls) }),
+        ...(sasl === undefined ? {} : { sasl: signIn(sasl) }),
+      }),
+    )
+  }
+
+  async observe(topics: readonly string[], signal?: AbortSignal): Promise<ObservedCluster> {
+    const { clusterId, brokers, topics: found } = await this.#ask(metadataOf(topics), signal)
+    const present = found.filter((topic) => isThere(topic))
+    const settings = present.length === 0 ? [] : await this.#ask(settingsOf(present.map(({ name }) => name)), signal)
+    const observed = present.flatMap((topic): readonly ObservedTopic[] => {
+      const setting = settings.find(({ name }) => name === topic.name)
+      // Deleted between the two questions.
+      if (setting === undefined || setting.errorCode === KAFKA_ERRORS.UNKNOWN_TOPIC_OR_PARTITION) return []
+      assertDone(`the settings of topic ${topic.name}`, setting)
+      const { name, id, partitions } = topic
+      return [
+        {
+          name,
+          id,
+          partitions: partitions.length,
+          replicationFactor: Math.max(0, ...partitions.map(({ replicas }) => replicas)),
+          config: setting.config,
+        },
+      ]
+    })
+    return { id: clusterId, brokers, topics: new Map(observed.map((topic) => [topic.name, topic])) }
+  }
+
+  async execute(action: TopicAction, signal?: AbortSignal): Promise<void> {
+    switch (action.type) {
+      case 'CreateTopic':
+        await this.#create(action.topic, signal)
+        return
+      case 'GrowTopic': {
+        const result = await this.#ask(growTopic(action.name, action.to, KAFKA_TIMEOUT_MILLISECONDS), signal)
+        assertDone(`partitions of topic ${action.name}`, result)
+        await this.#untilThere(action.name, action.to, signal)
+        return
+      }
+      case 'AlterTopic': {
+        const result = await this.#ask(alterTopic(action.name, action.set, action.unset), signal)
+        assertDone(`the settings of topic ${action.name}`, result)
+        return
+      }
+      case 'DeleteTopic': {
+        const result = await this.#ask(deleteTopic(action.topicId, KAFKA_TIMEOUT_MILLISECONDS), signal)
+        if (result.errorCode !== KAFKA_ERRORS.UNKNOWN_TOPIC_ID) assertDone(`deleting topic ${action.name}`, result)
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#cluster.disconnect().catch(() => undefined)
+  }
+
+  async #create(topic: DesiredTopic, signal: AbortSignal | undefined): Promise<void> {
+    const result = await this.#ask(createTopic(topic, KAFKA_TIMEOUT_MILLISECONDS), signal)
+    if (result.errorCode !== KAFKA_ERRORS.TOPIC_ALREADY_EXISTS) assertDone(`creating topic ${topic.name}`, result)
+    await this.#untilThere(topic.name, topic.partitions, signal)
+  }
+
+  /** The answer to a change comes before all brokers have heard of it. */
+  async #untilThere(name: string, partitions: number, signal: AbortSignal | undefined): Promise<void> {
+    const late = performance.now() + APPEARANCE_MILLISECONDS
+    for (;;) {
+      const { topics } = await this.#ask(metadataOf([name]), signal)
+      if (topics.some((topic) => isThere(topic) && topic.partitions.length >= partitions && hasLeaders(topic))) return
+      if (performance.now() > late) {
+        throw new KafkaProblem('KafkaUnavailable', `topic ${name}: it was made and has no leader yet`)
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MILLISECONDS))
+    }
+  }
+
+  /** Asks the controller, and the next one where that is no longer it. */
+  async #ask<Reply>(request: TopicRequest<Reply>, signal: AbortSignal | undefined): Promise<Reply> {
+    signal?.throwIfAborted()
+    try {
+      await this.#connect()
+      const reply = await this.#send(request)
+      if (!isOfAnother(reply)) return reply
+      await this.#cluster.refreshMetadata()
+      return await this.#send(request)
+    } catch (error) {
+      if (!(error instanceof KafkaProblem)) this.#connected = undefined
+      throw asProblem(error, this.#access.servers)
+    }
+  }
+
+  #connect(): Promise<void> {
+    if (this.#connected !== undefined && this.#cluster.isConnected()) return this.#connected
+    this.#connected = (async () => {
+      await this.#cluster.connect()
+      await this.#cluster.refreshMetadata()
+    })()
+    return this.#connected
+  }
+
+  async #send<Reply>(request: TopicRequest<Reply>): Promise<Reply> {
+    const broker = await this.#cluster.findControllerBroker()
+    const { maxVersion = -1 } = broker.versions?.[request.apiKey] ?? {}
+    if (maxVersion < request.apiVersion) {
+      const message = `this Kafka does not know ${request.apiName} v${request.apiVersion}: Kafka 2.8 or later is needed`
+      throw new KafkaProblem('NotSupported', message)
+    }
+    const connection = await broker.connectionPool.getConnection(0)
+    const header = requestHeaderBytes(connection)
+    const bytes = Buffer.concat([Buffer.alloc(header), request.body])
+    return readReply(request, await exchange(connection, request, bytes, () => undefined))
+  }
+}
+
+const isOfAnother = (reply: unknown): boolean =>
+  typeof reply === 'object' && reply !== null && 'errorCode' in reply && reply.errorCode === KAFKA_ERRORS.NOT_CONTROLLER
+
+const hasLeaders = ({ partitions }: TopicMetadata): boolean =>
+  partitions.every(({ errorCode, leader }) => errorCode === 0 && leader >= 0)
+
+/** @throws KafkaProblem where Kafka does not say. */
+function isThere(topic: TopicMetadata): boolean {
+  if (topic.errorCode === KAFKA_ERRORS.UNKNOWN_TOPIC_OR_PARTITION) return false
+  // Just made: it is there, though nobody leads it yet.
+  if (topic.errorCode !== KAFKA_ERRORS.LEADER_NOT_AVAILABLE) assertDone(`topic ${topic.name}`, topic)
+  return true
+}
+
+function assertDone(what: string, { errorCode, errorMessage }: Result): void {
+  if (errorCode !== 0) throw problemOf(what, errorCode, errorMessage)
+}
+
+const tlsOptions = ({ ca, cert, key, serverName }: NonNullable<KafkaAccess['tls']>) => ({
+  // Verified whatever the environment says.
+  rejectUnauthorized: true,
+  ...(ca === undefined ? {} : { ca }),
+  ...(cert === undefined ? {} : { cert }),
+  ...(key === undefined ? {} : { key }),
+  ...(serverName === undefined ? {} : { servername: serverName }),
+})
+
+const MECHANISMS = { PLAIN: 'plain', 'SCRAM-SHA-256': 'scram-sha-256', 'SCRAM-SHA-512': 'scram-sha-512' } as const
+
+const signIn = ({ mechanism, username, password }: NonNullable<KafkaAccess['sasl']>): SASLOptions => ({
+  mechanism: MECHANISMS[mechanism],
+  username,
+  password,
+})
