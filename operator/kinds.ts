@@ -1,5 +1,5 @@
 /** The resources that the operator reads or writes, and where the API server keeps them. */
-import type { CalculateService } from '../crds/types.ts'
+import type { CalculateService, ConsumerGroup, RetryPolicy } from '../crds/types.ts'
 import type { KubeObject, Resource } from './controller/object.ts'
 
 const GROUP = 'grpckafka.dev/v1alpha1'
@@ -24,6 +24,19 @@ export interface Deployment extends KubeObject {
     readonly replicas?: number
     readonly updatedReplicas?: number
     readonly readyReplicas?: number
+    readonly conditions?: readonly {
+      readonly type: string
+      readonly status: string
+      readonly reason?: string
+      readonly message?: string
+    }[]
+  }
+}
+
+/** What is read of a HorizontalPodAutoscaler, and of KEDA's ScaledObject, which looks alike. */
+export interface Autoscaler extends KubeObject {
+  readonly spec?: {
+    readonly scaleTargetRef?: { readonly apiVersion?: string; readonly kind?: string; readonly name?: string }
   }
 }
 
@@ -33,6 +46,15 @@ export interface Service extends KubeObject {
 }
 
 export const CALCULATE_SERVICES = namespaced<CalculateService>(GROUP, 'CalculateService', 'calculateservices')
+export const CONSUMER_GROUPS = namespaced<ConsumerGroup>(GROUP, 'ConsumerGroup', 'consumergroups')
+export const RETRY_POLICIES = namespaced<RetryPolicy>(GROUP, 'RetryPolicy', 'retrypolicies')
+export const AUTOSCALERS = namespaced<Autoscaler>(
+  'autoscaling/v2',
+  'HorizontalPodAutoscaler',
+  'horizontalpodautoscalers',
+)
+/** Only where KEDA is installed. */
+export const SCALED_OBJECTS = namespaced<Autoscaler>('keda.sh/v1alpha1', 'ScaledObject', 'scaledobjects')
 export const SECRETS = namespaced<Secret>('v1', 'Secret', 'secrets')
 export const CONFIG_MAPS = namespaced('v1', 'ConfigMap', 'configmaps')
 export const SERVICES = namespaced<Service>('v1', 'Service', 'services')

@@ -36,8 +36,7 @@ export function scaleByLag(input: ScalingInput): ScalingDecision {
   const { scaling, partitions, lag, current, earlier, now } = input
   const most = Math.max(1, Math.min(scaling.maxReplicas, partitions ?? Infinity))
   // The bounds count whatever is known. Partitions lower them: minReplicas beyond them would be idle.
-  const bounded = (replicas: number): number =>
-    Math.min(Math.max(replicas, Math.min(scaling.minReplicas, most)), most)
+  const bounded = (replicas: number): number => Math.min(Math.max(replicas, Math.min(scaling.minReplicas, most)), most)
   const kept = bounded(current)
   // What is not known is no reason to have fewer or more. Nor does it count as a time when fewer would have done.
   const right = lag === undefined ? kept : bounded(Math.ceil(lag / scaling.lagPerReplica))
