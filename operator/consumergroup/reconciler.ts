@@ -1,7 +1,8 @@
 /** Observe, plan, execute, status: one ConsumerGroup at a time. */
 import type { EventRecorder } from '../controller/events.ts'
 import type { KubeWriter } from '../controller/kube-client.ts'
-import { isKubeError } from '../controller/kube-error.ts'
+import { KubeError } from '../controller/kube-error.ts'
+import type { KubeErrorCode } from '../controller/kube-error.ts'
 import type { ObjectKey } from '../controller/object.ts'
 import type { Reconciler, ReconcileResult } from '../controller/reconciler.ts'
 import { DEPLOYMENTS } from '../kinds.ts'
@@ -22,6 +23,9 @@ export interface GroupReconcilerParts extends Omit<ObserveParts, 'advice'> {
   readonly writer: KubeWriter
   readonly events: EventRecorder
 }
+
+/** What is not about the objects is not the resource's to tell: our end, or that we looked at an old object. */
+const NOT_TO_TELL: readonly KubeErrorCode[] = ['Aborted', 'NotLeading', 'Conflict']
 
 export class GroupReconciler implements Reconciler {
   readonly #parts: GroupReconcilerParts
@@ -63,8 +67,7 @@ export class GroupReconciler implements Reconciler {
         if (stored?.kind === DEPLOYMENTS.kind) done = { deployment: stored as Deployment }
         if (action.type === 'DeleteObject' && action.resource === DEPLOYMENTS) done = { deployment: null }
       } catch (error) {
-        // What is not about the objects is not the resource's to tell: our end, or that we looked at an old one.
-        if (!isKubeError(error) || isKubeError(error, 'Aborted', 'NotLeading', 'Conflict')) throw error
+        if (!(error instanceof KubeError) || NOT_TO_TELL.includes(error.code)) throw error
         return { done: { ...done, failure: error.message }, error }
       }
     }
