@@ -50,7 +50,8 @@ export const CONDITIONS = {
     ProxyAvailable: {
       ProxiesAvailable: is('all proxies are ready and run what the spec says'),
       ScaledToZero: isNot('spec.proxy.replicas is 0'),
-      ProxiesRollingOut: isNot('proxies are being started or replaced'),
+      ProxiesRollingOut: isNot('proxies are being made or replaced'),
+      ProxiesUnavailable: isNot('all proxies are as the spec says, and some of them are not ready'),
       TopicNotOurs: isNot('proxies are not started while TopicReady says that the topic is not for them'),
       SecretMissing,
       NameTaken,
@@ -59,6 +60,7 @@ export const CONDITIONS = {
     Registered: {
       Registered: is('clients find the proxies where the spec says'),
       NotAsked: is('spec.registration asks for nothing'),
+      TopicNotOurs: isNot('nothing is registered while TopicReady says that the topic is not for it'),
       ConsulUnavailable: unknown('Consul does not answer'),
       ConsulNotAuthorized: isNot('Consul refuses the token'),
       ConsulRefused: isNot("Consul refuses the registration; the message has Consul's words"),

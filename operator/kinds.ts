@@ -55,6 +55,7 @@ export const AUTOSCALERS = namespaced<Autoscaler>(
 )
 /** Only where KEDA is installed. */
 export const SCALED_OBJECTS = namespaced<Autoscaler>('keda.sh/v1alpha1', 'ScaledObject', 'scaledobjects')
+export const PODS = namespaced('v1', 'Pod', 'pods')
 export const SECRETS = namespaced<Secret>('v1', 'Secret', 'secrets')
 export const CONFIG_MAPS = namespaced('v1', 'ConfigMap', 'configmaps')
 export const SERVICES = namespaced<Service>('v1', 'Service', 'services')

@@ -3,6 +3,7 @@ import { hostname } from 'node:os'
 import { KubeConfig } from '@kubernetes/client-node'
 import { pino } from 'pino'
 import type { Logger } from 'pino'
+import { addServiceController, WRITTEN_FOR_SERVICES } from './calculateservice/controller.ts'
 import { OperatorConfigError, readConfig, usage } from './config.ts'
 import type { OperatorConfig } from './config.ts'
 import { createContext } from './context.ts'
@@ -10,6 +11,8 @@ import type { OperatorContext } from './context.ts'
 import { pause, systemClock } from './controller/clock.ts'
 import { probe, servePages } from './controller/health-server.ts'
 import { ControllerMetrics } from './controller/metrics.ts'
+import { KafkaTopicAdmin } from './kafka/topic-admin.ts'
+import { TopicAdmins } from './kafka/topic-admins.ts'
 import { tooOld } from './server-version.ts'
 import type { ServerVersion } from './server-version.ts'
 
@@ -52,9 +55,11 @@ async function run(config: OperatorConfig, logger: Logger): Promise<void> {
     random: Math.random,
     logger,
     metrics,
-    written: [],
+    written: WRITTEN_FOR_SERVICES,
   })
   const { manager } = context
+  const kafka = new TopicAdmins(systemClock, (access) => new KafkaTopicAdmin(access))
+  addServiceController(context, kafka)
   const stop = stopAtSignals(logger)
   const { listenHost, healthPort, metricsPort } = config
   const probes = {
@@ -74,7 +79,7 @@ async function run(config: OperatorConfig, logger: Logger): Promise<void> {
     logger.fatal({ err: error }, 'the operator ends')
     process.exit(1)
   }
-  await Promise.all(servers.map((server) => server.close()))
+  await Promise.all([kafka.close(), ...servers.map((server) => server.close())])
   context.close()
   logger.info('ended')
   process.exit(0)

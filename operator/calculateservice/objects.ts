@@ -16,6 +16,7 @@ import {
   sidecarVolumes,
   USER,
 } from '../sidecar-pod.ts'
+import { drainSeconds } from './drain.ts'
 import { proxyConfig } from './proxy-config.ts'
 
 /** An object with all of its fields. */
@@ -39,8 +40,6 @@ export interface ServiceObjects {
 }
 
 const ADMIN_PORT = 9090
-/** From the end of the drain to the end of the process. */
-const GRACE_BEYOND_DRAIN_SECONDS = 15
 /** Below it a process without privileges may not listen, unless the pod's network says so. */
 const FIRST_UNPRIVILEGED_PORT = 1024
 
@@ -131,12 +130,12 @@ function deploymentSpec(service: CalculateService, image: ProxyImage, config: Pr
         labels: { ...proxy.template.metadata.labels, ...labels(service) },
         annotations: { ...proxy.template.metadata.annotations, [RESTART_HASH]: restartHash(config) },
       },
-      spec: podSpec(service, image, config),
+      spec: podSpec(service, image),
     },
   }
 }
 
-function podSpec(service: CalculateService, { sidecarImage }: ProxyImage, config: ProxyConfig) {
+function podSpec(service: CalculateService, { sidecarImage }: ProxyImage) {
   const { proxy } = service.spec
   const { spec: own } = proxy.template
   const secrets = sidecarSecrets(service)
@@ -145,7 +144,7 @@ function podSpec(service: CalculateService, { sidecarImage }: ProxyImage, config
     serviceAccountName: proxyName(service),
     automountServiceAccountToken: false,
     enableServiceLinks: false,
-    terminationGracePeriodSeconds: Math.ceil((config.proxy.drainMilliseconds ?? 0) / 1000) + GRACE_BEYOND_DRAIN_SECONDS,
+    terminationGracePeriodSeconds: drainSeconds(service),
     securityContext: {
       runAsNonRoot: true,
       runAsUser: USER,

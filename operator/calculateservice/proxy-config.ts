@@ -16,6 +16,10 @@ export interface ProxyPlacement extends Placement {
 /** Ten minutes: whoever stops a proxy does not wait longer, whatever its methods allow. */
 const LONGEST_DRAIN_MILLISECONDS = 600_000
 
+/** A call in flight is over by its deadline: with this long, none is cut off. */
+export const drainMilliseconds = ({ spec: { methods } }: CalculateService): number =>
+  Math.min(Math.max(...methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds)), LONGEST_DRAIN_MILLISECONDS)
+
 /** The configuration of one proxy of a service. */
 export function proxyConfig(service: CalculateService, placement: ProxyPlacement): ProxyConfigInput {
   const { rateLimit, proxy, methods } = service.spec
@@ -32,11 +36,7 @@ export function proxyConfig(service: CalculateService, placement: ProxyPlacement
       recordVersion: proxy.recordVersion === 2 ? 2 : 1,
       cacheMaxBytes: proxy.cacheMaxBytes,
       ...(placement.descriptorSetFile === undefined ? {} : { descriptorSetFile: placement.descriptorSetFile }),
-      // A call in flight is over by its deadline: with this long, none is cut off.
-      drainMilliseconds: Math.min(
-        Math.max(...methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds)),
-        LONGEST_DRAIN_MILLISECONDS,
-      ),
+      drainMilliseconds: drainMilliseconds(service),
     },
   }
 }

@@ -1,10 +1,11 @@
 /** All that a ConsumerGroup is judged by, read at one moment from caches. Nothing is asked of anybody, and nothing written. */
 import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/types.ts'
+import { INDEXES, secretReader } from '../calculateservice/observe.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
 import type { KubeObject, ObjectKey } from '../controller/object.ts'
 import type { Cache, IndexFunction } from '../controller/store.ts'
 import { kafkaAccess, missingSecrets } from '../kafka/kafka-access.ts'
-import type { KafkaAccess, ReadSecret } from '../kafka/kafka-access.ts'
+import type { KafkaAccess } from '../kafka/kafka-access.ts'
 import type { Autoscaler, Deployment, Secret } from '../kinds.ts'
 import { sidecarSecrets } from '../secret-references.ts'
 import type { Advice } from './lag-scaling.ts'
@@ -22,11 +23,12 @@ export interface GroupCaches {
   readonly deployments: Read<Deployment>
   readonly serviceAccounts: Read<KubeObject>
   readonly configMaps: Read<KubeObject>
+  readonly pods: Read<KubeObject>
   /** HorizontalPodAutoscalers, and ScaledObjects where there is KEDA. */
   readonly autoscalers: readonly Read<Autoscaler>[]
 }
 
-/** Indexes that the caches must have. */
+/** Indexes that the caches must have, beside that of pods, which is a CalculateService's. */
 export const GROUPS_BY_SERVICE = 'service'
 export const GROUPS_BY_POLICY = 'policy'
 export const GROUPS_BY_GROUP_ID = 'groupId'
@@ -84,7 +86,7 @@ export interface ObserveParts {
 }
 
 /** Kafka's word is asked for again at the next look: a little less than the shortest time to it. */
-const MAX_AGE_MILLISECONDS = { Draining: 500, Asleep: 1500, Scaled: 9000, Fixed: 25_000 } as const
+const MAX_AGE_MILLISECONDS = { Asleep: 1500, Scaled: 9000, Fixed: 25_000 } as const
 
 /** @returns undefined where the object is gone. */
 export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | undefined {
@@ -95,7 +97,7 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
   const service = serviceOf(group, caches)
   const policyRef = group.spec.retryPolicyRef
   const own = keyOf(namespace, workerName(group))
-  const read = secretReader(namespace, caches.secrets)
+  const read = service === undefined ? () => undefined : secretReader(service, caches.secrets)
   const access = service === undefined ? undefined : kafkaAccess(service, read)
   return {
     group,
@@ -111,6 +113,7 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
     autoscalers: caches.autoscalers.flatMap((cache) =>
       [key, own].flatMap((target) => cache.byIndex(AUTOSCALERS_BY_TARGET, target)),
     ),
+    proxyPods: caches.pods.byIndex(INDEXES.podsByService, keyOf(namespace, group.spec.calculateServiceRef.name)),
     reading:
       service === undefined || access === undefined
         ? undefined
@@ -125,8 +128,7 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
   }
 }
 
-function pace({ metadata, spec, status }: ConsumerGroup): keyof typeof MAX_AGE_MILLISECONDS {
-  if (metadata.deletionTimestamp !== undefined) return 'Draining'
+function pace({ spec, status }: ConsumerGroup): keyof typeof MAX_AGE_MILLISECONDS {
   if (spec.scaling === undefined) return 'Fixed'
   return status?.desiredReplicas === 0 ? 'Asleep' : 'Scaled'
 }
@@ -144,12 +146,3 @@ function rivalsOf(group: ConsumerGroup, caches: GroupCaches): readonly Rival[] {
   const all = new Map([...ofService, ...ofGroupId].map((one) => [objectKey(one), one]))
   return [...all.values()].map((one) => ({ group: one, service: serviceOf(one, caches) }))
 }
-
-/** Reads keys of Secrets of a namespace. */
-const secretReader =
-  (namespace: string | undefined, secrets: Read<Secret>): ReadSecret =>
-  ({ name, key }) => {
-    const data = secrets.get(keyOf(namespace, name))?.data ?? {}
-    const value = Object.hasOwn(data, key) ? data[key] : undefined
-    return value === undefined || value === '' ? undefined : Buffer.from(value, 'base64').toString('utf8')
-  }

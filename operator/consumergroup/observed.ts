@@ -12,8 +12,6 @@ export type GroupReading =
       readonly lag: number
       /** Workers that are in the group. */
       readonly members: number
-      /** When Kafka was asked, milliseconds since 1970. */
-      readonly at: number
     }
   | {
       readonly known: false
@@ -44,6 +42,8 @@ export interface Observed {
   }
   /** Those of the namespace that name the group, or its Deployment, as what they scale. */
   readonly autoscalers: readonly Autoscaler[]
+  /** Pods of the service's proxies, also those that are ending. */
+  readonly proxyPods: readonly KubeObject[]
   /** Absent: nobody asked yet. */
   readonly reading?: GroupReading | undefined
   /** What the lag asked for lately, as this process saw it. */

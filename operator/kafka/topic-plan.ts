@@ -63,7 +63,7 @@ export interface TopicPlan {
   readonly actions: readonly TopicAction[]
   /** What stays wrong when all actions have succeeded, worst first. */
   readonly problems: readonly TopicProblem[]
-  /** Topics that are there, as they are to be remembered once the actions have succeeded. Those to be created are not among them. */
+  /** Topics that are there, as they are to be remembered; their settings once the actions have succeeded. */
   readonly kept: readonly RememberedTopic[]
   /** Remembered or announced topics that somebody else made anew meanwhile: they are not ours to delete. */
   readonly replaced: readonly string[]
@@ -119,7 +119,7 @@ function planTopic(
       {
         name: topic.name,
         topicId: found.id,
-        partitions: Math.max(found.partitions, topic.partitions),
+        partitions: found.partitions,
         replicationFactor: found.replicationFactor,
         origin,
         config: wanted,

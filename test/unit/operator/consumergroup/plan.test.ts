@@ -48,6 +48,16 @@ const ownPreStop = () =>
   })
 const deleted = { 'metadata.deletionTimestamp': '2026-01-01T00:00:00Z' }
 
+/** A pod of a proxy whose grace ends after so many seconds. */
+const proxyUntil = (seconds: number | undefined) => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: {
+    name: 'p',
+    ...(seconds === undefined ? {} : { deletionTimestamp: new Date(T0 + seconds * 1000).toISOString() }),
+  },
+})
+
 interface Row {
   readonly name: string
   readonly given: Partial<Observed>
@@ -291,61 +301,54 @@ const table: readonly Row[] = [
     says: ['Ready: False Deleting'],
   },
   {
-    name: 'it is deleted with its service, and calls wait',
-    given: {
-      group: aGroup(deleted),
-      ...withService(deleted),
-      reading: { known: true, lag: 3, members: 1, at: T0 + 1000 },
-      now: T0 + 1000,
-    },
+    name: 'it is deleted with its service, and proxies have calls',
+    given: { group: aGroup(deleted), ...withService(deleted), proxyPods: [proxyUntil(10)], now: T0 + 9999 },
     actions: [],
     says: ['Ready: False Deleting'],
-    message: '3 calls wait',
+    message: '1 proxies have calls',
   },
   {
-    name: 'it is deleted with its service, and what waits is not known',
-    given: {
-      group: aGroup(deleted),
-      ...withService(deleted),
-      reading: { known: false, message: 'away' },
-      now: T0 + 1000,
-    },
+    name: 'it is deleted with its service, and proxies should have ended',
+    given: { group: aGroup(deleted), service: undefined, proxyPods: [proxyUntil(10)], now: T0 + 10_000 },
+    actions: ['SetFinalizers []'],
+    says: ['Ready: False Deleting'],
+  },
+  {
+    name: 'it is deleted, its service is gone, and proxies were not told to end yet',
+    given: { group: aGroup(deleted), service: undefined, proxyPods: [proxyUntil(undefined)], now: T0 + 29_999 },
     actions: [],
     says: ['Ready: False Deleting'],
   },
   {
-    name: 'it is deleted with its service, and nothing waited before',
-    given: {
-      group: aGroup(deleted),
-      ...withService(deleted),
-      reading: { known: true, lag: 0, members: 1, at: T0 - 1 },
-    },
-    actions: [],
+    name: 'it is deleted, its service is gone, and proxies are never told to end',
+    given: { group: aGroup(deleted), service: undefined, proxyPods: [proxyUntil(undefined)], now: T0 + 30_000 },
+    actions: ['SetFinalizers []'],
     says: ['Ready: False Deleting'],
   },
   {
-    name: 'it is deleted with its service, and nothing waits',
+    name: 'it is deleted with its service, and no proxy is left',
     given: { group: aGroup(deleted), ...withService(deleted) },
     actions: ['SetFinalizers []'],
     says: ['Ready: False Deleting'],
   },
   {
-    name: 'it is deleted with its service, and the longest call is over',
-    given: {
-      group: aGroup(deleted),
-      ...withService(deleted),
-      reading: { known: false, message: 'away' },
-      now: T0 + 3000,
-    },
+    name: 'it was deleted just now, and its service may follow',
+    given: { group: aGroup(deleted), proxyPods: [proxyUntil(undefined)], now: T0 + 1999 },
+    actions: [],
+    says: ['Ready: False Deleting'],
+  },
+  {
+    name: 'it was deleted and its service stays',
+    given: { group: aGroup(deleted), proxyPods: [proxyUntil(undefined)], now: T0 + 2000 },
     actions: ['SetFinalizers []'],
     says: ['Ready: False Deleting'],
   },
   {
-    name: 'it is deleted with its service, without a worker that could finish anything',
+    name: 'it is deleted with its service, without a worker that could answer anything',
     given: {
       group: aGroup(deleted),
       ...withService(deleted),
-      reading: { known: true, lag: 3, members: 0, at: T0 },
+      proxyPods: [proxyUntil(10)],
       live: liveObjects(aGroup(), aService(), { replicas: 1, ready: 0 }),
     },
     actions: ['SetFinalizers []'],
@@ -408,7 +411,7 @@ describe('the number of workers', () => {
 
   test('follows what waits', () => {
     const group = changed({ 'spec.scaling': { ...scaling, minReplicas: 1 } })
-    const given = observed({ group, live: live(1), reading: { known: true, lag: 250, members: 1, at: T0 } })
+    const given = observed({ group, live: live(1), reading: { known: true, lag: 250, members: 1 } })
     assert.equal(applied(given), 3)
   })
 
@@ -420,7 +423,7 @@ describe('the number of workers', () => {
 
   test('is never above the partitions', () => {
     const group = changed({ 'spec.scaling': { ...scaling, maxReplicas: 50 } })
-    assert.equal(applied(observed({ group, live: {}, reading: { known: true, lag: 1e6, members: 1, at: T0 } })), 6)
+    assert.equal(applied(observed({ group, live: {}, reading: { known: true, lag: 1e6, members: 1 } })), 6)
   })
 
   test("is the spec's where an autoscaler has the group", () => {
@@ -448,7 +451,7 @@ describe('the number of workers', () => {
 
   test('is told where it was decided, with the time', () => {
     const group = aGroup({ 'spec.scaling': { ...scaling } })
-    const given = observed({ group, reading: { known: true, lag: 250, members: 1, at: T0 } })
+    const given = observed({ group, reading: { known: true, lag: 250, members: 1 } })
     const { desiredReplicas, lastScaleTime } = groupStatus(given, planGroup(given), {})
     assert.deepEqual([desiredReplicas, lastScaleTime], [3, '2026-01-01T00:00:00Z'])
   })
@@ -456,7 +459,7 @@ describe('the number of workers', () => {
 
 describe('the status', () => {
   test('tells of workers and of what waits, roughly', () => {
-    const given = observed({ reading: { known: true, lag: 1234, members: 1, at: T0 } })
+    const given = observed({ reading: { known: true, lag: 1234, members: 1 } })
     const { conditions: _, ...numbers } = groupStatus(given, planGroup(given), {})
     assert.deepEqual(numbers, {
       observedGeneration: 1,

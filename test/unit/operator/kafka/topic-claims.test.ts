@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { hasHeir, isAllowed, ownerBefore, type TopicClaim } from '../../../../operator/kafka/topic-claims.ts'
+import { hasHeir, ownerBefore, type TopicClaim } from '../../../../operator/kafka/topic-claims.ts'
 
 const claim = (uid: string, second: number, put: Partial<TopicClaim> = {}): TopicClaim => ({
   namespace: 'default',
@@ -47,11 +47,4 @@ describe('of those who name one topic', () => {
     assert.equal(hasHeir(claim('a', 1), [claim('a', 1), claim('b', 2)]), true)
     assert.equal(hasHeir(claim('a', 1), [claim('a', 1)]), false)
   })
-})
-
-test('a name is allowed by its prefix, and every name where nothing is said', () => {
-  assert.equal(isAllowed('team-a.calc', ['team-b.', 'team-a.']), true)
-  assert.equal(isAllowed('team-c.calc', ['team-b.', 'team-a.']), false)
-  assert.equal(isAllowed('calc', []), false)
-  assert.equal(isAllowed('calc', undefined), true)
 })

@@ -1,0 +1,89 @@
+import type { OperatorContext } from '../context.ts'
+import { mayNameTopic } from '../config.ts'
+import { forItself, forOthers, forOwner } from '../controller/controller.ts'
+import { keyOf, objectKey } from '../controller/object.ts'
+import type { TopicAdmins } from '../kafka/topic-admins.ts'
+import {
+  CALCULATE_SERVICES,
+  CONFIG_MAPS,
+  DEPLOYMENTS,
+  POD_DISRUPTION_BUDGETS,
+  PODS,
+  SECRETS,
+  SERVICE_ACCOUNTS,
+  SERVICES,
+} from '../kinds.ts'
+import { bySecret, byTopic, INDEXES, podByService } from './observe.ts'
+import { CalculateServiceReconciler } from './reconciler.ts'
+
+/** Every kind that is applied for a CalculateService, itself among them. */
+export const WRITTEN_FOR_SERVICES = [
+  CALCULATE_SERVICES,
+  DEPLOYMENTS,
+  SERVICES,
+  SERVICE_ACCOUNTS,
+  CONFIG_MAPS,
+  POD_DISRUPTION_BUDGETS,
+]
+
+/** Adds the controller of CalculateServices to the manager. */
+export function addServiceController(
+  { config, manager, writer, events, clock }: OperatorContext,
+  kafka: TopicAdmins,
+): void {
+  const calculateServices = manager.informer(CALCULATE_SERVICES)
+  const secrets = manager.informer(SECRETS)
+  const pods = manager.informer(PODS)
+  const owned = {
+    deployments: manager.informer(DEPLOYMENTS),
+    services: manager.informer(SERVICES),
+    serviceAccounts: manager.informer(SERVICE_ACCOUNTS),
+    configMaps: manager.informer(CONFIG_MAPS),
+    podDisruptionBudgets: manager.informer(POD_DISRUPTION_BUDGETS),
+  }
+  calculateServices.addIndex(INDEXES.servicesByTopic, byTopic)
+  calculateServices.addIndex(INDEXES.servicesBySecret, bySecret)
+  pods.addIndex(INDEXES.podsByService, podByService)
+  const { cache } = calculateServices
+  const keysOf = (index: string, value: string): readonly string[] => cache.byIndex(index, value).map(objectKey)
+  const caches = {
+    calculateServices: cache,
+    secrets: secrets.cache,
+    pods: pods.cache,
+    deployments: owned.deployments.cache,
+    services: owned.services.cache,
+    serviceAccounts: owned.serviceAccounts.cache,
+    configMaps: owned.configMaps.cache,
+    podDisruptionBudgets: owned.podDisruptionBudgets.cache,
+  }
+  manager.addController({
+    name: 'calculateservice',
+    workers: config.concurrency,
+    sources: [
+      forItself(calculateServices),
+      // Who had a topic may be gone, or be there for the first time.
+      forOthers(calculateServices, (service) =>
+        byTopic(service).flatMap((topic) => keysOf(INDEXES.servicesByTopic, topic)),
+      ),
+      forOthers(secrets, ({ metadata }) => keysOf(INDEXES.servicesBySecret, keyOf(metadata.namespace, metadata.name))),
+      // Only who waits for their end has to know of pods.
+      forOthers(pods, (pod) =>
+        podByService(pod).filter((key) => cache.get(key)?.metadata.deletionTimestamp !== undefined),
+      ),
+      forOwner(owned.deployments, CALCULATE_SERVICES),
+      forOwner(owned.services, CALCULATE_SERVICES),
+      forOwner(owned.serviceAccounts, CALCULATE_SERVICES),
+      forOwner(owned.configMaps, CALCULATE_SERVICES),
+      forOwner(owned.podDisruptionBudgets, CALCULATE_SERVICES),
+    ],
+    reconciler: new CalculateServiceReconciler({
+      caches,
+      kafka,
+      writer,
+      events,
+      clock,
+      mayNameTopic: (namespace, topic) => mayNameTopic(config.topicPrefixes, namespace, topic),
+      image: { sidecarImage: config.sidecarImage },
+    }),
+  })
+}

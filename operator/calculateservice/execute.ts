@@ -1,0 +1,100 @@
+/** Does what a plan says. The only place where something is changed for a CalculateService. */
+import type { CalculateService } from '../../crds/types.ts'
+import { isKubeError, KubeError } from '../controller/kube-error.ts'
+import type { KubeWriter } from '../controller/kube-client.ts'
+import { objectKey } from '../controller/object.ts'
+import type { KubeObject } from '../controller/object.ts'
+import type { KafkaAccess } from '../kafka/kafka-access.ts'
+import { KafkaProblem } from '../kafka/kafka-problem.ts'
+import type { TopicAdmins } from '../kafka/topic-admins.ts'
+import { CALCULATE_SERVICES } from '../kinds.ts'
+import type { Action, Part } from './plan.ts'
+import { ANNOUNCED_TOPICS } from './reconciliation.ts'
+
+export interface ExecuteParts {
+  readonly writer: KubeWriter
+  readonly kafka: Pick<TopicAdmins, 'use'>
+}
+
+export type Outcome =
+  | { readonly action: Action; readonly stored?: KubeObject }
+  | { readonly action: Action; readonly failure: KafkaProblem | KubeError }
+
+/**
+ * The actions of each part one after the other, up to the first that fails; parts at the same time.
+ * @param access to the service's Kafka; needed where an action is about a topic.
+ * @throws what is no problem of the object: that somebody else changed it meanwhile, or that nothing may be written any more.
+ */
+export async function execute(
+  service: CalculateService,
+  actions: readonly Action[],
+  access: KafkaAccess | undefined,
+  parts: ExecuteParts,
+  signal: AbortSignal,
+): Promise<readonly Outcome[]> {
+  const outcomes: Outcome[] = []
+  const runPart = async (ofIt: readonly Action[]): Promise<void> => {
+    for (const action of ofIt) {
+      signal.throwIfAborted()
+      try {
+        const stored = await run(service, action, access, parts, signal)
+        outcomes.push({ action, ...(stored === undefined ? {} : { stored }) })
+      } catch (failure) {
+        if (!isProblemOfTheObject(failure)) throw failure
+        outcomes.push({ action, failure })
+        return
+      }
+    }
+  }
+  const byPart: ReadonlyMap<Part, readonly Action[]> = Map.groupBy(actions, ({ part }) => part)
+  // All of them end before this does: nothing is written behind the back of who reads the outcomes.
+  const ended = await Promise.allSettled([...byPart.values()].map(runPart))
+  const broken = ended.find((one) => one.status === 'rejected')
+  if (broken !== undefined) throw broken.reason
+  return outcomes
+}
+
+const isProblemOfTheObject = (error: unknown): error is KafkaProblem | KubeError =>
+  error instanceof KafkaProblem ||
+  (error instanceof KubeError &&
+    !(['Conflict', 'NotLeading', 'Aborted'] as const).some((code) => isKubeError(error, code)))
+
+async function run(
+  service: CalculateService,
+  action: Action,
+  access: KafkaAccess | undefined,
+  { writer, kafka }: ExecuteParts,
+  signal: AbortSignal,
+): Promise<KubeObject | undefined> {
+  switch (action.type) {
+    case 'Apply':
+      return writer.apply(action.object, signal)
+    case 'Delete':
+      await writer.delete(action.resource, objectKey(action.object), { uid: action.object.metadata.uid ?? '' }, signal)
+      return undefined
+    case 'SetFinalizers': {
+      const { resourceVersion = '' } = service.metadata
+      await writer.setFinalizers(CALCULATE_SERVICES, objectKey(service), resourceVersion, action.finalizers, signal)
+      return undefined
+    }
+    case 'AnnounceTopics':
+      await writer.apply(announcement(service, action.names), signal)
+      return undefined
+    case 'Topic':
+      if (access === undefined) throw new RangeError('topics were planned for a Kafka that cannot be asked')
+      await kafka.use(access, (admin) => admin.execute(action.action, signal))
+      return undefined
+  }
+}
+
+/** All that the operator owns of the resource itself, beside its status and finalizer. The uid: not of another of its name. */
+const announcement = ({ apiVersion, kind, metadata }: CalculateService, names: readonly string[]): KubeObject => ({
+  apiVersion,
+  kind,
+  metadata: {
+    name: metadata.name,
+    ...(metadata.namespace === undefined ? {} : { namespace: metadata.namespace }),
+    ...(metadata.uid === undefined ? {} : { uid: metadata.uid }),
+    ...(names.length === 0 ? {} : { annotations: { [ANNOUNCED_TOPICS]: names.join(',') } }),
+  },
+})

@@ -1,0 +1,164 @@
+/** All that a CalculateService is judged by, read at one moment: from caches, and from its Kafka. Nothing is written here. */
+import type { CalculateService } from '../../crds/types.ts'
+import type { Clock } from '../controller/clock.ts'
+import { keyOf, objectKey } from '../controller/object.ts'
+import type { KubeObject, ObjectKey } from '../controller/object.ts'
+import type { Cache } from '../controller/store.ts'
+import { kafkaAccess, missingSecrets } from '../kafka/kafka-access.ts'
+import type { ReadSecret } from '../kafka/kafka-access.ts'
+import { KafkaProblem } from '../kafka/kafka-problem.ts'
+import type { KafkaReason } from '../kafka/kafka-problem.ts'
+import type { TopicAdmins } from '../kafka/topic-admins.ts'
+import type { TopicClaim } from '../kafka/topic-claims.ts'
+import type { ObservedCluster } from '../kafka/topic-plan.ts'
+import type { Deployment, Secret, Service } from '../kinds.ts'
+import { kafkaSecrets, sidecarSecrets } from '../secret-references.ts'
+import { proxyName } from './objects.ts'
+import { mayAskKafka } from './topic-right.ts'
+import { topicNames } from './topic-names.ts'
+
+/** Indexes that the caches must have. */
+export const INDEXES = {
+  /** Services by the name of their topic. */
+  servicesByTopic: 'topic',
+  /** Services by `namespace/name` of each Secret that they name. */
+  servicesBySecret: 'secret',
+  /** Pods by `namespace/name` of the service whose proxies they are. */
+  podsByService: 'service',
+} as const
+
+export const byTopic = ({ spec }: CalculateService): readonly string[] => [spec.topic.name]
+
+export const bySecret = (service: CalculateService): readonly string[] => [
+  ...new Set(sidecarSecrets(service).map(({ name }) => keyOf(service.metadata.namespace, name))),
+]
+
+export const podByService = ({ metadata: { namespace, labels } }: KubeObject): readonly string[] => {
+  const service = labels?.['grpckafka.dev/service']
+  return service === undefined || labels?.['app.kubernetes.io/component'] !== 'proxy' ? [] : [keyOf(namespace, service)]
+}
+
+type Read<T extends KubeObject> = Pick<Cache<T>, 'get' | 'byIndex'>
+
+export interface ServiceCaches {
+  readonly calculateServices: Read<CalculateService>
+  readonly secrets: Read<Secret>
+  readonly deployments: Read<Deployment>
+  readonly services: Read<Service>
+  readonly serviceAccounts: Read<KubeObject>
+  readonly configMaps: Read<KubeObject>
+  readonly podDisruptionBudgets: Read<KubeObject>
+  readonly pods: Read<KubeObject>
+}
+
+/** What stands under the names that the service needs. */
+export interface LiveObjects {
+  readonly deployment?: Deployment
+  readonly service?: Service
+  readonly serviceAccount?: KubeObject
+  readonly configMap?: KubeObject
+  readonly podDisruptionBudget?: KubeObject
+}
+
+export type KafkaView =
+  /** It is no matter, or must not be: see `mayAskKafka`. */
+  | { readonly state: 'NotAsked' }
+  | { readonly state: 'Seen'; readonly cluster: ObservedCluster }
+  | { readonly state: 'Failed'; readonly reason: KafkaReason; readonly message: string }
+
+export interface Observed {
+  readonly service: CalculateService
+  /** Milliseconds since 1970. */
+  readonly now: number
+  /** Whether its namespace may use the name of its topic. */
+  readonly topicAllowed: boolean
+  /** All who name the same topic and may, itself among them. */
+  readonly claims: readonly TopicClaim[]
+  /** Lines about Secrets that the sidecars need and that are not there. */
+  readonly missingSecrets: readonly string[]
+  /** Of these, those without which the operator cannot ask Kafka. */
+  readonly missingKafkaSecrets: readonly string[]
+  readonly kafka: KafkaView
+  readonly live: LiveObjects
+  /** Pods of proxies, also those that are ending. */
+  readonly proxyPods: number
+}
+
+export interface ObserveParts {
+  readonly caches: ServiceCaches
+  readonly kafka: Pick<TopicAdmins, 'use'>
+  readonly mayNameTopic: (namespace: string, topic: string) => boolean
+  readonly clock: Pick<Clock, 'now'>
+}
+
+/** @returns undefined where the object is gone. */
+export async function observe(key: ObjectKey, parts: ObserveParts, signal: AbortSignal): Promise<Observed | undefined> {
+  const { caches, clock, mayNameTopic } = parts
+  const service = caches.calculateServices.get(key)
+  if (service === undefined) return undefined
+  const read = secretReader(service, caches.secrets)
+  const named = caches.calculateServices.byIndex(INDEXES.servicesByTopic, service.spec.topic.name)
+  const observed = {
+    service,
+    now: clock.now(),
+    topicAllowed: mayNameTopic(service.metadata.namespace ?? '', service.spec.topic.name),
+    claims: named.filter(({ metadata, spec }) => mayNameTopic(metadata.namespace ?? '', spec.topic.name)).map(claimOf),
+    missingSecrets: missingSecrets(sidecarSecrets(service), read),
+    missingKafkaSecrets: missingSecrets(kafkaSecrets(service), read),
+    live: liveObjects(service, caches),
+    proxyPods: caches.pods.byIndex(INDEXES.podsByService, objectKey(service)).length,
+  }
+  return { ...observed, kafka: mayAskKafka(observed) ? await askKafka(service, read, parts, signal) : NOT_ASKED }
+}
+
+const NOT_ASKED: KafkaView = { state: 'NotAsked' }
+
+export const claimOf = ({ metadata, spec, status }: CalculateService): TopicClaim => ({
+  namespace: metadata.namespace ?? '',
+  name: metadata.name,
+  uid: metadata.uid ?? '',
+  creationTimestamp: metadata.creationTimestamp ?? '',
+  topic: spec.topic.name,
+  bootstrapServers: spec.kafka.bootstrapServers,
+  ...(status?.clusterId === undefined ? {} : { clusterId: status.clusterId }),
+})
+
+/** Reads keys of Secrets in a service's namespace. */
+export const secretReader =
+  ({ metadata: { namespace } }: CalculateService, secrets: Pick<Cache<Secret>, 'get'>): ReadSecret =>
+  ({ name, key }) => {
+    const data = secrets.get(keyOf(namespace, name))?.data ?? {}
+    const value = Object.hasOwn(data, key) ? data[key] : undefined
+    return value === undefined || value === '' ? undefined : Buffer.from(value, 'base64').toString('utf8')
+  }
+
+function liveObjects(service: CalculateService, caches: ServiceCaches): LiveObjects {
+  const key = keyOf(service.metadata.namespace, proxyName(service))
+  const found = {
+    deployment: caches.deployments.get(key),
+    service: caches.services.get(key),
+    serviceAccount: caches.serviceAccounts.get(key),
+    configMap: caches.configMaps.get(key),
+    podDisruptionBudget: caches.podDisruptionBudgets.get(key),
+  }
+  return Object.fromEntries(Object.entries(found).filter(([, object]) => object !== undefined))
+}
+
+async function askKafka(
+  service: CalculateService,
+  read: ReadSecret,
+  { kafka }: ObserveParts,
+  signal: AbortSignal,
+): Promise<KafkaView> {
+  const access = kafkaAccess(service, read)
+  if (access === undefined) return NOT_ASKED
+  try {
+    return {
+      state: 'Seen',
+      cluster: await kafka.use(access, (admin) => admin.observe(topicNames(service), signal)),
+    }
+  } catch (error) {
+    if (!(error instanceof KafkaProblem)) throw error
+    return { state: 'Failed', reason: error.reason, message: error.message }
+  }
+}

@@ -1,0 +1,273 @@
+/**
+ * What to do about a CalculateService: a pure function of what was observed. The order of the actions of one part matters,
+ * parts do not wait for each other. What is planned and what is then true are told apart: see status.ts.
+ */
+import type { CalculateService } from '../../crds/types.ts'
+import { needsApply } from '../applied.ts'
+import type { ConditionReason, ConditionType } from '../conditions.ts'
+import type { KubeObject, Resource } from '../controller/object.ts'
+import { hasHeir } from '../kafka/topic-claims.ts'
+import { planTopics, planTopicsLeft } from '../kafka/topic-plan.ts'
+import type { ObservedCluster, TopicAction, TopicProblem, TopicsWanted } from '../kafka/topic-plan.ts'
+import { desiredTopics, TopicSettingsError } from '../kafka/topics.ts'
+import { DEPLOYMENTS, SERVICES } from '../kinds.ts'
+import { belongsToAnother } from '../labels.ts'
+import { proxyName, renderService } from './objects.ts'
+import type { ProxyImage, Rendered } from './objects.ts'
+import type { Observed } from './observe.ts'
+import { drainSeconds } from './drain.ts'
+import { announcedTopics, TOPICS_FINALIZER } from './reconciliation.ts'
+import { isPaused } from '../paused.ts'
+import { topicRefusal } from './topic-right.ts'
+
+/** What an action is for: where it fails, this condition says so, and what follows it for the same is left out. */
+export type Part = Exclude<ConditionType<'CalculateService'>, 'Ready'>
+
+export type Action = { readonly part: Part } & (
+  | { readonly type: 'SetFinalizers'; readonly finalizers: readonly string[] }
+  | { readonly type: 'AnnounceTopics'; readonly names: readonly string[] }
+  | { readonly type: 'Topic'; readonly action: TopicAction }
+  | { readonly type: 'Apply'; readonly object: Rendered }
+  | { readonly type: 'Delete'; readonly resource: Resource; readonly object: KubeObject }
+)
+
+export type Problem<P extends Part> = {
+  readonly reason: ConditionReason<'CalculateService', P>
+  readonly message: string
+}
+
+export type Plan =
+  | { readonly type: 'Paused' }
+  | {
+      readonly type: 'Keep'
+      readonly actions: readonly Action[]
+      /** What the actions do not put right, worst first. */
+      readonly problems: {
+        readonly TopicReady: readonly TopicProblem[]
+        readonly ProxyAvailable: readonly Problem<'ProxyAvailable'>[]
+        readonly Registered: readonly Problem<'Registered'>[]
+      }
+      /** Names of topics that somebody else made anew. */
+      readonly replacedTopics: readonly string[]
+    }
+  | {
+      readonly type: 'Leave'
+      readonly actions: readonly Action[]
+      /** What is waited for. Undefined: with these actions it is gone. */
+      readonly waitsFor?: string
+      /** Topics are left behind, as they could not be deleted in time. */
+      readonly gaveUp: boolean
+      /** Look again after so long at the latest. */
+      readonly againMilliseconds: number
+    }
+
+/** From the end of the drain: so long is tried to delete topics, with Kafka or a Secret away; then they are left. */
+const PATIENCE_MILLISECONDS = 120_000
+const LOOK_AGAIN_MILLISECONDS = 5_000
+
+/** What the plan is for one service; deletion comes before everything, also before a pause. */
+export function planService(observed: Observed, image: ProxyImage): Plan {
+  if (observed.service.metadata.deletionTimestamp !== undefined) return planLeaving(observed)
+  if (isPaused(observed.service)) return { type: 'Paused' }
+  const refusal = topicRefusal(observed)
+  const topics = refusal === undefined ? topicPart(observed) : { ...NOTHING, problems: [refusal] }
+  const objects = refusal === undefined ? objectPart(observed, image) : notOurs(refusal)
+  return {
+    type: 'Keep',
+    actions: [...topics.actions, ...objects.actions],
+    problems: { TopicReady: topics.problems, ...objects.problems },
+    replacedTopics: topics.replaced,
+  }
+}
+
+const NOTHING = { actions: [], replaced: [] } as const
+
+/**
+ * The topics as a service asks for them, with what is remembered in its status.
+ * @param made names of topics that were made since the status was written.
+ */
+export const topicsWanted = (
+  { service }: Pick<Observed, 'service'>,
+  cluster: ObservedCluster,
+  made: readonly string[] = [],
+): TopicsWanted => ({
+  desired: desiredTopics(service),
+  cluster,
+  remembered: service.status?.topics ?? [],
+  announced: new Set([...announcedTopics(service), ...made]),
+})
+
+function topicPart(observed: Observed): {
+  readonly actions: readonly Action[]
+  readonly problems: readonly TopicProblem[]
+  readonly replaced: readonly string[]
+} {
+  const { service, kafka, missingKafkaSecrets } = observed
+  const finalizers = keepFinalizer(service)
+  if (missingKafkaSecrets.length > 0) {
+    const problems: readonly TopicProblem[] = [{ reason: 'SecretMissing', message: missingKafkaSecrets.join('; ') }]
+    return { ...NOTHING, actions: finalizers, problems }
+  }
+  if (kafka.state === 'Failed') {
+    return { ...NOTHING, actions: finalizers, problems: [{ reason: kafka.reason, message: kafka.message }] }
+  }
+  if (kafka.state === 'NotAsked') return { ...NOTHING, problems: [] }
+  const { actions, problems, kept, replaced } = planTopics(topicsWanted(observed, kafka.cluster))
+  const made = actions.flatMap((action) => (action.type === 'CreateTopic' ? [action.topic.name] : []))
+  const unwritten = kept.filter(
+    ({ name, topicId, origin }) =>
+      origin === 'Created' &&
+      !(service.status?.topics ?? []).some((one) => one.name === name && one.topicId === topicId),
+  )
+  return {
+    actions: [
+      ...finalizers,
+      ...announce(service, [...made, ...unwritten.map(({ name }) => name)]),
+      ...actions.map((action): Action => ({ part: 'TopicReady', type: 'Topic', action })),
+    ],
+    problems,
+    replaced,
+  }
+}
+
+/** Only what may have to be deleted one day keeps the object from going at once. */
+function keepFinalizer({ metadata, spec }: CalculateService): readonly Action[] {
+  const now = metadata.finalizers ?? []
+  const wanted = spec.topic.deletionPolicy === 'Delete'
+  if (now.includes(TOPICS_FINALIZER) === wanted) return []
+  const finalizers = wanted ? [...now, TOPICS_FINALIZER] : now.filter((one) => one !== TOPICS_FINALIZER)
+  return [{ part: 'TopicReady', type: 'SetFinalizers', finalizers }]
+}
+
+/** Where nothing is ever deleted nobody needs to know who made what, should it be forgotten. */
+function announce(service: CalculateService, names: readonly string[]): readonly Action[] {
+  const wanted = service.spec.topic.deletionPolicy === 'Delete' ? names : []
+  const now = announcedTopics(service)
+  if (wanted.length === now.size && wanted.every((name) => now.has(name))) return []
+  return [{ part: 'TopicReady', type: 'AnnounceTopics', names: wanted }]
+}
+
+interface ObjectPlan {
+  readonly actions: readonly Action[]
+  readonly problems: {
+    readonly ProxyAvailable: readonly Problem<'ProxyAvailable'>[]
+    readonly Registered: readonly Problem<'Registered'>[]
+  }
+}
+
+/** Proxies on somebody else's topic would carry calls to workers that know nothing of them. Those that run are left alone. */
+const notOurs = ({ reason }: TopicProblem): ObjectPlan => ({
+  actions: [],
+  problems: {
+    ProxyAvailable: [{ reason: 'TopicNotOurs', message: `TopicReady: ${reason}` }],
+    Registered: [{ reason: 'TopicNotOurs', message: `TopicReady: ${reason}` }],
+  },
+})
+
+function objectPart({ service, live, missingSecrets }: Observed, image: ProxyImage): ObjectPlan {
+  const {
+    serviceAccount,
+    configMap,
+    deployment,
+    podDisruptionBudget,
+    service: kubeService,
+  } = renderService(service, image)
+  // What the pods need stands before them.
+  const proxies = [
+    [serviceAccount, live.serviceAccount],
+    [configMap, live.configMap],
+    [deployment, live.deployment],
+    [podDisruptionBudget, live.podDisruptionBudget],
+  ] as const
+  const taken = (objects: readonly (readonly [Rendered, KubeObject | undefined])[]) =>
+    objects
+      .filter(([, found]) => belongsToAnother(found, service))
+      .map(([{ kind, metadata }]) => ({
+        reason: 'NameTaken' as const,
+        message: `${kind} ${metadata.name} is there and is not of this CalculateService`,
+      }))
+  const ours = kubeService === undefined ? [] : [[kubeService, live.service] as const]
+  const secrets =
+    missingSecrets.length === 0 ? [] : [{ reason: 'SecretMissing' as const, message: missingSecrets.join('; ') }]
+  return {
+    actions: [
+      ...proxies
+        .filter(([wanted, found]) => !belongsToAnother(found, service) && needsApply(wanted, found))
+        .map(([object]): Action => ({ part: 'ProxyAvailable', type: 'Apply', object })),
+      ...registrationActions(service, kubeService, live.service),
+    ],
+    problems: { ProxyAvailable: [...taken(proxies), ...secrets], Registered: taken(ours) },
+  }
+}
+
+function registrationActions(
+  service: CalculateService,
+  wanted: Rendered | undefined,
+  live: Observed['live']['service'],
+): readonly Action[] {
+  if (belongsToAnother(live, service)) return []
+  const gone: readonly Action[] =
+    live === undefined ? [] : [{ part: 'Registered', type: 'Delete', resource: SERVICES, object: live }]
+  if (wanted === undefined) return gone
+  if (!needsApply(wanted, live)) return []
+  // A Service never becomes headless, nor stops being so.
+  const isHeadless = live?.spec?.clusterIP === 'None'
+  const another = live !== undefined && isHeadless !== (service.spec.registration.kubernetes === 'Headless')
+  return [...(another ? gone : []), { part: 'Registered', type: 'Apply', object: wanted }]
+}
+
+/**
+ * What becomes of a service that is being deleted: first its proxies end, and with them all calls that somebody waits for
+ * (a proxy ends when its calls are answered or their deadlines have passed); then the topics that were made for it go, where
+ * it says so; then the object. Each step has its time, after which the next one comes.
+ */
+function planLeaving(observed: Observed): Plan {
+  const { service, now, live, proxyPods, kafka, claims } = observed
+  const leave = (actions: readonly Action[], more: Partial<Extract<Plan, { type: 'Leave' }>> = {}): Plan => ({
+    type: 'Leave',
+    actions,
+    gaveUp: false,
+    againMilliseconds: LOOK_AGAIN_MILLISECONDS,
+    ...more,
+  })
+  if (!(service.metadata.finalizers ?? []).includes(TOPICS_FINALIZER)) return leave([])
+
+  const drained = Date.parse(service.metadata.deletionTimestamp ?? '') + drainSeconds(service) * 1000
+  const { deployment } = live
+  if (deployment !== undefined && !belongsToAnother(deployment, service)) {
+    const end: Action = { part: 'ProxyAvailable', type: 'Delete', resource: DEPLOYMENTS, object: deployment }
+    return leave([end], { waitsFor: `Deployment ${proxyName(service)} is being deleted` })
+  }
+  if (proxyPods > 0 && now < drained) {
+    const waitsFor = `${proxyPods} proxies finish the calls that they have`
+    return leave([], { waitsFor, againMilliseconds: Math.min(LOOK_AGAIN_MILLISECONDS, drained - now) })
+  }
+  const finalizers = (service.metadata.finalizers ?? []).filter((one) => one !== TOPICS_FINALIZER)
+  const free: Action = { part: 'TopicReady', type: 'SetFinalizers', finalizers }
+  if (service.spec.topic.deletionPolicy === 'Retain') return leave([free])
+  if (kafka.state === 'Seen') {
+    const mine = claims.find(({ uid }) => uid === service.metadata.uid)
+    const actions = planTopicsLeft({
+      ...topicsWanted({ service: withSettingsThatHold(service) }, kafka.cluster),
+      deletionPolicy: service.spec.topic.deletionPolicy,
+      hasHeir: mine !== undefined && hasHeir(mine, claims),
+    })
+    const gone = actions.map((action): Action => ({ part: 'TopicReady', type: 'Topic', action }))
+    if (now < drained + PATIENCE_MILLISECONDS || gone.length === 0) return leave([...gone, free])
+  } else if (now < drained + PATIENCE_MILLISECONDS) {
+    const why = kafka.state === 'Failed' ? kafka.message : observed.missingKafkaSecrets.join('; ')
+    return leave([], { waitsFor: `its topics cannot be deleted yet: ${why}` })
+  }
+  return leave([free], { gaveUp: true })
+}
+
+/** Settings that are refused name the same topics; who goes needs no more of them. */
+function withSettingsThatHold(service: CalculateService): CalculateService {
+  try {
+    desiredTopics(service)
+    return service
+  } catch (error) {
+    if (!(error instanceof TopicSettingsError)) throw error
+    return { ...service, spec: { ...service.spec, topic: { ...service.spec.topic, config: {} } } }
+  }
+}

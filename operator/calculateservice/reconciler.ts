@@ -1,0 +1,110 @@
+/** observe -> plan -> execute -> status, for one CalculateService. */
+import { hashOf } from '../applied.ts'
+import type { EventRecorder } from '../controller/events.ts'
+import type { ObjectKey } from '../controller/object.ts'
+import type { Reconciler, ReconcileResult } from '../controller/reconciler.ts'
+import { kafkaAccess } from '../kafka/kafka-access.ts'
+import type { KafkaAccess } from '../kafka/kafka-access.ts'
+import { KafkaProblem } from '../kafka/kafka-problem.ts'
+import type { ObservedCluster } from '../kafka/topic-plan.ts'
+import { eventsOf } from './events.ts'
+import { execute } from './execute.ts'
+import type { ExecuteParts, Outcome } from './execute.ts'
+import type { ProxyImage } from './objects.ts'
+import { observe, secretReader } from './observe.ts'
+import type { Observed, ObserveParts } from './observe.ts'
+import { planService } from './plan.ts'
+import type { Plan } from './plan.ts'
+import { desiredStatus } from './status.ts'
+import type { ServiceStatus } from './status.ts'
+import { topicNames } from './topic-names.ts'
+
+export interface ServiceReconcilerParts extends ObserveParts, ExecuteParts {
+  readonly image: ProxyImage
+  readonly events: EventRecorder
+}
+
+/** A Kafka that was away is asked again: nobody tells when it is back. */
+const KAFKA_AWAY_MILLISECONDS = 10_000
+/** What somebody has to put right outside Kubernetes. */
+const OUTSIDE_MILLISECONDS = 60_000
+const OUTSIDE: ReadonlySet<string> = new Set([
+  'KafkaNotAuthorized',
+  'NotSupported',
+  'TopicRefused',
+  'TooFewBrokers',
+  'PartitionsWouldShrink',
+  'ReplicationFactorDiffers',
+])
+
+export class CalculateServiceReconciler implements Reconciler {
+  readonly #parts: ServiceReconcilerParts
+
+  constructor(parts: ServiceReconcilerParts) {
+    this.#parts = parts
+  }
+
+  async reconcile(key: ObjectKey, signal: AbortSignal): Promise<ReconcileResult> {
+    const parts = this.#parts
+    const observed = await observe(key, parts, signal)
+    if (observed === undefined) return {}
+    const { service } = observed
+    const plan = planService(observed, parts.image)
+    const access = kafkaAccess(service, secretReader(service, parts.caches.secrets))
+    const outcomes = plan.type === 'Paused' ? [] : await execute(service, plan.actions, access, parts, signal)
+    const status = isGone(plan, outcomes)
+      ? undefined
+      : desiredStatus(observed, plan, outcomes, await this.#look(observed, outcomes, access, signal))
+    if (status !== undefined) await this.#write(observed, status, signal)
+    for (const event of eventsOf(plan, outcomes, service.status, status)) parts.events.record(service, event)
+
+    const failures = outcomes.flatMap((outcome) => ('failure' in outcome ? [outcome.failure] : []))
+    const ofKubernetes = failures.find((failure) => !(failure instanceof KafkaProblem))
+    if (ofKubernetes !== undefined) throw ofKubernetes
+    return again(plan, status)
+  }
+
+  /** Kafka as it is after the actions. */
+  async #look(
+    { service, kafka }: Observed,
+    outcomes: readonly Outcome[],
+    access: KafkaAccess | undefined,
+    signal: AbortSignal,
+  ): Promise<ObservedCluster | undefined> {
+    const before = kafka.state === 'Seen' ? kafka.cluster : undefined
+    if (access === undefined || !outcomes.some(({ action }) => action.type === 'Topic')) return before
+    try {
+      return await this.#parts.kafka.use(access, (admin) => admin.observe(topicNames(service), signal))
+    } catch (error) {
+      if (!(error instanceof KafkaProblem)) throw error
+      return before
+    }
+  }
+
+  async #write({ service }: Observed, status: ServiceStatus, signal: AbortSignal): Promise<void> {
+    if (hashOf(status) === hashOf(service.status ?? {})) return
+    const { name, namespace, uid } = service.metadata
+    await this.#parts.writer.applyStatus(
+      {
+        apiVersion: service.apiVersion,
+        kind: service.kind,
+        // The uid: not into another object of the same name.
+        metadata: { name, ...(namespace === undefined ? {} : { namespace }), ...(uid === undefined ? {} : { uid }) },
+        status,
+      } as never,
+      signal,
+    )
+  }
+}
+
+/** Whether the object has nothing left that keeps it. */
+const isGone = (plan: Plan, outcomes: readonly Outcome[]): boolean =>
+  plan.type === 'Leave' && plan.waitsFor === undefined && !outcomes.some((outcome) => 'failure' in outcome)
+
+function again(plan: Plan, status: ServiceStatus | undefined): ReconcileResult {
+  if (status === undefined || plan.type === 'Paused') return {}
+  if (plan.type === 'Leave') return { requeueAfterMilliseconds: plan.againMilliseconds }
+  const reason = status.conditions?.find(({ type }) => type === 'TopicReady')?.reason ?? ''
+  if (reason === 'KafkaUnavailable') return { requeueAfterMilliseconds: KAFKA_AWAY_MILLISECONDS }
+  return OUTSIDE.has(reason) ? { requeueAfterMilliseconds: OUTSIDE_MILLISECONDS } : {}
+}

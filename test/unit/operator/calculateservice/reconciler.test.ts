@@ -1,0 +1,726 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { CalculateService } from '../../../../crds/types.ts'
+import { validateResource } from '../../../../crds/validate.ts'
+import { bySecret, byTopic, podByService } from '../../../../operator/calculateservice/observe.ts'
+import { CalculateServiceReconciler } from '../../../../operator/calculateservice/reconciler.ts'
+import { CONDITIONS } from '../../../../operator/conditions.ts'
+import type { KubeEvent } from '../../../../operator/controller/events.ts'
+import { KubeError } from '../../../../operator/controller/kube-error.ts'
+import { KafkaProblem } from '../../../../operator/kafka/kafka-problem.ts'
+import {
+  CALCULATE_SERVICES,
+  CONFIG_MAPS,
+  DEPLOYMENTS,
+  POD_DISRUPTION_BUDGETS,
+  PODS,
+  SECRETS,
+  SERVICE_ACCOUNTS,
+  SERVICES,
+} from '../../../../operator/kinds.ts'
+import { resource, type Case } from '../../crds/cases.ts'
+import { FakeCluster } from '../fake-cluster.ts'
+import { FakeKafka, unavailable } from '../fake-kafka.ts'
+
+const KEY = 'default/calc'
+const PROXY = 'default/calc-proxy'
+const SIGNAL = new AbortController().signal
+
+/** An operator with a Kubernetes and a Kafka of its own, and time that is moved by hand. */
+class World {
+  readonly kafka = new FakeKafka()
+  readonly cluster = new FakeCluster()
+  readonly events: KubeEvent[] = []
+  now = Date.UTC(2026, 0, 2)
+  prefixes: Readonly<Record<string, readonly string[]>> = {}
+  readonly #reconciler: CalculateServiceReconciler
+
+  constructor() {
+    const { cluster, kafka } = this
+    this.#reconciler = new CalculateServiceReconciler({
+      caches: {
+        calculateServices: cluster.cache(CALCULATE_SERVICES, { topic: byTopic, secret: bySecret }),
+        secrets: cluster.cache(SECRETS),
+        deployments: cluster.cache(DEPLOYMENTS),
+        services: cluster.cache(SERVICES),
+        serviceAccounts: cluster.cache(SERVICE_ACCOUNTS),
+        configMaps: cluster.cache(CONFIG_MAPS),
+        podDisruptionBudgets: cluster.cache(POD_DISRUPTION_BUDGETS),
+        pods: cluster.cache(PODS, { service: podByService }),
+      },
+      writer: cluster,
+      kafka: { use: (_access, work) => work(kafka) },
+      events: { record: (_object, event) => this.events.push(event) },
+      clock: { now: () => this.now },
+      mayNameTopic: (namespace, topic) => this.prefixes[namespace]?.some((prefix) => topic.startsWith(prefix)) ?? true,
+      image: { sidecarImage: 'sidecar:1' },
+    })
+  }
+
+  /** Somebody applies a CalculateService `calc` that says this. */
+  apply(put: Case['put'] = {}, key = KEY): void {
+    const [namespace = '', name = ''] = key.split('/')
+    const result = validateResource(
+      resource('CalculateService', { 'metadata.name': name, 'spec.topic.name': 'calc', ...put }),
+    )
+    assert.ok(result.ok, result.ok ? '' : result.problems.join('\n'))
+    const before = this.cluster.get(CALCULATE_SERVICES, key)
+    const generation = (before?.metadata.generation ?? 0) + 1
+    const written = result.resource as CalculateService
+    this.cluster.put({
+      ...before,
+      ...written,
+      metadata: { ...before?.metadata, ...written.metadata, namespace, generation },
+    } as CalculateService)
+  }
+
+  reconcile(key = KEY) {
+    return this.#reconciler.reconcile(key, SIGNAL)
+  }
+
+  /** Reconciles until nothing is written any more. */
+  async settle(key = KEY): Promise<void> {
+    for (let left = 10; left > 0; left--) {
+      const before = this.cluster.writes.length + this.kafka.done.length
+      await this.reconcile(key)
+      if (this.cluster.writes.length + this.kafka.done.length === before) return
+    }
+    assert.fail(`it goes on writing:\n${this.cluster.writes.join('\n')}`)
+  }
+
+  /** The Deployment's controller says that so many proxies are up. */
+  proxies(ready: number, updated = ready): void {
+    this.cluster.change(DEPLOYMENTS, PROXY, (object: { metadata: { generation: number } }) => ({
+      ...(object as object as CalculateService),
+      status: {
+        observedGeneration: object.metadata.generation,
+        replicas: updated,
+        updatedReplicas: updated,
+        readyReplicas: ready,
+      },
+    }))
+  }
+
+  delete(): void {
+    this.cluster.change(CALCULATE_SERVICES, KEY, (object: CalculateService) => ({
+      ...object,
+      metadata: { ...object.metadata, deletionTimestamp: new Date(this.now).toISOString() },
+    }))
+  }
+
+  get service(): CalculateService | undefined {
+    return this.cluster.get(CALCULATE_SERVICES, KEY)
+  }
+
+  /** `TopicReady=True TopicsReady`, each. */
+  conditions(key = KEY): readonly string[] {
+    const { status } = this.cluster.get(CALCULATE_SERVICES, key)!
+    return (status?.conditions ?? []).map(({ type, status, reason }) => `${type}=${status} ${reason}`)
+  }
+
+  message(type: string): string {
+    return this.service?.status?.conditions?.find((one) => one.type === type)?.message ?? ''
+  }
+
+  origins(): readonly string[] {
+    return (this.service?.status?.topics ?? []).map(({ origin }) => origin)
+  }
+
+  reasons(): readonly string[] {
+    return this.events.map(({ reason }) => reason)
+  }
+}
+
+const started = async (put: Case['put'] = {}): Promise<World> => {
+  const world = new World()
+  world.apply(put)
+  await world.settle()
+  world.proxies(1)
+  await world.settle()
+  world.cluster.writes.length = 0
+  world.kafka.done.length = 0
+  world.events.length = 0
+  return world
+}
+
+const READY = [
+  'Ready=True Ready',
+  'TopicReady=True TopicsReady',
+  'ProxyAvailable=True ProxiesAvailable',
+  'Registered=True Registered',
+]
+
+describe('a new service', () => {
+  test('gets topics, then objects in their order, then one status', async () => {
+    const world = new World()
+    world.apply()
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc', 'CreateTopic calc.dead'])
+    assert.deepEqual(
+      world.cluster.writes.toSorted((a, b) => a.localeCompare(b)),
+      [
+        'apply ConfigMap calc-proxy',
+        'apply Deployment calc-proxy',
+        'apply PodDisruptionBudget calc-proxy',
+        'apply Service calc-proxy',
+        'apply ServiceAccount calc-proxy',
+        'status CalculateService calc',
+      ],
+    )
+    assert.equal(world.cluster.writes.at(-1), 'status CalculateService calc')
+    assert.ok(
+      world.cluster.writes.indexOf('apply ConfigMap calc-proxy') <
+        world.cluster.writes.indexOf('apply Deployment calc-proxy'),
+    )
+  })
+
+  test('is ready when its proxies are', async () => {
+    const world = new World()
+    world.apply()
+    await world.settle()
+    assert.deepEqual(world.conditions()[0], 'Ready=False ProxiesRollingOut')
+    world.proxies(0, 1)
+    await world.settle()
+    assert.deepEqual(world.conditions()[0], 'Ready=False ProxiesUnavailable')
+    world.proxies(1)
+    await world.settle()
+    assert.deepEqual(world.conditions(), READY)
+    assert.deepEqual(world.reasons(), [
+      'TopicCreated',
+      'TopicCreated',
+      'ProxiesRollingOut',
+      'ProxiesUnavailable',
+      'Ready',
+    ])
+    assert.equal(world.message('TopicReady'), 'calc has 3 partitions, calc.dead has 1 partition')
+    assert.equal(world.service?.status?.address, 'calc-proxy.default.svc:8080')
+    assert.equal(world.service?.status?.observedGeneration, 1)
+  })
+
+  test('is looked at again without a write', async () => {
+    const world = await started()
+    for (let time = 0; time < 3; time++) await world.reconcile()
+    assert.deepEqual([...world.cluster.writes, ...world.kafka.done, ...world.reasons()], [])
+  })
+})
+
+describe('drift', () => {
+  const cases: readonly (readonly [string, (world: World) => void, readonly string[]])[] = [
+    ['a Deployment that is gone', (world) => world.cluster.remove(DEPLOYMENTS, PROXY), ['apply Deployment calc-proxy']],
+    ['a Service that is gone', (world) => world.cluster.remove(SERVICES, PROXY), ['apply Service calc-proxy']],
+    [
+      'a ConfigMap that somebody changed',
+      (world) => world.cluster.change(CONFIG_MAPS, PROXY, (object: object) => ({ ...object, data: {} }) as never),
+      ['apply ConfigMap calc-proxy'],
+    ],
+  ]
+  for (const [name, plant, writes] of cases) {
+    test(`${name} is made again, and nothing else is touched`, async () => {
+      const world = await started()
+      plant(world)
+      await world.reconcile()
+      assert.deepEqual(
+        world.cluster.writes.filter((one) => one.startsWith('apply')),
+        writes,
+      )
+    })
+  }
+
+  test('in a topic is reverted and told', async () => {
+    const world = await started()
+    const { config } = world.kafka.topics.get('calc')!
+    world.kafka.change('calc', { config: { ...config, 'max.message.bytes': { value: '1', isSet: true } } })
+    await world.settle()
+    assert.deepEqual(world.kafka.done, ['AlterTopic calc'])
+    assert.deepEqual(world.reasons(), ['TopicDriftReverted'])
+    assert.deepEqual(world.cluster.writes, [])
+  })
+
+  test('a topic that somebody deleted is made again, told, and remembered under its new id', async () => {
+    const world = await started()
+    const before = world.service?.status?.topics?.[0]?.topicId
+    world.kafka.topics.delete('calc')
+    await world.settle()
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc'])
+    assert.deepEqual(world.reasons(), ['TopicRecreated'])
+    const after = world.service?.status?.topics?.[0]
+    assert.notEqual(after?.topicId, before)
+    assert.equal(after?.origin, 'Created')
+  })
+})
+
+describe('a change of the spec', () => {
+  test('and back leaves the objects as they were', async () => {
+    const world = await started()
+    const objects = () =>
+      [DEPLOYMENTS, SERVICES, CONFIG_MAPS, SERVICE_ACCOUNTS, POD_DISRUPTION_BUDGETS].map((kind) => {
+        const { metadata, ...rest } = world.cluster.get(kind, PROXY) as never as {
+          metadata: { labels: object; annotations: object }
+          status?: object
+        }
+        return { ...rest, status: undefined, labels: metadata.labels, annotations: metadata.annotations }
+      })
+    const before = objects()
+    world.apply({ 'spec.proxy.replicas': 4, 'spec.proxy.maxInFlight': 7, 'spec.proxy.port': 7000 })
+    await world.settle()
+    assert.notDeepEqual(objects(), before)
+    world.apply()
+    await world.settle()
+    assert.deepEqual(objects(), before)
+  })
+
+  test('that proxies take over while they run does not replace them', async () => {
+    const world = await started()
+    world.apply({ 'spec.proxy.maxInFlight': 7, 'spec.methods': [{ name: 'Other' }] })
+    await world.settle()
+    assert.deepEqual(
+      world.cluster.writes.filter((one) => one.startsWith('apply')),
+      ['apply ConfigMap calc-proxy'],
+    )
+  })
+
+  test('a setting of the topic that is named no more goes back', async () => {
+    const world = await started({ 'spec.topic.config': { 'retention.ms': '3600000' } })
+    world.apply()
+    await world.settle()
+    assert.deepEqual(world.kafka.done, ['AlterTopic calc'])
+    assert.equal(world.kafka.topics.get('calc')?.config['retention.ms'], undefined)
+  })
+
+  test('to a headless Service makes another one, as one cannot become the other', async () => {
+    const world = await started()
+    world.cluster.change(SERVICES, PROXY, (object: { spec: object }) => ({
+      ...(object as never as CalculateService),
+      spec: { ...object.spec, clusterIP: '10.0.0.1' } as never,
+    }))
+    world.apply({ 'spec.registration.kubernetes': 'Headless' })
+    await world.settle()
+    const service = world.cluster.writes.filter((one) => one.includes(' Service '))
+    assert.deepEqual(service, ['delete Service calc-proxy', 'apply Service calc-proxy'])
+  })
+
+  test('to no Service deletes it, and nothing is registered', async () => {
+    const world = await started()
+    world.apply({ 'spec.registration.kubernetes': 'None' })
+    await world.settle()
+    assert.equal(world.cluster.get(SERVICES, PROXY), undefined)
+    assert.equal(world.conditions()[3], 'Registered=True NotAsked')
+    assert.equal(world.service?.status?.address, undefined)
+  })
+})
+
+describe('what is wrong is told, and heals', () => {
+  interface Trouble {
+    readonly name: string
+    readonly put?: Case['put']
+    readonly plant: (world: World) => void
+    readonly condition: string
+    readonly heal?: (world: World) => void
+    readonly again?: number
+  }
+  const PASSWORD = {
+    'spec.kafka.sasl': { mechanism: 'SCRAM-SHA-512', username: 'u', passwordSecretRef: { name: 's', key: 'p' } },
+  }
+  const secret = (world: World) =>
+    world.cluster.put({
+      ...({ data: { p: Buffer.from('x').toString('base64') } } as object),
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 's', namespace: 'default' },
+    })
+  const refuse = (type: 'CreateTopic' | 'AlterTopic', reason: KafkaProblem['reason']) => (world: World) => {
+    world.kafka.topics.clear()
+    world.kafka.refuses[type] = new KafkaProblem(reason, `creating topic calc: ${reason}`)
+  }
+  const allow = (world: World) => {
+    world.kafka.refuses = {}
+    world.kafka.brokers = 3
+    world.kafka.down = undefined
+  }
+  const TROUBLES: readonly Trouble[] = [
+    {
+      name: 'a Kafka that is away',
+      plant: ({ kafka }) => (kafka.down = unavailable),
+      condition: 'TopicReady=Unknown KafkaUnavailable',
+      heal: allow,
+      again: 10_000,
+    },
+    {
+      name: 'a Kafka that does not let us',
+      plant: refuse('CreateTopic', 'KafkaNotAuthorized'),
+      condition: 'TopicReady=False KafkaNotAuthorized',
+      heal: allow,
+      again: 60_000,
+    },
+    {
+      name: 'a Kafka that cannot do it',
+      plant: refuse('CreateTopic', 'NotSupported'),
+      condition: 'TopicReady=False NotSupported',
+      heal: allow,
+      again: 60_000,
+    },
+    {
+      name: 'a topic that is refused',
+      plant: refuse('CreateTopic', 'TopicRefused'),
+      condition: 'TopicReady=False TopicRefused',
+      heal: allow,
+      again: 60_000,
+    },
+    {
+      name: 'fewer brokers than copies',
+      plant: ({ kafka }) => {
+        kafka.topics.clear()
+        kafka.brokers = 2
+      },
+      condition: 'TopicReady=False TooFewBrokers',
+      heal: allow,
+      again: 60_000,
+    },
+    {
+      name: 'more partitions than asked for',
+      plant: ({ kafka }) => kafka.change('calc', { partitions: 9 }),
+      condition: 'TopicReady=False PartitionsWouldShrink',
+      heal: (world) => world.apply({ 'spec.topic.partitions': 9 }),
+      again: 60_000,
+    },
+    {
+      name: 'a topic of other copies',
+      plant: ({ kafka }) => kafka.change('calc', { replicationFactor: 1 }),
+      condition: 'TopicReady=False ReplicationFactorDiffers',
+      heal: ({ kafka }) => kafka.change('calc', { replicationFactor: 3 }),
+      again: 60_000,
+    },
+    {
+      name: 'settings that would lose calls',
+      plant: (world) => world.apply({ 'spec.topic.config': { 'retention.ms': '1' } }),
+      condition: 'TopicReady=False TopicSettingsRefused',
+      heal: (world) => world.apply(),
+    },
+    {
+      name: 'a name that the namespace may not use',
+      plant: (world) => (world.prefixes = { default: ['team-a.'] }),
+      condition: 'TopicReady=False TopicNotAllowed',
+      heal: (world) => (world.prefixes = {}),
+    },
+    {
+      name: 'an object of its name that belongs to somebody else',
+      plant: (world) =>
+        world.cluster.change(SERVICE_ACCOUNTS, PROXY, (object: CalculateService) => ({
+          ...object,
+          metadata: { ...object.metadata, ownerReferences: [] },
+        })),
+      condition: 'ProxyAvailable=False NameTaken',
+      heal: (world) => world.cluster.remove(SERVICE_ACCOUNTS, PROXY),
+    },
+    {
+      name: 'a Service of its name that belongs to somebody else',
+      plant: (world) =>
+        world.cluster.change(SERVICES, PROXY, (object: CalculateService) => ({
+          ...object,
+          metadata: { ...object.metadata, ownerReferences: [] },
+        })),
+      condition: 'Registered=False NameTaken',
+      heal: (world) => world.cluster.remove(SERVICES, PROXY),
+    },
+    {
+      name: 'no proxies wanted',
+      plant: (world) => world.apply({ 'spec.proxy.replicas': 0 }),
+      condition: 'ProxyAvailable=False ScaledToZero',
+      heal: (world) => {
+        world.apply()
+      },
+    },
+    {
+      name: 'a Secret of Kafka that is missing',
+      plant: (world) => world.apply(PASSWORD),
+      condition: 'TopicReady=False SecretMissing',
+      heal: secret,
+    },
+    {
+      name: 'a Secret of Redis that is missing',
+      plant: (world) => world.apply({ 'spec.redis': { urlSecretRef: { name: 's', key: 'p' } } }),
+      condition: 'ProxyAvailable=False SecretMissing',
+      heal: secret,
+    },
+  ]
+  for (const { name, plant, condition, heal, again } of TROUBLES) {
+    test(name, async () => {
+      const world = await started()
+      plant(world)
+      await world.settle()
+      assert.ok(world.conditions().includes(condition), world.conditions().join('\n'))
+      assert.equal(world.conditions()[0]?.split(' ')[1], condition.split(' ')[1])
+      assert.equal((await world.reconcile()).requeueAfterMilliseconds, again)
+      heal?.(world)
+      await world.settle()
+      world.proxies(1)
+      await world.settle()
+      assert.deepEqual(world.conditions(), READY)
+    })
+  }
+
+  test('an object that the API server refuses, and the reconcile fails so that it is tried again', async () => {
+    const world = new World()
+    world.apply()
+    world.cluster.refuses.set('apply Deployment', new KubeError('Invalid', 'Deployment calc-proxy: no'))
+    world.cluster.refuses.set('apply Service calc', new KubeError('Invalid', 'Service calc-proxy: no'))
+    await assert.rejects(world.reconcile(), { code: 'Invalid' })
+    assert.deepEqual(world.conditions(), [
+      'Ready=False NotApplied',
+      'TopicReady=True TopicsReady',
+      'ProxyAvailable=False NotApplied',
+      'Registered=False NotApplied',
+    ])
+    world.cluster.refuses.clear()
+    await world.settle()
+    assert.equal(world.conditions()[0], 'Ready=False ProxiesRollingOut')
+  })
+
+  test('a finalizer that the API server refuses', async () => {
+    const world = new World()
+    world.apply({ 'spec.topic.deletionPolicy': 'Delete' })
+    world.cluster.refuses.set('finalizers', new KubeError('Forbidden', 'finalizers: no'))
+    await assert.rejects(world.reconcile(), { code: 'Forbidden' })
+    assert.ok(world.conditions().includes('TopicReady=False NotApplied'))
+    assert.deepEqual(world.kafka.done, [], 'no topic is made that would not be deleted')
+  })
+
+  test('that somebody else changed the object meanwhile is no condition', async () => {
+    const world = new World()
+    world.apply()
+    world.cluster.refuses.set('apply Deployment', new KubeError('Conflict', 'changed'))
+    await assert.rejects(world.reconcile(), { code: 'Conflict' })
+    assert.deepEqual(world.conditions(), [])
+  })
+
+  test('every reason of every condition is told here somewhere', () => {
+    const told = new Set(TROUBLES.map(({ condition }) => condition.replace(/=\w+ /, ' ')))
+    const elsewhere = [
+      'TopicReady TopicsReady',
+      'TopicReady TopicConflict',
+      'TopicReady NotApplied',
+      'ProxyAvailable ProxiesAvailable',
+      'ProxyAvailable ProxiesRollingOut',
+      'ProxyAvailable ProxiesUnavailable',
+      'ProxyAvailable TopicNotOurs',
+      'ProxyAvailable NotApplied',
+      'Registered Registered',
+      'Registered NotAsked',
+      'Registered TopicNotOurs',
+      'Registered NotApplied',
+      'Ready Ready',
+      'Ready Paused',
+      'Ready Deleting',
+      // Consul is kept by another part.
+      'Registered ConsulUnavailable',
+      'Registered ConsulNotAuthorized',
+      'Registered ConsulRefused',
+      'Registered SecretMissing',
+    ]
+    const all = Object.entries(CONDITIONS.CalculateService).flatMap(([type, reasons]) =>
+      Object.keys(reasons).map((reason) => `${type} ${reason}`),
+    )
+    assert.deepEqual(
+      all.filter((one) => !told.has(one) && !elsewhere.includes(one)),
+      [],
+    )
+  })
+})
+
+describe('of two services with one topic', () => {
+  test('the older keeps it, and the other touches nothing until the first is gone', async () => {
+    const world = await started()
+    world.apply({ 'metadata.creationTimestamp': '2026-01-01T00:00:05Z' }, 'default/late')
+    await world.settle('default/late')
+    assert.deepEqual(world.conditions('default/late'), [
+      'Ready=False TopicConflict',
+      'TopicReady=False TopicConflict',
+      'ProxyAvailable=False TopicNotOurs',
+      'Registered=False TopicNotOurs',
+    ])
+    assert.deepEqual(world.kafka.done, [])
+    assert.equal(world.cluster.get(DEPLOYMENTS, 'default/late-proxy'), undefined)
+    await world.settle()
+    assert.deepEqual(world.conditions(), READY)
+
+    world.cluster.remove(CALCULATE_SERVICES, KEY)
+    await world.settle('default/late')
+    assert.equal(world.conditions('default/late')[1], 'TopicReady=True TopicsReady')
+    assert.equal(world.cluster.get(CALCULATE_SERVICES, 'default/late')?.status?.topics?.[0]?.origin, 'Adopted')
+  })
+
+  test('one that may not use the name keeps nobody from it', async () => {
+    const world = new World()
+    world.prefixes = { other: ['other.'] }
+    world.apply({ 'metadata.creationTimestamp': '2025-01-01T00:00:00Z' }, 'other/calc')
+    world.apply()
+    await world.settle()
+    assert.equal(world.conditions()[1], 'TopicReady=True TopicsReady')
+  })
+})
+
+describe('a paused service', () => {
+  const pause = (world: World) =>
+    world.apply({ 'metadata.annotations': { 'grpckafka.dev/reconciliation': 'paused' }, 'spec.proxy.replicas': 3 })
+  test('is left alone, says so, and says what was true before', async () => {
+    const world = await started()
+    pause(world)
+    world.kafka.topics.clear()
+    world.cluster.remove(DEPLOYMENTS, PROXY)
+    await world.settle()
+    assert.deepEqual(world.cluster.writes, ['status CalculateService calc'])
+    assert.deepEqual(world.conditions(), ['Ready=Unknown Paused', ...READY.slice(1)])
+    assert.deepEqual(world.kafka.done, [])
+  })
+
+  test('goes on where it was when it is no longer', async () => {
+    const world = await started()
+    pause(world)
+    await world.settle()
+    world.apply({ 'metadata.annotations': {} })
+    await world.settle()
+    assert.deepEqual(world.conditions(), READY)
+  })
+})
+
+describe('a service that is deleted', () => {
+  const DELETE = { 'spec.topic.deletionPolicy': 'Delete' }
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: 'calc-proxy-1',
+      namespace: 'default',
+      labels: { 'app.kubernetes.io/component': 'proxy', 'grpckafka.dev/service': 'calc' },
+    },
+  }
+
+  test('and retains its topics is kept by nothing', async () => {
+    const world = await started()
+    assert.deepEqual(world.service?.metadata.finalizers ?? [], [])
+    world.delete()
+    assert.deepEqual(await world.reconcile(), {})
+    assert.deepEqual([...world.cluster.writes, ...world.kafka.done], [])
+  })
+
+  test('and deletes its topics goes in order: proxies, topics, itself', async () => {
+    const world = await started(DELETE)
+    world.cluster.put(pod)
+    world.delete()
+    await world.reconcile()
+    assert.deepEqual(world.cluster.writes, ['delete Deployment calc-proxy', 'status CalculateService calc'])
+    await world.reconcile()
+    assert.equal(world.conditions()[0], 'Ready=False Deleting')
+    assert.equal(world.message('Ready'), '1 proxies finish the calls that they have')
+    assert.deepEqual(world.kafka.done, [])
+    world.cluster.remove(PODS, 'default/calc-proxy-1')
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['DeleteTopic calc', 'DeleteTopic calc.dead'])
+    assert.equal(world.service, undefined)
+  })
+
+  test('waits for its proxies no longer than they may take', async () => {
+    const world = await started(DELETE)
+    world.cluster.put(pod)
+    world.delete()
+    await world.reconcile()
+    // 3 s, the longest timeout, and 15 s.
+    world.now += 17_999
+    assert.deepEqual(await world.reconcile(), { requeueAfterMilliseconds: 1 })
+    world.now += 1
+    await world.reconcile()
+    assert.equal(world.service, undefined)
+    assert.deepEqual(world.kafka.done, ['DeleteTopic calc', 'DeleteTopic calc.dead'])
+  })
+
+  test('waits for Kafka for two minutes, and then leaves its topics, and says so', async () => {
+    const world = await started(DELETE)
+    world.delete()
+    await world.reconcile()
+    world.kafka.down = unavailable
+    world.now += 18_000 + 119_999
+    await world.reconcile()
+    assert.match(world.message('Ready'), /its topics cannot be deleted yet: kafka:9092: no broker answers/)
+    world.now += 1
+    await world.reconcile()
+    assert.equal(world.service, undefined)
+    assert.equal(world.kafka.topics.size, 2)
+    assert.equal(world.reasons().at(-1), 'TopicsLeft')
+  })
+
+  test('gives up topics that Kafka will not delete', async () => {
+    const world = await started(DELETE)
+    world.kafka.refuses.DeleteTopic = new KafkaProblem('KafkaNotAuthorized', 'deleting topic calc: no')
+    world.delete()
+    await world.reconcile()
+    await world.reconcile()
+    assert.equal(world.message('Ready'), 'deleting topic calc: no')
+    world.now += 138_000
+    await world.reconcile()
+    assert.equal(world.service, undefined)
+    assert.equal(world.reasons().at(-1), 'TopicsLeft')
+  })
+
+  test('deletes no topic that was there before', async () => {
+    const world = new World()
+    world.kafka.make('calc', 3, 3, {})
+    world.apply(DELETE)
+    await world.settle()
+    world.delete()
+    await world.settle()
+    assert.deepEqual([...world.kafka.topics.keys()], ['calc'])
+  })
+
+  test('deletes no topic that another one waits for', async () => {
+    const world = await started(DELETE)
+    world.apply({ 'metadata.creationTimestamp': '2026-01-01T00:00:05Z' }, 'default/late')
+    world.delete()
+    await world.settle()
+    assert.equal(world.service, undefined)
+    assert.equal(world.kafka.topics.size, 2)
+  })
+
+  test('also one that is paused', async () => {
+    const world = await started(DELETE)
+    world.apply({ ...DELETE, 'metadata.annotations': { 'grpckafka.dev/reconciliation': 'paused' } })
+    world.delete()
+    await world.settle()
+    assert.equal(world.service, undefined)
+  })
+
+  test('also one whose settings are refused', async () => {
+    const world = await started(DELETE)
+    world.apply({ ...DELETE, 'spec.topic.config': { 'retention.ms': '1' } })
+    world.delete()
+    await world.settle()
+    assert.equal(world.kafka.topics.size, 0)
+  })
+})
+
+describe('an operator that ends at any point', () => {
+  for (const step of ['CreateTopic'] as const) {
+    test(`right behind ${step}: the topic is known as made for the service, and deleted with it`, async () => {
+      const world = new World()
+      world.apply({ 'spec.topic.deletionPolicy': 'Delete' })
+      world.kafka.crashAfter = step
+      await assert.rejects(world.reconcile(), /gone/)
+      assert.equal(world.service?.status, undefined)
+      await world.settle()
+      assert.deepEqual(world.origins(), ['Created', 'Created'])
+      assert.equal(world.service?.metadata.annotations?.['grpckafka.dev/announced-topics'], undefined)
+      world.delete()
+      await world.settle()
+      assert.equal(world.kafka.topics.size, 0)
+    })
+  }
+
+  test('before its status is written: the same', async () => {
+    const world = new World()
+    world.apply({ 'spec.topic.deletionPolicy': 'Delete' })
+    world.cluster.refuses.set('status', new KubeError('NotLeading', 'gone'))
+    await assert.rejects(world.reconcile(), { code: 'NotLeading' })
+    world.cluster.refuses.clear()
+    await world.settle()
+    assert.deepEqual(world.origins(), ['Created', 'Created'])
+  })
+})
