@@ -4,6 +4,7 @@ import { INDEXES, secretReader } from '../calculateservice/observe.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
 import type { KubeObject, ObjectKey } from '../controller/object.ts'
 import type { Cache, IndexFunction } from '../controller/store.ts'
+import type { GroupOfTopic } from '../kafka/group-admin.ts'
 import { kafkaAccess, missingSecrets } from '../kafka/kafka-access.ts'
 import type { KafkaAccess } from '../kafka/kafka-access.ts'
 import type { Autoscaler, Deployment, Secret } from '../kinds.ts'
@@ -61,18 +62,17 @@ export function groupsOfAutoscaler({ metadata, spec }: Autoscaler): readonly Obj
 /** Where Kafka's word on a group comes from. */
 export interface Readings {
   /**
-   * What Kafka said last, at once. Where that is older than so long, Kafka is asked, and the group woken when it answers.
+   * What Kafka said last, at once. Where that is older than so long, Kafka is asked, and the group woken when it says
+   * something else.
    */
   latest(key: ObjectKey, asked: AskedGroup, maxAgeMilliseconds: number): GroupReading | undefined
+  /** Forgets a group that is gone. */
+  forget(key: ObjectKey): void
 }
 
 /** A consumer group in a Kafka. */
-export interface AskedGroup {
+export interface AskedGroup extends GroupOfTopic {
   readonly access: KafkaAccess
-  readonly topic: string
-  readonly groupId: string
-  /** Where it begins in a partition of which it has finished nothing. */
-  readonly startFrom: 'Earliest' | 'Latest'
 }
 
 export interface ObserveParts {

@@ -40,6 +40,7 @@ export class GroupReconciler implements Reconciler {
     const observed = observeGroup(key, { ...this.#parts, advice: this.#advice })
     if (observed === undefined) {
       this.#advice.delete(key)
+      this.#parts.readings.forget(key)
       return {}
     }
     const plan = planGroup(observed)

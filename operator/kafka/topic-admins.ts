@@ -6,8 +6,12 @@ import type { TopicAdmin } from './topic-admin.ts'
 /** A Kafka that nobody asked for so long is left. */
 const IDLE_MILLISECONDS = 300_000
 
-interface Shared {
-  readonly admin: TopicAdmin
+interface Client {
+  close(): Promise<void>
+}
+
+interface Shared<Admin> {
+  readonly admin: Admin
   /** Monotonic milliseconds. */
   usedAt: number
   users: number
@@ -17,20 +21,20 @@ interface Shared {
  * One client for each Kafka and each who asks there, shared by all services that say the same. Changed credentials are
  * another client; the one before is closed when it is idle.
  */
-export class TopicAdmins {
+export class TopicAdmins<Admin extends Client = TopicAdmin> {
   readonly #clock: Clock
-  readonly #create: (access: KafkaAccess) => TopicAdmin
-  readonly #shared = new Map<string, Shared>()
+  readonly #create: (access: KafkaAccess) => Admin
+  readonly #shared = new Map<string, Shared<Admin>>()
   /** Ends the wait for the next look at who is idle; undefined where nobody waits. */
   #cancel: (() => void) | undefined
 
-  constructor(clock: Clock, create: (access: KafkaAccess) => TopicAdmin) {
+  constructor(clock: Clock, create: (access: KafkaAccess) => Admin) {
     this.#clock = clock
     this.#create = create
   }
 
   /** Runs `work` with a client that is not closed meanwhile. */
-  async use<T>(access: KafkaAccess, work: (admin: TopicAdmin) => Promise<T>): Promise<T> {
+  async use<T>(access: KafkaAccess, work: (admin: Admin) => Promise<T>): Promise<T> {
     const key = hashOf(access)
     const shared = this.#shared.get(key) ?? { admin: this.#create(access), usedAt: 0, users: 0 }
     this.#shared.set(key, shared)
