@@ -33,10 +33,10 @@ export interface Deployment extends KubeObject {
   }
 }
 
-/** What is read of a HorizontalPodAutoscaler, and of KEDA's ScaledObject, which looks alike. */
+/** What is read of a HorizontalPodAutoscaler. KEDA works through one of its own. */
 export interface Autoscaler extends KubeObject {
   readonly spec?: {
-    readonly scaleTargetRef?: { readonly apiVersion?: string; readonly kind?: string; readonly name?: string }
+    readonly scaleTargetRef?: { readonly kind?: string; readonly name?: string }
   }
 }
 
@@ -53,8 +53,6 @@ export const AUTOSCALERS = namespaced<Autoscaler>(
   'HorizontalPodAutoscaler',
   'horizontalpodautoscalers',
 )
-/** Only where KEDA is installed. */
-export const SCALED_OBJECTS = namespaced<Autoscaler>('keda.sh/v1alpha1', 'ScaledObject', 'scaledobjects')
 export const PODS = namespaced('v1', 'Pod', 'pods')
 export const SECRETS = namespaced<Secret>('v1', 'Secret', 'secrets')
 export const CONFIG_MAPS = namespaced('v1', 'ConfigMap', 'configmaps')

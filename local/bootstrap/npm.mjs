@@ -22,6 +22,7 @@ const COMMANDS = /** @type {Readonly<Record<string, readonly string[]>>} */ ({
   verify: ['node', join(root, 'local/verify/main.ts')],
   'test:unit': ['node', join(root, 'local/commands/test-unit.ts')],
   'test:integration': ['node', quiet, join(root, 'local/commands/test-integration.ts')],
+  'test:operator': ['node', quiet, join(root, 'local/commands/test-operator.ts')],
   bench: ['node', quiet, join(root, 'test/bench/main.ts')],
   generate: ['node', join(root, 'crds/generate.ts')],
   format: [tool('prettier'), '--write', '.'],

@@ -2,6 +2,9 @@ import { spawn } from 'node:child_process'
 import { dirname, resolve } from 'node:path'
 import type { Exit } from '../child.ts'
 
+/** Exit code of a command that found no way to do its work here, and says so (as Automake's tests have it). */
+export const SKIPPED = 77
+
 /** The project's folder. */
 const root = resolve(dirname(import.meta.filename), '..', '..')
 

@@ -25,8 +25,7 @@ export interface GroupCaches {
   readonly serviceAccounts: Read<KubeObject>
   readonly configMaps: Read<KubeObject>
   readonly pods: Read<KubeObject>
-  /** HorizontalPodAutoscalers, and ScaledObjects where there is KEDA. */
-  readonly autoscalers: readonly Read<Autoscaler>[]
+  readonly autoscalers: Read<Autoscaler>
 }
 
 /** Indexes that the caches must have, beside that of pods, which is a CalculateService's. */
@@ -43,7 +42,7 @@ export const GROUP_INDEXES: Readonly<Record<string, IndexFunction<ConsumerGroup>
   [GROUPS_BY_GROUP_ID]: ({ spec }) => [spec.groupId],
 }
 
-/** That of the caches of autoscalers: by `namespace/name` of what they scale, whatever its kind. */
+/** That of the cache of autoscalers: by `namespace/name` of what they scale, whatever its kind. */
 export const AUTOSCALER_INDEXES: Readonly<Record<string, IndexFunction<Autoscaler>>> = {
   [AUTOSCALERS_BY_TARGET]: ({ metadata, spec }) =>
     spec?.scaleTargetRef?.name === undefined ? [] : [keyOf(metadata.namespace, spec.scaleTargetRef.name)],
@@ -110,9 +109,7 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
       configMap: caches.configMaps.get(own),
       deployment: caches.deployments.get(own),
     },
-    autoscalers: caches.autoscalers.flatMap((cache) =>
-      [key, own].flatMap((target) => cache.byIndex(AUTOSCALERS_BY_TARGET, target)),
-    ),
+    autoscalers: [key, own].flatMap((target) => caches.autoscalers.byIndex(AUTOSCALERS_BY_TARGET, target)),
     proxyPods: caches.pods.byIndex(INDEXES.podsByService, keyOf(namespace, group.spec.calculateServiceRef.name)),
     reading:
       service === undefined || access === undefined

@@ -5,7 +5,7 @@ import { scaleByLag } from './lag-scaling.ts'
 import type { Advice } from './lag-scaling.ts'
 import { workerName } from './objects.ts'
 import type { Observed } from './observed.ts'
-import { othersOwnReplicas } from './replicas-owner.ts'
+import { othersOwnReplicas } from '../replicas-owner.ts'
 
 export type Replicas =
   /** spec.replicas, which people set, or an autoscaler through the `scale` subresource. */
@@ -43,6 +43,5 @@ export function decideReplicas(observed: Observed): Replicas {
   return { by: 'Lag', ...scaleByLag({ scaling, partitions, lag, current, earlier: advice, now }) }
 }
 
-/** A ScaledObject that names no kind means a Deployment. */
-export const scales = ({ spec }: Autoscaler, kind: 'Deployment' | 'ConsumerGroup', name: string): boolean =>
-  spec?.scaleTargetRef?.name === name && (spec.scaleTargetRef.kind ?? 'Deployment') === kind
+const scales = ({ spec }: Autoscaler, kind: 'Deployment' | 'ConsumerGroup', name: string): boolean =>
+  spec?.scaleTargetRef?.name === name && spec.scaleTargetRef.kind === kind

@@ -20,6 +20,8 @@ export interface InformerOptions<T extends KubeObject> {
   readonly resource: Resource<T>
   /** Empty: all namespaces. */
   readonly namespaces?: readonly string[]
+  /** Only objects with such labels are kept; one that loses them is gone, to those who listen. Absent: all. */
+  readonly labelSelector?: string
   readonly client: Pick<KubeReader, 'list' | 'watch'>
   readonly clock: Clock
   /** From 0 up to 1. */
@@ -128,18 +130,18 @@ export class Informer<T extends KubeObject> {
   /** @returns the list's version. */
   async #list(scope: string, signal: AbortSignal): Promise<string> {
     const { client, resource } = this.#options
-    const namespace = scope === '' ? {} : { namespace: scope }
+    const which = this.#which(scope)
     const begun = this.#store.beginList()
-    let page = await client.list(resource, { ...namespace, limit: PAGE }, signal)
+    let page = await client.list(resource, { ...which, limit: PAGE }, signal)
     const items = [...page.items]
     while (page.continueToken !== undefined) {
       try {
-        page = await client.list(resource, { ...namespace, limit: PAGE, continueToken: page.continueToken }, signal)
+        page = await client.list(resource, { ...which, limit: PAGE, continueToken: page.continueToken }, signal)
         items.push(...page.items)
       } catch (error) {
         if (!isKubeError(error, 'Expired')) throw error
         // The list took longer than its version is kept: all at once, as client-go's pager does.
-        page = await client.list(resource, namespace, signal)
+        page = await client.list(resource, which, signal)
         items.splice(0, items.length, ...page.items)
       }
     }
@@ -162,7 +164,7 @@ export class Informer<T extends KubeObject> {
       const events = client.watch(
         resource,
         {
-          ...(scope !== '' && { namespace: scope }),
+          ...this.#which(scope),
           resourceVersion: from,
           timeoutSeconds: Math.round(SHORTEST_WATCH_SECONDS * (1 + random())),
           silenceMilliseconds,
@@ -184,6 +186,11 @@ export class Informer<T extends KubeObject> {
     }
     if (told === 0 && clock.monotonic() - begun < SHORT_WATCH_MILLISECONDS) await pause(clock, backoff.next(), signal)
     return version
+  }
+
+  #which(scope: string): { readonly namespace?: string; readonly labelSelector?: string } {
+    const { labelSelector } = this.#options
+    return { ...(scope !== '' && { namespace: scope }), ...(labelSelector !== undefined && { labelSelector }) }
   }
 
   async #resync(signal: AbortSignal): Promise<void> {

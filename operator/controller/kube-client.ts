@@ -12,6 +12,8 @@ export interface ListPage<T extends KubeObject> {
 export interface ListOptions {
   /** Absent: all namespaces. */
   readonly namespace?: string
+  /** `app=a,tier!=b`; absent: all objects. */
+  readonly labelSelector?: string
   /** Objects of a page; absent: all. */
   readonly limit?: number
   readonly continueToken?: string
@@ -25,6 +27,8 @@ export type WatchEvent<T extends KubeObject> =
 export interface WatchOptions {
   /** Absent: all namespaces. */
   readonly namespace?: string
+  /** Absent: all objects. */
+  readonly labelSelector?: string
   /** Changes after this one are told. */
   readonly resourceVersion: string
   /** The API server ends the watch after so long. */

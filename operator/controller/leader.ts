@@ -24,7 +24,7 @@ interface Lease extends KubeObject {
   readonly spec?: LeaseSpec
 }
 
-export const LEASES: Resource<Lease> = {
+const LEASES: Resource<Lease> = {
   apiVersion: 'coordination.k8s.io/v1',
   kind: 'Lease',
   plural: 'leases',

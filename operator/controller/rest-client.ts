@@ -66,11 +66,11 @@ export class RestClient implements KubeReader {
 
   async list<T extends KubeObject>(
     resource: Resource<T>,
-    { namespace, limit, continueToken }: ListOptions,
+    { namespace, labelSelector, limit, continueToken }: ListOptions,
     signal?: AbortSignal,
   ): Promise<ListPage<T>> {
     const path = collectionPath(resource, namespace)
-    const query = { limit: limit?.toString(), continue: continueToken }
+    const query = { labelSelector, limit: limit?.toString(), continue: continueToken }
     const list = (await this.request({ method: 'GET', path, query }, signal)) as {
       readonly metadata?: { readonly resourceVersion?: string; readonly continue?: string }
       readonly items?: readonly T[] | null
@@ -85,7 +85,7 @@ export class RestClient implements KubeReader {
 
   async *watch<T extends KubeObject>(
     resource: Resource<T>,
-    { namespace, resourceVersion, timeoutSeconds, silenceMilliseconds }: WatchOptions,
+    { namespace, labelSelector, resourceVersion, timeoutSeconds, silenceMilliseconds }: WatchOptions,
     signal: AbortSignal,
   ): AsyncGenerator<WatchEvent<T>, void, undefined> {
     const path = collectionPath(resource, namespace)
@@ -93,6 +93,7 @@ export class RestClient implements KubeReader {
     const query = {
       watch: 'true',
       allowWatchBookmarks: 'true',
+      labelSelector,
       resourceVersion,
       timeoutSeconds: timeoutSeconds.toString(),
     }

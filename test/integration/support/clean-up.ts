@@ -4,7 +4,10 @@ type CleanUp = () => unknown
 
 const stacks = new WeakMap<TestContext, CleanUp[]>()
 
-/** Runs at the end of the test, what was added last first: a route goes before the Kafka that it was made on. */
+/**
+ * Runs at the end of the test, what was added last first: a route goes before the Kafka that it was made on. One that
+ * fails does not keep the others from running; it fails the test.
+ */
 export function atEnd(t: TestContext, cleanUp: CleanUp): void {
   const stack = stacks.get(t)
   if (stack !== undefined) {
@@ -14,6 +17,15 @@ export function atEnd(t: TestContext, cleanUp: CleanUp): void {
   const started = [cleanUp]
   stacks.set(t, started)
   t.after(async () => {
-    for (let one = started.pop(); one !== undefined; one = started.pop()) await one()
+    const failures: unknown[] = []
+    for (let one = started.pop(); one !== undefined; one = started.pop()) {
+      try {
+        await one()
+      } catch (failure) {
+        failures.push(failure)
+      }
+    }
+    if (failures.length > 0)
+      throw failures.length === 1 ? failures[0] : new AggregateError(failures, 'cleaning up failed')
   })
 }

@@ -139,7 +139,7 @@ export class FakeApiServer {
 
   /** Creates or changes the object at a path, as another client would. */
   put(path: string, object: Readonly<Record<string, unknown>> & { readonly metadata?: object }): Stored {
-    const [collection = '', name = ''] = split(path)
+    const [collection, name = ''] = split(path)
     const before = this.#objects.get(path)
     this.#version += 1
     const metadata = {

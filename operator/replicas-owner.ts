@@ -3,7 +3,7 @@
  * names no more is removed, and `replicas` falls back to 1; so it may only be left to an autoscaler once that owns it too
  * (kubernetes.io/docs/reference/using-api/server-side-apply, "Transferring ownership").
  */
-import type { KubeObject, ObjectMeta } from '../controller/object.ts'
+import type { KubeObject, ObjectMeta } from './controller/object.ts'
 
 interface ManagedFields {
   readonly manager?: string

@@ -1,0 +1,233 @@
+/** The controller runtime on a real API server, with the controller of operator/controller/README.md. */
+import assert from 'node:assert/strict'
+import test, { type TestContext } from 'node:test'
+import { isWrite, type AuditMark } from '../../local/platform/audit-log.ts'
+import { ownCluster, sharedCluster, type Cluster } from './support/cluster.ts'
+import { Namespace } from './support/namespace.ts'
+import { OperatorProcess, type OperatorOptions } from './support/operator-process.ts'
+import { until } from './support/until.ts'
+
+/** So that a test sees a lease run out; the order of the three is what it is with the defaults. */
+const SHORT_LEASE = {
+  'leader-elect-lease-seconds': 6,
+  'leader-elect-renew-deadline-seconds': 4,
+  'leader-elect-retry-seconds': 1,
+}
+
+const startOperator = (
+  t: TestContext,
+  namespace: Namespace,
+  options: Pick<OperatorOptions, 'flags' | 'environment' | 'name'> & { readonly kubeconfig?: string } = {},
+): Promise<OperatorProcess> =>
+  OperatorProcess.start(t, {
+    program: 'test/operator/support/copy-operator.ts',
+    kubeconfig: namespace.cluster.access.adminKubeconfig,
+    namespace: namespace.name,
+    ...options,
+  })
+
+const configMap = (name: string, v: string) => ({
+  apiVersion: 'v1',
+  kind: 'ConfigMap',
+  metadata: { name, labels: { copy: 'yes' } },
+  data: { v },
+})
+
+/** What the copy says, or undefined when there is none. */
+async function copied(namespace: Namespace, name: string): Promise<string | undefined> {
+  const secret = await namespace.get('Secret', name)
+  return secret?.data?.['v'] === undefined ? undefined : Buffer.from(secret.data['v'], 'base64').toString()
+}
+
+const untilCopied = (namespace: Namespace, name: string, v: string): Promise<unknown> =>
+  until(`${name} is copied as ${v}`, async () => (await copied(namespace, name)) === v)
+
+const holderOf = async (namespace: Namespace): Promise<string> => {
+  const lease = await namespace.get('Lease', 'grpc-kafka-operator')
+  return String(lease?.spec?.['holderIdentity'] ?? '').replace(/_.*/, '')
+}
+
+/** The writes in the namespace that are not renewals of a Lease: who did what to what. */
+async function writesSince(cluster: Cluster, namespace: Namespace, mark: AuditMark): Promise<readonly string[]> {
+  const events = await cluster.audit.events(mark)
+  return events
+    .filter((event) => isWrite(event) && event.objectRef?.namespace === namespace.name)
+    .filter(({ userAgent }) => userAgent === 'grpc-kafka-operator')
+    .filter(({ objectRef }) => objectRef?.resource !== 'leases')
+    .map(({ verb, objectRef }) => `${verb} ${objectRef?.resource} ${objectRef?.name}`)
+}
+
+test('what is wanted is made, followed, and mended when somebody changes or deletes it', async (t) => {
+  const namespace = await Namespace.start(t)
+  await namespace.apply(configMap('before', '1'))
+  await startOperator(t, namespace)
+  await untilCopied(namespace, 'before', '1')
+  await namespace.apply(configMap('after', '1'))
+  await untilCopied(namespace, 'after', '1')
+  await namespace.apply(configMap('after', '2'))
+  await untilCopied(namespace, 'after', '2')
+  await namespace.change('Secret', 'after', { data: { v: 'AAAA' } })
+  await untilCopied(namespace, 'after', '2')
+  await namespace.delete('Secret', 'after')
+  await untilCopied(namespace, 'after', '2')
+  await namespace.delete('ConfigMap', 'after')
+  await until('the copy went with its owner', async () => (await namespace.get('Secret', 'after')) === undefined)
+})
+
+test('resyncs reconcile everything and write nothing, and still mend what somebody breaks', async (t) => {
+  const namespace = await Namespace.start(t)
+  const names = ['a', 'b', 'c']
+  for (const name of names) await namespace.apply(configMap(name, '1'))
+  const operator = await startOperator(t, namespace, { flags: { 'resync-seconds': 1 } })
+  for (const name of names) await untilCopied(namespace, name, '1')
+  const { audit } = sharedCluster()
+  // Events of the first copies are written a little after them.
+  await until('the events are there', async () => {
+    const events = await Promise.all(names.map((name) => namespace.events(name)))
+    return events.every(({ length }) => length === 1)
+  })
+  const mark = await audit.mark()
+  const before = names.map((name) => operator.reconciles(`${namespace.name}/${name}`))
+  await until('each was reconciled three times more', () =>
+    names.every((name, index) => operator.reconciles(`${namespace.name}/${name}`) >= before[index]! + 3),
+  )
+  assert.deepEqual(await writesSince(sharedCluster(), namespace, mark), [])
+  await namespace.change('Secret', 'b', { data: { v: 'AAAA' } })
+  await untilCopied(namespace, 'b', '1')
+  assert.ok((await writesSince(sharedCluster(), namespace, mark)).includes('patch secrets b'))
+})
+
+test('one write is enough, though the watch tells of it later than the next reconcile begins', async (t) => {
+  const namespace = await Namespace.start(t)
+  await startOperator(t, namespace)
+  const mark = await sharedCluster().audit.mark()
+  const names = Array.from({ length: 20 }, (_, index) => `map-${index}`)
+  for (const name of names) await namespace.apply(configMap(name, '1'))
+  for (const name of names) await untilCopied(namespace, name, '1')
+  const writes = await writesSince(sharedCluster(), namespace, mark)
+  assert.deepEqual(
+    writes.filter((write) => write.includes('secrets')).sort(),
+    names.map((name) => `patch secrets ${name}`).sort(),
+  )
+})
+
+test('kubectl shows what happened', async (t) => {
+  const namespace = await Namespace.start(t)
+  await startOperator(t, namespace)
+  await namespace.apply(configMap('told', '1'))
+  await until('there is an event', async () => (await namespace.events('told')).length === 1)
+  const shown = await namespace.kubectl('describe', 'configmap', 'told')
+  assert.match(shown, /Normal +Copied .*copied into secret/)
+})
+
+test('an API server that is killed and started again, after changes were missed, is followed on', async (t) => {
+  const { cluster, plane } = await ownCluster(t)
+  const namespace = await Namespace.start(t, cluster)
+  await namespace.apply(configMap('kept', '1'))
+  await namespace.apply(configMap('gone', '1'))
+  const operator = await startOperator(t, namespace)
+  await untilCopied(namespace, 'kept', '1')
+  await untilCopied(namespace, 'gone', '1')
+  operator.kill('SIGSTOP')
+  await namespace.change('Secret', 'kept', { data: { v: 'AAAA' } })
+  await namespace.delete('ConfigMap', 'gone')
+  await plane.apiServer.kill('SIGKILL')
+  operator.kill('SIGCONT')
+  await plane.apiServer.start()
+  await untilCopied(namespace, 'kept', '1')
+  await namespace.apply(configMap('new', '1'))
+  await untilCopied(namespace, 'new', '1')
+  assert.equal(operator.exit, undefined)
+  const { status } = await operator.probe('/healthz')
+  assert.equal(status, 200)
+})
+
+test('an operator that may not list something is not ready and says what, until it may', async (t) => {
+  const namespace = await Namespace.start(t)
+  const anything = { verbs: ['*'], apiGroups: ['', 'coordination.k8s.io', 'events.k8s.io'] }
+  const kubeconfig = await namespace.serviceAccount('operator', [
+    { ...anything, resources: ['configmaps', 'leases', 'events'] },
+  ])
+  const operator = await startOperator(t, namespace, { kubeconfig })
+  await namespace.apply(configMap('a', '1'))
+  await until('it was refused', () => operator.said('listing again', { resource: 'Secret.v1' }) > 0)
+  assert.deepEqual(await operator.probe('/readyz'), { status: 503, text: 'not listed yet: Secret.v1' })
+  assert.equal(operator.said('reconciled'), 0)
+  const rule = { ...anything, resources: ['configmaps', 'leases', 'events', 'secrets'] }
+  await namespace.change('Role', 'operator', { rules: [rule] })
+  await untilCopied(namespace, 'a', '1')
+  assert.deepEqual(await operator.probe('/readyz'), { status: 200, text: 'ok' })
+})
+
+test('of two operators one works; the other is ready, and takes over at once when the first ends in order', async (t) => {
+  const namespace = await Namespace.start(t)
+  const first = await startOperator(t, namespace, { name: 'first' })
+  await until('the first leads', async () => (await holderOf(namespace)) === 'first')
+  const second = await startOperator(t, namespace, { name: 'second' })
+  await until('the second is ready', async () => (await second.probe('/readyz')).status === 200)
+  await namespace.apply(configMap('a', '1'))
+  await untilCopied(namespace, 'a', '1')
+  assert.equal(second.reconciles(`${namespace.name}/a`), 0)
+  assert.equal(await first.metric('leader_election_master_status{name="grpc-kafka-operator"}'), 1)
+  assert.equal(await second.metric('leader_election_master_status{name="grpc-kafka-operator"}'), 0)
+  const began = performance.now()
+  first.kill('SIGTERM')
+  assert.deepEqual(await first.exited, { code: 0, signal: null })
+  assert.equal(first.said('gave the lease back'), 1)
+  await until('the second leads', async () => (await holderOf(namespace)) === 'second')
+  // It would have had to wait for fifteen seconds more for a lease that was not given back.
+  t.diagnostic(`taken over after ${Math.round(performance.now() - began)} ms`)
+  await namespace.apply(configMap('a', '2'))
+  await untilCopied(namespace, 'a', '2')
+})
+
+test('SIGTERM lets the reconcile that runs end before the lease is given back', async (t) => {
+  const namespace = await Namespace.start(t)
+  const operator = await startOperator(t, namespace, { environment: { COPY_DELAY_MILLISECONDS: '3000' } })
+  await namespace.apply(configMap('slow', '1'))
+  const active = 'controller_runtime_active_workers{controller="copy"}'
+  await until('the reconcile runs', async () => (await operator.metric(active)) === 1)
+  operator.kill('SIGTERM')
+  assert.deepEqual(await operator.exited, { code: 0, signal: null })
+  assert.equal(await copied(namespace, 'slow'), '1')
+  assert.equal(operator.said('gave the lease back'), 1)
+  assert.equal(await holderOf(namespace), '')
+})
+
+test('the lease of an operator that was killed runs out, and another takes over', async (t) => {
+  const namespace = await Namespace.start(t)
+  const first = await startOperator(t, namespace, { name: 'first', flags: SHORT_LEASE })
+  await until('the first leads', async () => (await holderOf(namespace)) === 'first')
+  await startOperator(t, namespace, { name: 'second', flags: SHORT_LEASE })
+  first.kill('SIGKILL')
+  await first.exited
+  await namespace.apply(configMap('a', '1'))
+  await untilCopied(namespace, 'a', '1')
+  assert.equal(await holderOf(namespace), 'second')
+})
+
+test('a leader that was frozen past its lease writes nothing more and ends', async (t) => {
+  const namespace = await Namespace.start(t)
+  const environment = { COPY_DELAY_MILLISECONDS: '2000' }
+  const first = await startOperator(t, namespace, { name: 'first', flags: SHORT_LEASE, environment })
+  await until('the first leads', async () => (await holderOf(namespace)) === 'first')
+  const second = await startOperator(t, namespace, { name: 'second', flags: SHORT_LEASE })
+  await namespace.apply(configMap('a', '1'))
+  const active = 'controller_runtime_active_workers{controller="copy"}'
+  await until('the first is about to copy', async () => (await first.metric(active)) === 1)
+  first.kill('SIGSTOP')
+  await until('the second leads', async () => (await holderOf(namespace)) === 'second')
+  await untilCopied(namespace, 'a', '1')
+  await namespace.apply(configMap('a', '2'))
+  await untilCopied(namespace, 'a', '2')
+  first.kill('SIGCONT')
+  assert.deepEqual(await first.exited, { code: 1, signal: null })
+  assert.equal(first.said('gave the lease back'), 0)
+  assert.equal(await copied(namespace, 'a'), '2')
+  assert.equal(second.exit, undefined)
+  // Its reconcile had the old text in hand, and was told that it may not write before it knew that another leads.
+  assert.ok(
+    first.log.some(({ err }) => (err as { readonly code?: string } | undefined)?.code === 'NotLeading'),
+    JSON.stringify(first.log.slice(-10)),
+  )
+})
