@@ -61,7 +61,7 @@ const isEmpty = (value: unknown): boolean =>
 const isZero = (value: unknown): boolean => value === '' || value === 0 || value === false || value === null
 
 /** Fields whose absence means something else. */
-const OTHERWISE: readonly string[] = [
+const OTHERWISE: ReadonlySet<string> = new Set([
   'replicas',
   'runAsUser',
   'runAsGroup',
@@ -69,9 +69,9 @@ const OTHERWISE: readonly string[] = [
   'automountServiceAccountToken',
   'enableServiceLinks',
   'allowPrivilegeEscalation',
-]
+])
 
-const meansOtherwise = (path: readonly string[]): boolean => OTHERWISE.includes(path.at(-1) ?? '')
+const meansOtherwise = (path: readonly string[]): boolean => OTHERWISE.has(path.at(-1) ?? '')
 
 /** `resources.requests.cpu` and its like, wherever they stand. */
 const isResourceAmount = (path: readonly string[]): boolean =>

@@ -1,4 +1,6 @@
 import kafkajs, { type Admin } from 'kafkajs'
+import { KafkaTopicAdmin } from '../../operator/kafka/topic-admin.ts'
+import { planTopics, type TopicAction } from '../../operator/kafka/topic-plan.ts'
 import type { DesiredTopic } from '../../operator/kafka/topics.ts'
 
 /** A topic exists in a form that cannot be made into the wanted one. `code` is `TOPIC_CONFLICT`. */
@@ -60,53 +62,43 @@ export async function untilKafkaAnswers(brokers: readonly string[], signal: Abor
 }
 
 /**
- * Creates the topics that are missing and lets those grow that have too few partitions.
+ * Makes the topics as they should be, by the operator's own plan: creates, lets grow, sets what is declared.
  *
  * @param plan  the topics as they should be where there are that many brokers
  * @returns one line for each thing done
- * @throws TopicError for a topic with more partitions than asked for: records of a key would move
+ * @throws TopicError for a topic with more partitions than asked for: records of a key would move; KafkaProblem
  */
-export function ensureTopics(
+export async function ensureTopics(
   brokers: readonly string[],
   plan: (brokerCount: number) => readonly DesiredTopic[],
 ): Promise<readonly string[]> {
-  return withAdmin(brokers, 8, async (admin) => {
-    const done: string[] = []
-    const [present, cluster] = await Promise.all([admin.listTopics(), admin.describeCluster()])
-    const topics = plan(cluster.brokers.length)
-    const missing = topics.filter((topic) => !present.includes(topic.name))
-    const existing = topics.filter((topic) => present.includes(topic.name))
-    if (missing.length > 0) {
-      await admin.createTopics({
-        waitForLeaders: true,
-        topics: missing.map((topic) => ({
-          topic: topic.name,
-          numPartitions: topic.partitions,
-          replicationFactor: topic.replicationFactor,
-          configEntries: Object.entries(topic.config).map(([name, value]) => ({ name, value })),
-        })),
-      })
-      for (const { name, partitions, replicationFactor } of missing) {
-        done.push(`topic ${name}: created, partitions ${partitions}, copies of each ${replicationFactor}`)
-      }
+  const admin = new KafkaTopicAdmin({ servers: brokers })
+  try {
+    const desired = plan((await admin.observe([])).brokers)
+    const cluster = await admin.observe(desired.map(({ name }) => name))
+    const { actions, problems } = planTopics({ desired, cluster, remembered: [], announced: new Set() })
+    const shrinking = problems.find(({ reason }) => reason === 'PartitionsWouldShrink')
+    if (shrinking !== undefined) throw new TopicError(`${shrinking.message}: partitions only grow`)
+    for (const action of actions) await admin.execute(action)
+    return actions.map(describeAction)
+  } finally {
+    await admin.close()
+  }
+}
+
+function describeAction(action: TopicAction): string {
+  switch (action.type) {
+    case 'CreateTopic': {
+      const { name, partitions, replicationFactor } = action.topic
+      return `topic ${name}: created, partitions ${partitions}, copies of each ${replicationFactor}`
     }
-    if (existing.length > 0) {
-      const { topics: metadata } = await admin.fetchTopicMetadata({ topics: existing.map((topic) => topic.name) })
-      for (const topic of existing) {
-        const count = metadata.find((one) => one.name === topic.name)?.partitions.length ?? 0
-        if (count > topic.partitions) {
-          throw new TopicError(
-            `topic ${topic.name} has ${count} partitions, more than the ${topic.partitions} of spec.topic.partitions: partitions only grow`,
-          )
-        }
-        if (count < topic.partitions) {
-          await admin.createPartitions({ topicPartitions: [{ topic: topic.name, count: topic.partitions }] })
-          done.push(`topic ${topic.name}: grown from ${count} to ${topic.partitions} partitions`)
-        }
-      }
-    }
-    return done
-  })
+    case 'GrowTopic':
+      return `topic ${action.name}: grown from ${action.from} to ${action.to} partitions`
+    case 'AlterTopic':
+      return `topic ${action.name}: set ${Object.keys(action.set).join(', ')}`
+    case 'DeleteTopic':
+      return `topic ${action.name}: deleted`
+  }
 }
 
 /** How many records a topic ever gained: the sum of its partitions' log end offsets. */

@@ -47,7 +47,7 @@ const FIRST_UNPRIVILEGED_PORT = 1024
 export const proxyName = ({ metadata }: CalculateService): string => `${metadata.name}-proxy`
 
 /** Selects the proxies of a service. Deployments keep the selector that they began with. */
-export const proxySelector = ({ metadata }: CalculateService): Readonly<Record<string, string>> => ({
+const proxySelector = ({ metadata }: CalculateService): Readonly<Record<string, string>> => ({
   'app.kubernetes.io/component': 'proxy',
   'grpckafka.dev/service': metadata.name,
 })

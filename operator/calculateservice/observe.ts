@@ -113,7 +113,7 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
 
 const NOT_ASKED: KafkaView = { state: 'NotAsked' }
 
-export const claimOf = ({ metadata, spec, status }: CalculateService): TopicClaim => ({
+const claimOf = ({ metadata, spec, status }: CalculateService): TopicClaim => ({
   namespace: metadata.namespace ?? '',
   name: metadata.name,
   uid: metadata.uid ?? '',

@@ -156,10 +156,12 @@ function remember(
       ? [action.action.topic.name]
       : [],
   )
-  const failed = outcomes.flatMap((outcome) =>
-    'failure' in outcome && outcome.action.type === 'Topic' && outcome.action.action.type === 'AlterTopic'
-      ? [outcome.action.action.name]
-      : [],
+  const failed = new Set(
+    outcomes.flatMap((outcome) =>
+      'failure' in outcome && outcome.action.type === 'Topic' && outcome.action.action.type === 'AlterTopic'
+        ? [outcome.action.action.name]
+        : [],
+    ),
   )
   const wanted = topicsWanted(observed, cluster, made)
   const { kept } = planTopics(wanted)
@@ -168,6 +170,6 @@ function remember(
     const now = kept.find((topic) => topic.name === name)
     if (now === undefined) return old === undefined ? [] : [old]
     // Settings that could not be set are none that somebody else changed.
-    return failed.includes(name) ? [{ ...now, config: old?.config ?? {} }] : [now]
+    return failed.has(name) ? [{ ...now, config: old?.config ?? {} }] : [now]
   })
 }

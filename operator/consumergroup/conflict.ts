@@ -1,6 +1,5 @@
 /** Who of several ConsumerGroups has what only one can have: the oldest, by creationTimestamp, then by uid. */
-import type { ConsumerGroup } from '../../crds/types.ts'
-import type { CalculateService } from '../../crds/types.ts'
+import type { CalculateService, ConsumerGroup } from '../../crds/types.ts'
 import { isSameKafka } from '../kafka/same-kafka.ts'
 import type { KafkaAddress } from '../kafka/same-kafka.ts'
 import type { Rival } from './observed.ts'

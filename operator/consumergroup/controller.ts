@@ -52,14 +52,13 @@ export function addGroupController(
   const keysOf = (index: string, value: string): readonly ObjectKey[] =>
     consumerGroups.cache.byIndex(index, value).map(objectKey)
 
-  let controller: Controller | undefined
   const readings = new GroupReadings({
     clock,
     use: (access, work) => kafka.use(access, work),
-    changed: (key) => controller?.enqueue(key),
+    changed: (key) => controller.enqueue(key),
     failed: (error) => logger.error({ err: error }, 'a fault in asking Kafka about a consumer group'),
   })
-  controller = manager.addController({
+  const controller: Controller = manager.addController({
     name: 'consumergroup',
     workers: config.concurrency,
     sources: [

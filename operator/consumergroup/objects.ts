@@ -67,7 +67,7 @@ export const workerSelector = ({ metadata }: ConsumerGroup): Readonly<Record<str
 })
 
 /** The handler: the container of that name, else the first. */
-export const handlerOf = ({ containers }: Template['spec']): Container =>
+const handlerOf = ({ containers }: Template['spec']): Container =>
   containers.find(({ name }) => name === 'handler') ?? containers[0]!
 
 /** Whether the handler's container has a preStop hook already. It is kept, and nothing hands the worker's calls back. */

@@ -32,7 +32,7 @@ export interface GroupCaches {
 export const GROUPS_BY_SERVICE = 'service'
 export const GROUPS_BY_POLICY = 'policy'
 export const GROUPS_BY_GROUP_ID = 'groupId'
-export const AUTOSCALERS_BY_TARGET = 'target'
+const AUTOSCALERS_BY_TARGET = 'target'
 
 /** Those of the cache of ConsumerGroups: by `namespace/name` of the service and of the policy, and by group id. */
 export const GROUP_INDEXES: Readonly<Record<string, IndexFunction<ConsumerGroup>>> = {

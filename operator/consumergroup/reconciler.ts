@@ -6,7 +6,6 @@ import type { KubeErrorCode } from '../controller/kube-error.ts'
 import type { ObjectKey } from '../controller/object.ts'
 import type { Reconciler, ReconcileResult } from '../controller/reconciler.ts'
 import { DEPLOYMENTS } from '../kinds.ts'
-import type { Deployment } from '../kinds.ts'
 import { executeObjectAction } from '../object-actions.ts'
 import type { ObjectAction } from '../object-actions.ts'
 import { statusToApply } from '../resource-status.ts'
@@ -25,7 +24,7 @@ export interface GroupReconcilerParts extends Omit<ObserveParts, 'advice'> {
 }
 
 /** What is not about the objects is not the resource's to tell: our end, or that we looked at an old object. */
-const NOT_TO_TELL: readonly KubeErrorCode[] = ['Aborted', 'NotLeading', 'Conflict']
+const NOT_TO_TELL: ReadonlySet<KubeErrorCode> = new Set(['Aborted', 'NotLeading', 'Conflict'])
 
 export class GroupReconciler implements Reconciler {
   readonly #parts: GroupReconcilerParts
@@ -59,16 +58,16 @@ export class GroupReconciler implements Reconciler {
   async #execute(
     actions: readonly ObjectAction[],
     signal: AbortSignal,
-  ): Promise<{ readonly done: Done; readonly error?: unknown }> {
+  ): Promise<{ readonly done: Done; readonly error?: KubeError }> {
     const { writer } = this.#parts
     let done: Done = {}
     for (const action of actions) {
       try {
         const stored = await executeObjectAction(writer, action, signal)
-        if (stored?.kind === DEPLOYMENTS.kind) done = { deployment: stored as Deployment }
+        if (stored?.kind === DEPLOYMENTS.kind) done = { deployment: stored }
         if (action.type === 'DeleteObject' && action.resource === DEPLOYMENTS) done = { deployment: null }
       } catch (error) {
-        if (!(error instanceof KubeError) || NOT_TO_TELL.includes(error.code)) throw error
+        if (!(error instanceof KubeError) || NOT_TO_TELL.has(error.code)) throw error
         return { done: { ...done, failure: error.message }, error }
       }
     }

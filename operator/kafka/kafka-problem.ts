@@ -70,7 +70,7 @@ export function asProblem(error: unknown, servers: readonly string[]): unknown {
       return new KafkaProblem('NotSupported', `${at}: ${cause.message}`, { cause: error })
     }
   }
-  if (!(error instanceof Error) || !/^Kafka/.test(error.name)) return error
+  if (!(error instanceof Error) || !error.name.startsWith('Kafka')) return error
   return new KafkaProblem('KafkaUnavailable', `${at}: ${withoutPlaces(error.message)}`, { cause: error })
 }
 

@@ -170,8 +170,7 @@ function isAsCreated(found: ObservedTopic, topic: DesiredTopic): boolean {
 function settingsThatFit({ config }: DesiredTopic, found: ObservedTopic): Readonly<Record<string, string>> {
   const inSync = config[MIN_IN_SYNC]
   if (inSync === undefined || Number(inSync) <= found.replicationFactor) return config
-  const { [MIN_IN_SYNC]: _, ...others } = config
-  return others
+  return Object.fromEntries(Object.entries(config).filter(([name]) => name !== MIN_IN_SYNC))
 }
 
 const MIN_IN_SYNC = 'min.insync.replicas'

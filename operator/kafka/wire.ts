@@ -1,7 +1,5 @@
 /** The types of Kafka's flexible messages (kafka.apache.org/protocol, KIP-482): compact lengths, and tagged fields that are skipped. */
 
-export const NO_ID = '00000000-0000-0000-0000-000000000000'
-
 /** A message that ends before it should, or is none. `code` is `KAFKA_MESSAGE_MALFORMED`. */
 export class MalformedMessage extends Error {
   readonly code = 'KAFKA_MESSAGE_MALFORMED'

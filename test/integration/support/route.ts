@@ -23,8 +23,10 @@ import type { Instruction } from './service.ts'
 
 const ROOT = new URL('../../..', import.meta.url).pathname
 
-type ProxyInput = Extract<SidecarConfigInput, { role: 'proxy' }>
-type WorkerInput = Extract<SidecarConfigInput, { role: 'worker' }>
+/** A configuration that says itself which instance it is for. */
+type Named = SidecarConfigInput & { readonly instance: string }
+type ProxyInput = Extract<Named, { role: 'proxy' }>
+type WorkerInput = Extract<Named, { role: 'worker' }>
 
 export interface RouteOptions {
   readonly proxies?: number
@@ -156,7 +158,7 @@ export interface Sidecar {
   readonly process: Process
   readonly adminPort: number
   readonly configFile: string
-  readonly config: SidecarConfigInput
+  readonly config: Named
 }
 
 export interface Proxy extends Sidecar {
@@ -329,7 +331,7 @@ export class Route {
     }
   }
 
-  #start(config: SidecarConfigInput, env: Readonly<Record<string, string>>): Sidecar {
+  #start(config: Named, env: Readonly<Record<string, string>>): Sidecar {
     const configFile = join(this.directory, `${config.instance}.json`)
     writeFileSync(configFile, JSON.stringify(config, null, 2))
     return {

@@ -17,7 +17,7 @@ describe('a finding', () => {
 })
 
 test('reasons are words as the API server takes them', () => {
-  const words = Object.values(CONDITIONS).flatMap((types) =>
+  const words = Object.values<Readonly<Record<string, object>>>(CONDITIONS).flatMap((types) =>
     Object.entries(types).flatMap(([type, reasons]) => [type, ...Object.keys(reasons)]),
   )
   assert.deepEqual(

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { parse, parseAllDocuments, stringify } from 'yaml'
 import type { CalculateService, ConsumerGroup, Resource, RetryPolicy } from '../../../crds/types.ts'
 import { validateResource } from '../../../crds/validate.ts'
-import { renderService } from '../../../operator/calculateservice/objects.ts'
+import { renderService, type Rendered } from '../../../operator/calculateservice/objects.ts'
 import { proxyConfig } from '../../../operator/calculateservice/proxy-config.ts'
 import { renderGroup } from '../../../operator/consumergroup/objects.ts'
 import { workerConfig } from '../../../operator/consumergroup/worker-config.ts'
@@ -44,7 +44,8 @@ function render(folder: string): ReadonlyMap<string, unknown> {
       }),
     )
     const stored = { ...service, metadata: { ...service.metadata, uid: `uid-of-${name}` } }
-    for (const object of Object.values(renderService(stored, { sidecarImage: 'sidecar:1' }))) {
+    const objects: Readonly<Record<string, Rendered>> = { ...renderService(stored, { sidecarImage: 'sidecar:1' }) }
+    for (const object of Object.values(objects)) {
       files.set(`out-${name}-proxy-${object.kind.toLowerCase()}.yaml`, object)
     }
     for (const group of resources.filter((one): one is ConsumerGroup => one.kind === 'ConsumerGroup')) {
@@ -64,7 +65,8 @@ function render(folder: string): ReadonlyMap<string, unknown> {
       )
       const storedGroup = { ...group, metadata: { ...group.metadata, uid: `uid-of-${group.metadata.name}` } }
       const parts = { group: storedGroup, service, policy, replicas: group.spec.replicas }
-      for (const object of Object.values(renderGroup(parts, { sidecarImage: 'sidecar:1' }))) {
+      const made: Readonly<Record<string, Rendered>> = { ...renderGroup(parts, { sidecarImage: 'sidecar:1' }) }
+      for (const object of Object.values(made)) {
         files.set(`out-${group.metadata.name}-worker-${object.kind.toLowerCase()}.yaml`, object)
       }
     }

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { CONDITIONS } from '../../../../operator/conditions.ts'
 import type { Observed } from '../../../../operator/consumergroup/observed.ts'
 import { planGroup } from '../../../../operator/consumergroup/plan.ts'
-import { groupStatus } from '../../../../operator/consumergroup/status.ts'
+import { coarse, groupStatus } from '../../../../operator/consumergroup/status.ts'
 import type { Done } from '../../../../operator/consumergroup/status.ts'
 import type { ObjectAction } from '../../../../operator/object-actions.ts'
 import { aGroup, aService, liveObjects, observed, T0 } from './fixture.ts'
@@ -460,15 +460,24 @@ describe('the number of workers', () => {
 describe('the status', () => {
   test('tells of workers and of what waits, roughly', () => {
     const given = observed({ reading: { known: true, lag: 1234, members: 1 } })
-    const { conditions: _, ...numbers } = groupStatus(given, planGroup(given), {})
-    assert.deepEqual(numbers, {
-      observedGeneration: 1,
-      replicas: 1,
-      readyReplicas: 1,
-      selector: 'app.kubernetes.io/component=worker,grpckafka.dev/group=calculator',
-      lag: 2000,
-      members: 1,
-    })
+    const status = groupStatus(given, planGroup(given), {})
+    assert.deepEqual(
+      { ...status, conditions: undefined },
+      {
+        conditions: undefined,
+        observedGeneration: 1,
+        replicas: 1,
+        readyReplicas: 1,
+        selector: 'app.kubernetes.io/component=worker,grpckafka.dev/group=calculator',
+        lag: 2000,
+        members: 1,
+      },
+    )
+  })
+
+  test('rounds what waits up to one significant digit', () => {
+    const rounded = [0, 1, 9, 10, 11, 99, 100, 101, 950, 1_000_000, 1_000_001]
+    assert.deepEqual(rounded.map(coarse), [0, 1, 9, 10, 20, 100, 100, 200, 1000, 1_000_000, 2_000_000])
   })
 
   test('keeps what waited until somebody was asked', () => {

@@ -13,7 +13,7 @@ function world() {
   let now = 0
   const changed: string[] = []
   const failed: unknown[] = []
-  const questions: { answer: (state: GroupState) => Promise<void>; fail: (error: unknown) => Promise<void> }[] = []
+  const questions: { answer: (state: GroupState) => Promise<void>; fail: (error: Error) => Promise<void> }[] = []
   const settled = (run: () => void) => async (): Promise<void> => {
     run()
     await new Promise((resolve) => setImmediate(resolve))

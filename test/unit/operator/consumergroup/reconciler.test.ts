@@ -66,8 +66,8 @@ class World {
   }
 
   /** Somebody applies it; what the operator keeps of it stays. */
-  apply(put: Case['put'] = {}): void {
-    const written = aGroup({ 'metadata.finalizers': [], ...put })
+  apply(spec: Case['put'] = {}): void {
+    const written = aGroup({ 'metadata.finalizers': [], ...spec })
     const key = `team/${written.metadata.name}`
     const before = this.cluster.get(CONSUMER_GROUPS, key)
     const { finalizers = [], generation = 0, uid = written.metadata.uid } = before?.metadata ?? {}
@@ -77,7 +77,8 @@ class World {
       generation: generation + 1,
       ...(uid === undefined ? {} : { uid }),
     }
-    this.cluster.put({ ...before, ...written, metadata } as ConsumerGroup)
+    const put: ConsumerGroup = { ...before, ...written, metadata }
+    this.cluster.put(put)
   }
 
   reconcile(key = KEY) {

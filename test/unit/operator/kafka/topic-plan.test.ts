@@ -28,8 +28,8 @@ const there = (put: Partial<ObservedTopic> = {}, config: Record<string, string |
   config: {
     'retention.ms': { value: '604800000', isSet: false },
     ...Object.fromEntries(
-      Object.entries({ ...CALC.config, ...config }).map(([name, value]) =>
-        value === undefined ? [name, { value: '1', isSet: false }] : [name, { value, isSet: true }],
+      Object.entries({ ...CALC.config, ...config }).map(
+        ([name, value]) => [name, { value: value ?? '1', isSet: value !== undefined }] as const,
       ),
     ),
   },

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { TopicAdmins } from '../../../../operator/kafka/topic-admins.ts'
+import { FakeClock } from '../controller/fake-clock.ts'
+import { FakeKafka } from '../fake-kafka.ts'
+
+const IDLE = 300_000
+const HERE = { servers: ['kafka:9092'] }
+const THERE = { servers: ['kafka:9092'], sasl: { mechanism: 'PLAIN', username: 'u', password: 'p' } } as const
+
+class Counted extends FakeKafka {
+  closed = 0
+  override async close(): Promise<void> {
+    this.closed += 1
+  }
+}
+
+function pool() {
+  const clock = new FakeClock()
+  const made: Counted[] = []
+  const admins = new TopicAdmins(clock, () => {
+    const admin = new Counted()
+    made.push(admin)
+    return admin
+  })
+  return { clock, made, admins }
+}
+
+test('who says the same shares a client, and another password is another one', async () => {
+  const { made, admins } = pool()
+  const one = await admins.use(HERE, async (admin) => admin)
+  assert.equal(await admins.use({ ...HERE }, async (admin) => admin), one)
+  assert.notEqual(await admins.use(THERE, async (admin) => admin), one)
+  const rotated = { ...THERE, sasl: { ...THERE.sasl, password: 'other' } }
+  await admins.use(rotated, async () => undefined)
+  assert.equal(made.length, 3)
+})
+
+test('a client that nobody asks for five minutes is closed, and another one is not', async () => {
+  const { clock, made, admins } = pool()
+  await admins.use(HERE, async () => undefined)
+  clock.advance(IDLE - 1)
+  await admins.use(THERE, async () => undefined)
+  clock.advance(1)
+  assert.deepEqual(
+    made.map(({ closed }) => closed),
+    [1, 0],
+  )
+  clock.advance(2 * IDLE)
+  assert.equal(admins.size, 0)
+})
+
+test('a client in use is not closed, however long that takes', async () => {
+  const { clock, made, admins } = pool()
+  let end: () => void = () => undefined
+  const work = admins.use(HERE, () => new Promise<void>((resolve) => (end = resolve)))
+  await admins.use(HERE, async () => undefined)
+  clock.advance(3 * IDLE)
+  assert.equal(made[0]?.closed, 0)
+  end()
+  await work
+  clock.advance(2 * IDLE)
+  assert.equal(made[0]?.closed, 1)
+})
+
+test('a failure leaves the client usable, and the end closes all', async () => {
+  const { made, admins } = pool()
+  await assert.rejects(
+    admins.use(HERE, async () => {
+      throw new Error('no')
+    }),
+  )
+  await admins.use(HERE, async () => undefined)
+  await admins.close()
+  assert.deepEqual(
+    made.map(({ closed }) => closed),
+    [1],
+  )
+})
