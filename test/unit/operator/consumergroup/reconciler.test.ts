@@ -373,7 +373,8 @@ describe('scaling', () => {
 
 test('nobody is asked for what waits in a topic that is not there', async () => {
   const world = new World()
-  world.cluster.put({ ...aService(), status: {} })
+  const service: CalculateService = { ...aService(), status: {} }
+  world.cluster.put(service)
   world.apply()
   await world.reconcile()
   assert.deepEqual(world.asked, [])
