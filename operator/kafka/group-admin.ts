@@ -1,7 +1,7 @@
 /** What Kafka knows of a consumer group. */
 import type { Admin } from 'kafkajs'
 import type { KafkaAccess } from './kafka-access.ts'
-import { kafkaClient } from './kafka-client.ts'
+import { assertUsable, kafkaClient } from './kafka-client.ts'
 import { asProblem, KafkaProblem } from './kafka-problem.ts'
 
 export interface GroupOfTopic {
@@ -75,6 +75,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
 
   #connect(): Promise<Admin> {
     this.#admin ??= (async () => {
+      assertUsable(this.#access.tls)
       const admin = kafkaClient(this.#access).admin()
       await admin.connect()
       return admin
