@@ -382,6 +382,16 @@ export interface ConsumerGroup {
     readonly timeoutMilliseconds: number
     /** Whether the worker's admin port serves /profile/cpu and /profile/heap. They hold names of functions, never data of calls. Default "Disabled". */
     readonly profiling: 'Disabled' | 'Enabled'
+    /** The container that is added to the pods. */
+    readonly sidecar: {
+      /** Its resources. */
+      readonly resources: {
+        /** What each is given for itself, by resource: `cpu`, `memory`. Quantities in quotes. */
+        readonly requests?: Readonly<Record<string, string>>
+        /** What each may take at most, by resource: `cpu`, `memory`. Quantities in quotes. */
+        readonly limits?: Readonly<Record<string, string>>
+      }
+    }
     /** The pod template of the handler, as in a Deployment. The sidecar is added to it. */
     readonly template: {
       /** Labels and annotations of the pods. */

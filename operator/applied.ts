@@ -33,6 +33,7 @@ export const needsApply = (wanted: KubeObject, live: KubeObject | undefined): bo
  */
 export function covers(live: unknown, wanted: unknown, path: readonly string[] = []): boolean {
   if (isEmpty(wanted)) return live === undefined || live === null || isEmpty(live)
+  if ((live === undefined || live === null) && isZero(wanted)) return !meansOtherwise(path)
   if (Array.isArray(wanted)) {
     return (
       Array.isArray(live) &&
@@ -55,6 +56,22 @@ const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
 
 const isEmpty = (value: unknown): boolean =>
   Array.isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0
+
+/** The API server leaves out most fields that hold what their absence means. */
+const isZero = (value: unknown): boolean => value === '' || value === 0 || value === false || value === null
+
+/** Fields whose absence means something else. */
+const OTHERWISE: ReadonlySet<string> = new Set([
+  'replicas',
+  'runAsUser',
+  'runAsGroup',
+  'fsGroup',
+  'automountServiceAccountToken',
+  'enableServiceLinks',
+  'allowPrivilegeEscalation',
+])
+
+const meansOtherwise = (path: readonly string[]): boolean => OTHERWISE.has(path.at(-1) ?? '')
 
 /** `resources.requests.cpu` and its like, wherever they stand. */
 const isResourceAmount = (path: readonly string[]): boolean =>

@@ -74,15 +74,23 @@ export const CONDITIONS = {
     ReferencesResolved: {
       ReferencesResolved: is('all that the spec refers to is there'),
       ServiceNotFound: isNot('there is no CalculateService of the name in spec.calculateServiceRef'),
-      PolicyNotFound: isNot('there is no RetryPolicy of the name in spec.retryPolicyRef; each call is tried once'),
+      TopicNotReady: isNot('the CalculateService has no topic of its own yet; its TopicReady says why'),
       SecretMissing,
+      PolicyNotFound: isNot('there is no RetryPolicy of the name in spec.retryPolicyRef; each call is tried once'),
     },
     WorkersAvailable: {
       WorkersAvailable: is('all workers are ready and run what the spec says'),
-      ScaledToZero: is('nothing waits and scaling.minReplicas is 0'),
+      OwnPreStop: is(
+        'all workers are ready; the handler has a preStop hook of its own, so calls that run when a pod ends may be cut off and run again',
+      ),
+      ScaledToZero: is('there are no workers, as whoever scales them decided'),
       NoWorkers: isNot('spec.replicas is 0'),
-      WorkersRollingOut: isNot('workers are being started or replaced'),
-      ReferencesMissing: isNot('workers are not started before ReferencesResolved is True'),
+      WakeUpTooSlow: isNot(
+        'workers may go to zero, and calls of a method would expire before one had started (spec.scaling.wakeUpSeconds)',
+      ),
+      WorkersRollingOut: isNot('workers are being made or replaced'),
+      WorkersUnavailable: isNot('all workers are as the spec says, and some of them are not ready'),
+      ReferencesMissing: isNot('what ReferencesResolved says keeps workers from being started or changed'),
       Conflict: isNot('an older ConsumerGroup is the Responder of the service, or has the group id'),
       NameTaken,
       NotApplied,
@@ -166,7 +174,7 @@ export function toConditions(
 }
 
 /** Kubernetes writes times without fractions of a second. */
-const rfc3339 = (now: number): string => `${new Date(now).toISOString().slice(0, 19)}Z`
+export const rfc3339 = (now: number): string => `${new Date(now).toISOString().slice(0, 19)}Z`
 
 /** Kubernetes takes 32768; somebody has to read it. */
 const LONGEST_MESSAGE = 1024

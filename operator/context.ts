@@ -15,6 +15,7 @@ import type { Resource } from './controller/object.ts'
 import { TokenBucket } from './controller/rate-limiter.ts'
 import { RestClient } from './controller/rest-client.ts'
 import { HttpTransport } from './controller/transport.ts'
+import { FIELD_MANAGER } from './field-manager.ts'
 
 export interface OperatorContext {
   readonly config: OperatorConfig
@@ -40,8 +41,6 @@ export interface ContextParts {
   readonly written: readonly Resource[]
 }
 
-/** One name in everything that this program writes at the API server. */
-const FIELD_MANAGER = 'grpc-kafka-operator'
 /** Events may not slow reconciles down, nor lists and watches. */
 const EVENTS_PER_SECOND = 5
 const EVENTS_BURST = 20

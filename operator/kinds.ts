@@ -1,5 +1,5 @@
 /** The resources that the operator reads or writes, and where the API server keeps them. */
-import type { CalculateService } from '../crds/types.ts'
+import type { CalculateService, ConsumerGroup, RetryPolicy } from '../crds/types.ts'
 import type { KubeObject, Resource } from './controller/object.ts'
 
 const GROUP = 'grpckafka.dev/v1alpha1'
@@ -24,7 +24,19 @@ export interface Deployment extends KubeObject {
     readonly replicas?: number
     readonly updatedReplicas?: number
     readonly readyReplicas?: number
-    readonly conditions?: readonly { readonly type: string; readonly status: string; readonly message?: string }[]
+    readonly conditions?: readonly {
+      readonly type: string
+      readonly status: string
+      readonly reason?: string
+      readonly message?: string
+    }[]
+  }
+}
+
+/** What is read of a HorizontalPodAutoscaler. KEDA works through one of its own. */
+export interface Autoscaler extends KubeObject {
+  readonly spec?: {
+    readonly scaleTargetRef?: { readonly kind?: string; readonly name?: string }
   }
 }
 
@@ -34,6 +46,13 @@ export interface Service extends KubeObject {
 }
 
 export const CALCULATE_SERVICES = namespaced<CalculateService>(GROUP, 'CalculateService', 'calculateservices')
+export const CONSUMER_GROUPS = namespaced<ConsumerGroup>(GROUP, 'ConsumerGroup', 'consumergroups')
+export const RETRY_POLICIES = namespaced<RetryPolicy>(GROUP, 'RetryPolicy', 'retrypolicies')
+export const AUTOSCALERS = namespaced<Autoscaler>(
+  'autoscaling/v2',
+  'HorizontalPodAutoscaler',
+  'horizontalpodautoscalers',
+)
 export const PODS = namespaced('v1', 'Pod', 'pods')
 export const SECRETS = namespaced<Secret>('v1', 'Secret', 'secrets')
 export const CONFIG_MAPS = namespaced('v1', 'ConfigMap', 'configmaps')

@@ -3,20 +3,30 @@ import { hostname } from 'node:os'
 import { addServiceController, WRITTEN_FOR_SERVICES } from './calculateservice/controller.ts'
 import { OperatorConfigError, readConfig, usage } from './config.ts'
 import type { OperatorConfig } from './config.ts'
+import { addGroupController, WRITTEN_FOR_GROUPS } from './consumergroup/controller.ts'
 import { systemClock } from './controller/clock.ts'
+import { KafkaGroupAdmin } from './kafka/group-admin.ts'
 import { KafkaTopicAdmin } from './kafka/topic-admin.ts'
 import { TopicAdmins } from './kafka/topic-admins.ts'
+import { addPolicyController, WRITTEN_FOR_POLICIES } from './retrypolicy/controller.ts'
 import { runOperator } from './run.ts'
 
 if (process.argv.includes('--help')) {
   process.stdout.write(usage())
   process.exit(0)
 }
-const kafka = new TopicAdmins(systemClock, (access) => new KafkaTopicAdmin(access))
+const topics = new TopicAdmins(systemClock, (access) => new KafkaTopicAdmin(access))
+const groups = new TopicAdmins(systemClock, (access) => new KafkaGroupAdmin(access))
 await runOperator(configuration(), {
-  written: WRITTEN_FOR_SERVICES,
-  addControllers: (context) => addServiceController(context, kafka),
-  close: () => kafka.close(),
+  written: [...new Set([...WRITTEN_FOR_SERVICES, ...WRITTEN_FOR_GROUPS, ...WRITTEN_FOR_POLICIES])],
+  addControllers: (context) => {
+    addServiceController(context, topics)
+    addGroupController(context, groups)
+    addPolicyController(context)
+  },
+  close: async () => {
+    await Promise.all([topics.close(), groups.close()])
+  },
 })
 
 function configuration(): OperatorConfig {

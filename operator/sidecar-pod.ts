@@ -55,12 +55,14 @@ export const sidecarContainer = ({ name, image, adminPort, hasSecrets }: Sidecar
 /**
  * The volumes of a sidecar: its configuration, and each key of a Secret as the file `<Secret>/<key>`. Whole directories are
  * mounted, for only they follow a change of the ConfigMap or Secret.
+ *
+ * @param mode of the Secrets' files: 0o440 where the pod's fsGroup is the sidecar's.
  */
-export const sidecarVolumes = (configMap: string, secrets: readonly SecretKey[]) => [
+export const sidecarVolumes = (configMap: string, secrets: readonly SecretKey[], mode: number) => [
   { name: CONFIG_VOLUME, configMap: { name: configMap, items: [{ key: CONFIG_KEY, path: CONFIG_KEY }] } },
   ...(secrets.length === 0
     ? []
-    : [{ name: SECRETS_VOLUME, projected: { defaultMode: 0o440, sources: secretSources(secrets) } }]),
+    : [{ name: SECRETS_VOLUME, projected: { defaultMode: mode, sources: secretSources(secrets) } }]),
 ]
 
 function secretSources(secrets: readonly SecretKey[]) {

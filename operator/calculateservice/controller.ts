@@ -13,6 +13,7 @@ import {
   SERVICE_ACCOUNTS,
   SERVICES,
 } from '../kinds.ts'
+import { keepReplicasOwners } from '../replicas-owner.ts'
 import { bySecret, byTopic, INDEXES, podByService } from './observe.ts'
 import { CalculateServiceReconciler } from './reconciler.ts'
 
@@ -35,7 +36,7 @@ export function addServiceController(
   const secrets = manager.informer(SECRETS)
   const pods = manager.informer(PODS)
   const owned = {
-    deployments: manager.informer(DEPLOYMENTS),
+    deployments: manager.informer(DEPLOYMENTS, { transform: keepReplicasOwners }),
     services: manager.informer(SERVICES),
     serviceAccounts: manager.informer(SERVICE_ACCOUNTS),
     configMaps: manager.informer(CONFIG_MAPS),

@@ -176,7 +176,7 @@ function podSpec(service: CalculateService, { sidecarImage }: ProxyImage) {
         resources: proxy.resources,
       },
     ],
-    volumes: sidecarVolumes(proxyName(service), secrets),
+    volumes: sidecarVolumes(proxyName(service), secrets, 0o440),
     nodeSelector: own.nodeSelector ?? {},
     tolerations: own.tolerations ?? [],
     ...(own.affinity === undefined ? {} : { affinity: own.affinity }),

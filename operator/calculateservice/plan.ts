@@ -16,7 +16,8 @@ import { proxyName, renderService } from './objects.ts'
 import type { ProxyImage, Rendered } from './objects.ts'
 import type { Observed } from './observe.ts'
 import { drainSeconds } from './drain.ts'
-import { announcedTopics, isPaused, TOPICS_FINALIZER } from './reconciliation.ts'
+import { announcedTopics, TOPICS_FINALIZER } from './reconciliation.ts'
+import { isPaused } from '../paused.ts'
 import { topicRefusal } from './topic-right.ts'
 
 /** What an action is for: where it fails, this condition says so, and what follows it for the same is left out. */

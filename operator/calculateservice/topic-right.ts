@@ -4,7 +4,8 @@ import type { TopicProblem } from '../kafka/topic-plan.ts'
 import { ownerBefore } from '../kafka/topic-claims.ts'
 import type { TopicClaim } from '../kafka/topic-claims.ts'
 import { desiredTopics, TopicSettingsError } from '../kafka/topics.ts'
-import { isPaused, TOPICS_FINALIZER } from './reconciliation.ts'
+import { isPaused } from '../paused.ts'
+import { TOPICS_FINALIZER } from './reconciliation.ts'
 
 interface Claimed {
   readonly service: CalculateService

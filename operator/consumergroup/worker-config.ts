@@ -44,7 +44,7 @@ export function workerConfig(
 }
 
 /** How long a worker's pod may take to end, in seconds: what its template says, or longer where that is too short. */
-const graceSeconds = ({ spec }: ConsumerGroup): number =>
+export const graceSeconds = ({ spec }: ConsumerGroup): number =>
   Math.max(
     spec.template.spec.terminationGracePeriodSeconds ?? 0,
     Math.ceil(spec.timeoutMilliseconds / 1000) + GRACE_BEYOND_TIMEOUT_SECONDS,

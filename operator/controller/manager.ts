@@ -6,6 +6,7 @@ import { Controller } from './controller.ts'
 import type { ControllerOptions } from './controller.ts'
 import type { EventSink } from './events.ts'
 import { Informer } from './informer.ts'
+import type { InformerOptions } from './informer.ts'
 import type { KubeReader } from './kube-client.ts'
 import type { LeaderElector } from './leader.ts'
 import type { ControllerMetrics } from './metrics.ts'
@@ -44,13 +45,16 @@ export class Manager {
 
   /**
    * The one informer of a resource: made when it is asked for first. To be called before `run`.
-   * @param labelSelector of the objects that are kept; whoever asks first says it.
+   * @param options whoever asks first says them, and so everybody the same.
    */
-  informer<T extends KubeObject>(resource: Resource<T>, labelSelector?: string): Informer<T> {
+  informer<T extends KubeObject>(
+    resource: Resource<T>,
+    options: Pick<InformerOptions<T>, 'labelSelector' | 'transform'> = {},
+  ): Informer<T> {
     const name = resourceName(resource)
     let informer = this.#informers.get(name) as Informer<T> | undefined
     if (informer === undefined) {
-      informer = new Informer({ ...this.#options, resource, ...(labelSelector !== undefined && { labelSelector }) })
+      informer = new Informer({ ...this.#options, resource, ...options })
       this.#informers.set(name, informer as unknown as Informer<KubeObject>)
     }
     return informer

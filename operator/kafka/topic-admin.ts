@@ -1,19 +1,14 @@
 /** The one place where the operator talks to Kafka about topics. kafkajs makes the connections; the requests are our own. */
-import { createSecureContext } from 'node:tls'
-import kafkajs from 'kafkajs'
-import type { SASLOptions } from 'kafkajs'
 import { createCluster, exchange, requestHeaderBytes } from '../../sidecar/kafka/cluster.ts'
 import type { Cluster } from '../../sidecar/kafka/cluster.ts'
-import { stopIdleTimer } from '../../sidecar/kafka/idle-timer.ts'
 import type { KafkaAccess } from './kafka-access.ts'
+import { assertUsable, kafkaClient } from './kafka-client.ts'
 import { asProblem, KAFKA_ERRORS, KafkaProblem, problemOf } from './kafka-problem.ts'
 import type { ObservedCluster, ObservedTopic, TopicAction } from './topic-plan.ts'
 import { alterTopic, createTopic, deleteTopic, growTopic, metadataOf, readReply, settingsOf } from './topic-requests.ts'
 import type { Result, TopicMetadata, TopicRequest } from './topic-requests.ts'
 import type { DesiredTopic } from './topics.ts'
 
-const CONNECTION_TIMEOUT_MILLISECONDS = 3000
-const REQUEST_TIMEOUT_MILLISECONDS = 15_000
 /** Less than a request may take, so that Kafka itself tells that it took too long. */
 const KAFKA_TIMEOUT_MILLISECONDS = 10_000
 /** How long a broker may take to hear of a topic that another one has made. */
@@ -35,23 +30,9 @@ export class KafkaTopicAdmin implements TopicAdmin {
   /** The same for all who come while it is made. */
   #connected: Promise<void> | undefined
 
-  constructor(access: KafkaAccess, requestTimeoutMilliseconds = REQUEST_TIMEOUT_MILLISECONDS) {
-    stopIdleTimer()
+  constructor(access: KafkaAccess, requestTimeoutMilliseconds?: number) {
     this.#access = access
-    const { servers, tls, sasl } = access
-    this.#cluster = createCluster(
-      new kafkajs.Kafka({
-        clientId: 'grpc-kafka-operator',
-        brokers: [...servers],
-        connectionTimeout: CONNECTION_TIMEOUT_MILLISECONDS,
-        requestTimeout: requestTimeoutMilliseconds,
-        // Each server is tried once; who asks asks again.
-        retry: { retries: servers.length, initialRetryTime: 50, maxRetryTime: 200 },
-        logLevel: kafkajs.logLevel.NOTHING,
-        ...(tls === undefined ? {} : { ssl: tlsOptions(tls) }),
-        ...(sasl === undefined ? {} : { sasl: signIn(sasl) }),
-      }),
-    )
+    this.#cluster = createCluster(kafkaClient(access, requestTimeoutMilliseconds))
   }
 
   async observe(topics: readonly string[], signal?: AbortSignal): Promise<ObservedCluster> {
@@ -180,31 +161,3 @@ function isThere(topic: TopicMetadata): boolean {
 function assertDone(what: string, { errorCode, errorMessage }: Result): void {
   if (errorCode !== 0) throw problemOf(what, errorCode, errorMessage)
 }
-
-/** kafkajs would say that no broker answers. @throws KafkaProblem */
-function assertUsable(tls: KafkaAccess['tls']): void {
-  if (tls === undefined) return
-  try {
-    createSecureContext(tlsOptions(tls))
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown'
-    throw new KafkaProblem('KafkaNotAuthorized', `spec.kafka.tls: the certificates cannot be used (${code})`, { cause })
-  }
-}
-
-const tlsOptions = ({ ca, cert, key, serverName }: NonNullable<KafkaAccess['tls']>) => ({
-  // Verified whatever the environment says.
-  rejectUnauthorized: true,
-  ...(ca === undefined ? {} : { ca }),
-  ...(cert === undefined ? {} : { cert }),
-  ...(key === undefined ? {} : { key }),
-  ...(serverName === undefined ? {} : { servername: serverName }),
-})
-
-const MECHANISMS = { PLAIN: 'plain', 'SCRAM-SHA-256': 'scram-sha-256', 'SCRAM-SHA-512': 'scram-sha-512' } as const
-
-const signIn = ({ mechanism, username, password }: NonNullable<KafkaAccess['sasl']>): SASLOptions => ({
-  mechanism: MECHANISMS[mechanism],
-  username,
-  password,
-})

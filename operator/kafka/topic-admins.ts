@@ -10,8 +10,12 @@ const IDLE_MILLISECONDS = 300_000
 /** A Kafka that did not answer is asked again after so long, by one who asks; all others are told the same at once. */
 const AWAY_MILLISECONDS = 5_000
 
-interface Shared {
-  readonly admin: TopicAdmin
+interface Client {
+  close(): Promise<void>
+}
+
+interface Shared<Admin> {
+  readonly admin: Admin
   /** That it did not answer last time. */
   away: KafkaProblem | undefined
   /** Monotonic milliseconds. */
@@ -28,14 +32,14 @@ interface Shared {
  * another client; the one before is closed when it is idle. A Kafka that is away takes the time of one who asks it, not of
  * all: those of other Kafkas wait behind them.
  */
-export class TopicAdmins {
+export class TopicAdmins<Admin extends Client = TopicAdmin> {
   readonly #clock: Clock
-  readonly #create: (access: KafkaAccess) => TopicAdmin
-  readonly #shared = new Map<string, Shared>()
+  readonly #create: (access: KafkaAccess) => Admin
+  readonly #shared = new Map<string, Shared<Admin>>()
   /** Ends the wait for the next look at who is idle; undefined where nobody waits. */
   #cancel: (() => void) | undefined
 
-  constructor(clock: Clock, create: (access: KafkaAccess) => TopicAdmin) {
+  constructor(clock: Clock, create: (access: KafkaAccess) => Admin) {
     this.#clock = clock
     this.#create = create
   }
@@ -44,7 +48,7 @@ export class TopicAdmins {
    * Runs `work` with a client that is not closed meanwhile.
    * @throws what `work` throws; or what it threw a moment before, where that was that Kafka is away.
    */
-  async use<T>(access: KafkaAccess, work: (admin: TopicAdmin) => Promise<T>): Promise<T> {
+  async use<T>(access: KafkaAccess, work: (admin: Admin) => Promise<T>): Promise<T> {
     const shared = this.#sharedFor(access)
     const { away } = shared
     if (away !== undefined) {
@@ -68,7 +72,7 @@ export class TopicAdmins {
     }
   }
 
-  #sharedFor(access: KafkaAccess): Shared {
+  #sharedFor(access: KafkaAccess): Shared<Admin> {
     const key = hashOf(access)
     const known = this.#shared.get(key)
     if (known !== undefined) return known

@@ -1,4 +1,5 @@
 /** Who may have a topic: of several who name it, the oldest. */
+import { isSameKafka } from './same-kafka.ts'
 
 /** One resource that names a topic. */
 export interface TopicClaim {
@@ -32,8 +33,4 @@ export const hasHeir = (claim: TopicClaim, others: readonly TopicClaim[]): boole
 const compareAge = (a: TopicClaim, b: TopicClaim): number =>
   Date.parse(a.creationTimestamp) - Date.parse(b.creationTimestamp) || (a.uid < b.uid ? -1 : a.uid > b.uid ? 1 : 0)
 
-/** One Kafka may be written in many ways: it is the same where an address is the same, or where Kafka said so. */
-const isSameTopic = (a: TopicClaim, b: TopicClaim): boolean =>
-  a.topic === b.topic &&
-  ((a.clusterId !== undefined && a.clusterId === b.clusterId) ||
-    a.bootstrapServers.some((server) => b.bootstrapServers.includes(server)))
+const isSameTopic = (a: TopicClaim, b: TopicClaim): boolean => a.topic === b.topic && isSameKafka(a, b)

@@ -54,6 +54,18 @@ describe('an object', () => {
   })
 })
 
+describe('a field that the API server leaves out', () => {
+  test('is as wanted where its absence means the same', () => {
+    assert.ok(covers({ env: [{ name: 'A' }] }, { env: [{ name: 'A', value: '' }], hostNetwork: false, priority: 0 }))
+  })
+
+  test('is missing where its absence means something else', () => {
+    for (const wanted of [{ automountServiceAccountToken: false }, { replicas: 0 }, { runAsUser: 0 }]) {
+      assert.equal(covers({}, wanted), false, JSON.stringify(wanted))
+    }
+  })
+})
+
 test('a hash does not depend on the order of fields, and on nothing that is undefined', () => {
   assert.equal(hashOf({ a: 1, b: { c: 2, d: undefined } }), hashOf({ b: { c: 2 }, a: 1 }))
   assert.notEqual(hashOf({ a: 1 }), hashOf({ a: 2 }))

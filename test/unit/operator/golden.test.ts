@@ -11,6 +11,7 @@ import type { CalculateService, ConsumerGroup, Resource, RetryPolicy } from '../
 import { validateResource } from '../../../crds/validate.ts'
 import { renderService, type Rendered } from '../../../operator/calculateservice/objects.ts'
 import { proxyConfig } from '../../../operator/calculateservice/proxy-config.ts'
+import { renderGroup } from '../../../operator/consumergroup/objects.ts'
 import { workerConfig } from '../../../operator/consumergroup/worker-config.ts'
 import { desiredTopics } from '../../../operator/kafka/topics.ts'
 import { parseConfig } from '../../../sidecar/config.ts'
@@ -62,6 +63,12 @@ function render(folder: string): ReadonlyMap<string, unknown> {
           uncleanEndMarker: '/run/unclean-end',
         }),
       )
+      const storedGroup = { ...group, metadata: { ...group.metadata, uid: `uid-of-${group.metadata.name}` } }
+      const parts = { group: storedGroup, service, policy, replicas: group.spec.replicas }
+      const made: Readonly<Record<string, Rendered>> = { ...renderGroup(parts, { sidecarImage: 'sidecar:1' }) }
+      for (const object of Object.values(made)) {
+        files.set(`out-${group.metadata.name}-worker-${object.kind.toLowerCase()}.yaml`, object)
+      }
     }
   }
   return files
