@@ -36,6 +36,9 @@ function secretOf({ metadata, data = {} }: WithData): WithData {
   }
 }
 
+/** The reason of a failed reconcile which the runtime must not give. */
+const UNREAD = 'what was written is not to be read'
+
 class CopyReconciler implements Reconciler {
   readonly #configMaps: Cache<WithData>
   readonly #secrets: Cache<WithData>
@@ -60,6 +63,7 @@ class CopyReconciler implements Reconciler {
     if (isDeepStrictEqual(this.#secrets.get(key)?.data, wanted.data)) return {}
     await go
     await this.#writer.apply(wanted, signal)
+    if (!isDeepStrictEqual(this.#secrets.get(key)?.data, wanted.data)) throw new Error(UNREAD)
     this.#events.record(source, { type: 'Normal', reason: 'Copied', action: 'Copy', note: `copied into secret ${key}` })
     return {}
   }
