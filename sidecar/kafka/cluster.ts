@@ -60,6 +60,10 @@ export interface PartitionMetadata {
 
 export interface Cluster {
   readonly brokerPool: {
+    /** Connected when the cluster is. */
+    readonly seedBroker: {
+      findGroupCoordinator(request: { readonly groupId: string; readonly coordinatorType: number }): Promise<unknown>
+    }
     readonly brokers: Readonly<Record<number, ClusterBroker | undefined>>
     readonly metadata: object | null
     /** Milliseconds since 1970; null: at once. */
