@@ -4,7 +4,7 @@ import { untilKafkaAnswers, untilListed } from '../kafka/admin.ts'
 import { reportToTerminal, type Report } from '../report.ts'
 import { freePort } from './free-port.ts'
 import { brokerProperties, controllerProperties, withPorts, type KafkaListener } from './kafka-broker.ts'
-import { startKafkaProcess } from './kafka-process.ts'
+import { SHORT_LIVED, startKafkaProcess } from './kafka-process.ts'
 import { ensureKafka } from './kafka-program.ts'
 import type { Server } from './server.ts'
 
@@ -31,9 +31,9 @@ export type KafkaCluster = {
 }
 
 const CONTROLLER_ID = 100
-/** Nothing here holds much. */
-const BROKER_HEAP = ['-Xms64m', '-Xmx256m']
-const CONTROLLER_HEAP = ['-Xms64m', '-Xmx128m']
+/** Nothing here holds much, or runs for long. */
+const BROKER_JAVA = ['-Xms64m', '-Xmx256m', ...SHORT_LIVED]
+const CONTROLLER_JAVA = ['-Xms64m', '-Xmx128m', ...SHORT_LIVED]
 
 /**
  * Starts a controller and brokers, and waits until all of them are there and a group's coordinator answers. The
@@ -60,7 +60,7 @@ export async function startKafkaCluster(options: KafkaClusterOptions, signal?: A
         directory: join(directory, 'controller'),
         address: `127.0.0.1:${controller.port}`,
         properties: controllerProperties(controller),
-        javaOptions: CONTROLLER_HEAP,
+        javaOptions: CONTROLLER_JAVA,
         users,
         // The brokers do not come up without it.
         untilAnswers: () => Promise.resolve(),
@@ -77,7 +77,7 @@ export async function startKafkaCluster(options: KafkaClusterOptions, signal?: A
             ...brokerProperties({ id, port, controller, roles: 'broker', copies: Math.min(3, brokerCount), listeners }),
             ...options.properties,
           },
-          javaOptions: BROKER_HEAP,
+          javaOptions: BROKER_JAVA,
           users,
           untilAnswers: (given) => untilListed(`127.0.0.1:${port}`, id, given),
         },
