@@ -52,10 +52,11 @@ test('a Kafka of three brokers', async (t) => {
       new Map(
         (await route.admin.fetchTopicOffsets(route.topic)).map(({ partition, high }) => [partition, Number(high)]),
       )
-    const before = await ends()
+    let before: Awaited<ReturnType<typeof ends>> | undefined
     await untilToldThat('the partitions that have another leader are produced to', async () => {
-      const after = await ends()
-      return partitions.every((partition) => (after.get(partition) ?? 0) > (before.get(partition) ?? 0))
+      const now = await ends()
+      const first = (before ??= now)
+      return partitions.every((partition) => (now.get(partition) ?? 0) > (first.get(partition) ?? 0))
     })
   }
   const goOn = (load: Load): Promise<void> => load.goOn(50, WAIT_MILLISECONDS)
