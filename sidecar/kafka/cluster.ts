@@ -9,7 +9,8 @@ import type { Kafka } from 'kafkajs'
 /** A connection to a broker. */
 export interface Connection {
   readonly clientId: string
-  readonly socket: { write(bytes: Buffer): unknown }
+  /** Missing before the first connect. */
+  readonly socket?: { write(bytes: Buffer): unknown; destroy(): unknown }
   readonly sasl: object | null | undefined
   readonly requestQueue: {
     push(request: PushedRequest): void
@@ -18,9 +19,14 @@ export interface Connection {
   }
   /** `connected`, or what is on the way to it or from it. */
   readonly connectionStatus: string
+  /** Also while it is being ended: see `isOpen`. */
+  isConnected(): boolean
   isAuthenticated(): boolean
   authenticate(): Promise<void>
   nextCorrelationId(): number
+  rejectRequests(error: Error): void
+  /** Waits for the requests that have no answer yet. */
+  disconnect(): Promise<unknown>
 }
 
 interface PushedRequest {
@@ -134,7 +140,7 @@ export async function exchange(
       requestTimeout: null,
       sendRequest: () => {
         onSent()
-        connection.socket.write(bytes)
+        connection.socket?.write(bytes)
       },
     })
   })

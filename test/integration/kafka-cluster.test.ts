@@ -34,7 +34,8 @@ test('a Kafka of three brokers', async (t) => {
   }
   const leaders = async (route: Route): Promise<readonly number[]> => {
     const { topics } = await route.admin.fetchTopicMetadata({ topics: [route.topic] })
-    return (topics[0]?.partitions ?? []).map(({ leader }) => leader)
+    const partitions = topics[0]?.partitions ?? []
+    return partitions.toSorted((one, other) => one.partitionId - other.partitionId).map(({ leader }) => leader)
   }
   /** As `until`; while brokers come and go a question may find none that answers. */
   const untilToldThat = (what: string, condition: () => Promise<boolean>): Promise<void> =>
@@ -45,16 +46,32 @@ test('a Kafka of three brokers', async (t) => {
       const { topics } = await route.admin.fetchTopicMetadata({ topics: [route.topic, '__consumer_offsets'] })
       return topics.every(({ partitions }) => partitions.every(({ isr }) => isr.length === 3))
     })
+  /** To each of these partitions, from now on. */
+  const untilProducedTo = async (route: Route, partitions: readonly number[]): Promise<void> => {
+    const ends = async () =>
+      new Map(
+        (await route.admin.fetchTopicOffsets(route.topic)).map(({ partition, high }) => [partition, Number(high)]),
+      )
+    let before: Awaited<ReturnType<typeof ends>> | undefined
+    await untilToldThat('the partitions that have another leader are produced to', async () => {
+      const now = await ends()
+      const first = (before ??= now)
+      return partitions.every((partition) => (now.get(partition) ?? 0) > (first.get(partition) ?? 0))
+    })
+  }
   const goOn = (load: Load): Promise<void> => load.goOn(50, WAIT_MILLISECONDS)
 
   await t.test('a leader is killed under load: every call is answered', async (part) => {
     const route = await start(part)
     const load = new Load(route, { perSecond: 50, instruction: { sleep: 5 }, deadline: DEADLINE_MILLISECONDS })
     await goOn(load)
-    const [leader = 1] = await leaders(route)
+    const led = await leaders(route)
+    const [leader = 1] = led
+    const moved = led.flatMap((id, partition) => (id === leader ? [partition] : []))
     await node(leader).kill('SIGKILL')
     await untilToldThat('others lead', async () => !(await leaders(route)).includes(leader))
     await goOn(load)
+    await untilProducedTo(route, moved)
     await node(leader).start()
     await goOn(load)
     const answers = await load.stop()

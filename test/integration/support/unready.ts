@@ -6,7 +6,7 @@ import { atEnd } from './clean-up.ts'
 import { Route, until } from './route.ts'
 import type { RouteOptions, Sidecar } from './route.ts'
 
-/** How soon they say it is told in docs/operations.md and not tested here: a machine that does much else takes a minute. */
+/** A machine that does much else takes half a minute. */
 const SAYS_MILLISECONDS = 90_000
 
 /** Topics, a proxy and a worker that need not get ready. Gone when the test is. */
