@@ -22,6 +22,8 @@ const LEARNING_MILLISECONDS = 10_000
 /** What is judged by its best quarter: a machine that others use for seconds makes the calls of some of them late. */
 const WINDOW_MILLISECONDS = 10_000
 const RECOVERY_MILLISECONDS = 5000
+/** A young generation reaches its full size, three times 64 MiB, only after many calls: on a slow machine it is still growing. */
+const YOUNG_GENERATION_MEBIBYTES = 64
 /**
  * Calls a second that a machine must do at its limit to carry 1,000 answered and 2,000 refused beside the load itself with
  * half of itself to spare.
@@ -169,7 +171,7 @@ test('three times as much as the handler can do, for two minutes', async (t) => 
       const early = mean(samples.slice(30, 60))
       const late = mean(samples.slice(-30))
       t.diagnostic(`${name}: ${early.toFixed(0)} MiB in the first minute, ${late.toFixed(0)} MiB at the end`)
-      assert.ok(late <= 1.15 * early + 8, name)
+      assert.ok(late <= 1.15 * early + YOUNG_GENERATION_MEBIBYTES, name)
     }
   })
 
