@@ -8,6 +8,7 @@ import { isDeepStrictEqual } from 'node:util'
 const HOT_SETTINGS = {
   proxy: [
     'log.level',
+    'admin.profiling',
     'service.resultRetentionSeconds',
     'proxy.methods',
     'proxy.rateLimit',
@@ -19,6 +20,7 @@ const HOT_SETTINGS = {
   ],
   worker: [
     'log.level',
+    'admin.profiling',
     'service.resultRetentionSeconds',
     'worker.handler',
     'worker.concurrency',

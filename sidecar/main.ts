@@ -70,7 +70,7 @@ async function run(path: string, config: SidecarConfig, logger: Logger): Promise
     logger,
     live: () => true,
     ready: () => sidecar.ready(),
-    profiling: () => config.admin.profiling === 'Enabled',
+    profiling: () => live.current.admin.profiling === 'Enabled',
     ...(sidecar.quiesce !== undefined && { quiesce: async () => sidecar.quiesce?.() }),
   })
   logger.info({ port: admin.port }, 'metrics and probes')

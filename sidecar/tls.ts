@@ -26,11 +26,23 @@ export class TlsError extends Error {
   }
 }
 
+/** Whom this side trusts. */
+interface Trusted {
+  readonly ca?: string
+}
+
+/** What this side shows of itself. */
+interface Shown {
+  readonly cert?: string
+  readonly key?: string
+}
+
 /** Reads certificates anew for each connection, so that they may be rotated. */
 export class TlsFiles {
   readonly #config: TlsConfig
   readonly #onProblem: (problem: string) => void
-  #last: TlsMaterial
+  #trusted: Trusted
+  #shown: Shown
 
   /**
    * @param onProblem told when files that were usable no longer are (in the middle of a rotation): the last ones are used.
@@ -39,40 +51,51 @@ export class TlsFiles {
   constructor(config: TlsConfig, onProblem: (problem: string) => void) {
     this.#config = config
     this.#onProblem = onProblem
-    this.#last = load(config)
+    this.#trusted = readTrusted(config)
+    this.#shown = readShown(config)
   }
 
   read(): TlsMaterial {
-    try {
-      this.#last = load(this.#config)
-    } catch (error) {
-      this.#onProblem((error as Error).message)
-    }
-    return this.#last
-  }
-}
-
-function load({ caFile, certFile, keyFile, serverName }: TlsConfig): TlsMaterial {
-  const ca = readPem(caFile)
-  const cert = readPem(certFile)
-  const key = readPem(keyFile)
-  try {
+    // Each by itself: while a certificate waits for its key, a new authority is trusted all the same.
+    this.#trusted = this.#readOr(() => readTrusted(this.#config), this.#trusted)
+    this.#shown = this.#readOr(() => readShown(this.#config), this.#shown)
+    const { serverName } = this.#config
     return {
-      secureContext: createSecureContext({
-        ...(ca && { ca }),
-        ...(cert && { cert }),
-        ...(key && { key }),
-      }),
+      secureContext: createSecureContext({ ...this.#trusted, ...this.#shown }),
       ...(serverName !== undefined && { servername: serverName }),
     }
-  } catch (cause) {
-    const files = [caFile, certFile, keyFile].filter((file) => file !== undefined).join(', ')
-    throw new TlsError(`${files}: ${(cause as NodeJS.ErrnoException).code ?? 'not usable'}`, { cause })
+  }
+
+  #readOr<T>(read: () => T, last: T): T {
+    try {
+      return read()
+    } catch (error) {
+      this.#onProblem((error as Error).message)
+      return last
+    }
   }
 }
 
-function readPem(file: string | undefined): string | undefined {
-  if (file === undefined) return undefined
+function readTrusted({ caFile }: TlsConfig): Trusted {
+  if (caFile === undefined) return {}
+  return usable([caFile], { ca: readPem(caFile) })
+}
+
+function readShown({ certFile, keyFile }: TlsConfig): Shown {
+  if (certFile === undefined || keyFile === undefined) return {}
+  return usable([certFile, keyFile], { cert: readPem(certFile), key: readPem(keyFile) })
+}
+
+function usable<T extends Trusted | Shown>(files: readonly string[], content: T): T {
+  try {
+    createSecureContext(content)
+    return content
+  } catch (cause) {
+    throw new TlsError(`${files.join(', ')}: ${(cause as NodeJS.ErrnoException).code ?? 'not usable'}`, { cause })
+  }
+}
+
+function readPem(file: string): string {
   let text: string
   try {
     text = readFileSync(file, 'utf8')

@@ -1,7 +1,10 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import kafkajs, { type Admin } from 'kafkajs'
 import { KafkaTopicAdmin } from '../../operator/kafka/topic-admin.ts'
 import { planTopics, type TopicAction } from '../../operator/kafka/topic-plan.ts'
 import type { DesiredTopic } from '../../operator/kafka/topics.ts'
+
+const POLL_MILLISECONDS = 50
 
 /** A topic exists in a form that cannot be made into the wanted one. `code` is `TOPIC_CONFLICT`. */
 export class TopicError extends Error {
@@ -58,6 +61,28 @@ export async function untilKafkaAnswers(brokers: readonly string[], signal: Abor
     } catch {
       // Not yet: kafkajs has waited between its own tries. The caller's signal ends it.
     }
+  }
+}
+
+/**
+ * Asks a broker until it knows itself as one of its cluster's.
+ *
+ * @param address  of that broker, `host:port`
+ * @param signal  ends the asking; its reason is thrown
+ */
+export async function untilListed(address: string, id: number, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted()
+    try {
+      const found = await withAdmin([address], 3, async (admin) => {
+        const { brokers } = await admin.describeCluster()
+        return brokers.some(({ nodeId }) => nodeId === id)
+      })
+      if (found) return
+    } catch {
+      // Not yet.
+    }
+    await pause(POLL_MILLISECONDS)
   }
 }
 

@@ -13,7 +13,7 @@ export type KafkaListener = {
   readonly properties: Readonly<Record<string, string>>
 }
 
-type BrokerSettings = {
+export type BrokerSettings = {
   readonly id: number
   readonly port: number
   readonly controller: { readonly id: number; readonly port: number }
@@ -26,7 +26,7 @@ type BrokerSettings = {
 
 type Properties = Readonly<Record<string, string>>
 
-function brokerProperties(settings: BrokerSettings): Properties {
+export function brokerProperties(settings: BrokerSettings): Properties {
   const { id, port, controller, roles, copies, listeners = [] } = settings
   const open = [`PLAINTEXT://${HOST}:${port}`, ...listeners.map((one) => `${one.name}://${HOST}:${one.port}`)]
   const own = roles === 'broker' ? [] : [`CONTROLLER://${HOST}:${controller.port}`]
@@ -68,6 +68,18 @@ const ownTopic = (prefix: string, copies: number): Properties => ({
   [`${prefix}.num.partitions`]: '4',
   [`${prefix}.replication.factor`]: String(copies),
 })
+
+export function controllerProperties({ id, port }: BrokerSettings['controller']): Properties {
+  return {
+    'process.roles': 'controller',
+    'node.id': String(id),
+    'controller.quorum.voters': `${id}@${HOST}:${port}`,
+    listeners: `CONTROLLER://${HOST}:${port}`,
+    'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT',
+    'controller.listener.names': 'CONTROLLER',
+    'broker.session.timeout.ms': '4000',
+  }
+}
 
 export type LoneBroker = {
   readonly address: string

@@ -10,6 +10,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import { signIn, socketFactory } from './connection.ts'
 import { stopIdleTimer } from './idle-timer.ts'
 import { fetchInOnePass } from './kafkajs-fetch.ts'
+import { endSilentConnections } from './silence.ts'
 
 const CONNECTION_TIMEOUT_MILLISECONDS = 3000
 const REQUEST_TIMEOUT_MILLISECONDS = 10_000
@@ -28,6 +29,7 @@ export function createKafka({ brokers, tls, sasl, clientId, logger, metrics }: K
   stopIdleTimer()
   decodeHeadersOnce()
   fetchInOnePass()
+  endSilentConnections()
   return new Kafka({
     brokers: [...brokers],
     clientId,

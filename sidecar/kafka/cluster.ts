@@ -9,7 +9,8 @@ import type { Kafka } from 'kafkajs'
 /** A connection to a broker. */
 export interface Connection {
   readonly clientId: string
-  readonly socket: { write(bytes: Buffer): unknown }
+  /** Missing before the first connect. */
+  readonly socket?: { write(bytes: Buffer): unknown; destroy(): unknown }
   readonly sasl: object | null | undefined
   readonly requestQueue: {
     push(request: PushedRequest): void
@@ -18,9 +19,14 @@ export interface Connection {
   }
   /** `connected`, or what is on the way to it or from it. */
   readonly connectionStatus: string
+  /** Also while it is being ended: see `isOpen`. */
+  isConnected(): boolean
   isAuthenticated(): boolean
   authenticate(): Promise<void>
   nextCorrelationId(): number
+  rejectRequests(error: Error): void
+  /** Waits for the requests that have no answer yet. */
+  disconnect(): Promise<unknown>
 }
 
 interface PushedRequest {
@@ -60,6 +66,10 @@ export interface PartitionMetadata {
 
 export interface Cluster {
   readonly brokerPool: {
+    /** Connected when the cluster is. */
+    readonly seedBroker: {
+      findGroupCoordinator(request: { readonly groupId: string; readonly coordinatorType: number }): Promise<unknown>
+    }
     readonly brokers: Readonly<Record<number, ClusterBroker | undefined>>
     readonly metadata: object | null
     /** Milliseconds since 1970; null: at once. */
@@ -132,7 +142,7 @@ export async function exchange(
       requestTimeout: null,
       sendRequest: () => {
         onSent()
-        connection.socket.write(bytes)
+        connection.socket?.write(bytes)
       },
     })
   })

@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from '../telemetry/log.ts'
 import { stickyAssigner } from './assigner.ts'
 import type { Assignment } from './assigner.ts'
+import { whyNotJoined } from './coordinator.ts'
 import type { RawRecord } from './record.ts'
 
 /** SEMANTICS 4: the broker's minimum session, and a heartbeat that leaves it ten chances. */
@@ -94,8 +95,7 @@ export class GroupConsumer {
         await this.#start(signal)
         return
       } catch (error) {
-        this.#problem = (error as Error).message.trimEnd()
-        this.#logger.warn({ reason: this.#problem }, 'the consumer group cannot be joined yet; trying again')
+        void this.#tell('the consumer group cannot be joined yet; trying again', error as Error)
         await this.#consumer?.disconnect().catch(() => undefined)
         await pause(RESTART_MILLISECONDS, undefined, { signal }).catch(() => undefined)
       }
@@ -228,8 +228,7 @@ export class GroupConsumer {
       this.#generation = undefined
     })
     consumer.on(consumer.events.CRASH, ({ payload }) => {
-      this.#problem = payload.error.message
-      this.#logger.warn({ reason: payload.error.message, restarts: payload.restart }, 'the consumer gave up')
+      void this.#tell('the consumer gave up', payload.error, { restarts: payload.restart })
       // kafkajs does not start again after what it takes for permanent; whether that lasts is for us to find out.
       if (!payload.restart && !signal.aborted && this.#consumer === consumer) void this.#replace(signal)
     })
@@ -237,6 +236,15 @@ export class GroupConsumer {
     await consumer.subscribe({ topics: [this.#topic], fromBeginning: this.#startFrom === 'Earliest' })
     signal.throwIfAborted()
     await consumer.run({ autoCommit: false, eachBatch: async (payload) => this.#batch(payload) })
+  }
+
+  async #tell(what: string, error: Error, fields: object = {}): Promise<void> {
+    const problem = error.message.trimEnd()
+    this.#problem = problem
+    const reason = (await whyNotJoined(this.#kafka, this.#groupId, error)).trimEnd()
+    // Unless it was joined meanwhile.
+    if (this.#problem === problem) this.#problem = reason
+    this.#logger.warn({ ...fields, reason }, what)
   }
 
   async #replace(signal: AbortSignal): Promise<void> {

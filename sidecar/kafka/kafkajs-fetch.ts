@@ -7,6 +7,7 @@ import { exchange, requestHeaderBytes } from './cluster.ts'
 import type { ClusterBroker } from './cluster.ts'
 import { FETCH, FETCH_VERSION, decodeFetchReply, encodeFetch } from './fetch-request.ts'
 import type { FetchReply, FetchRequest } from './fetch-request.ts'
+import { endConnections, isSilence } from './silence.ts'
 
 /** Of the two connections that kafkajs keeps to a broker. */
 const CONNECTION = 1
@@ -46,6 +47,8 @@ export function fetchInOnePass(): void {
       connection.requestQueue.maybeThrottle(decoded.clientSideThrottleTime)
       return await standard.parse(decoded)
     } catch (error) {
+      // kafkajs' consumer asks for leaders again when a connection ended, and gives up when there was no answer.
+      if (isSilence(error)) throw endConnections(this.connectionPool)
       if ((error as Error).name === 'KafkaJSConnectionClosedError') await this.disconnect()
       throw error
     }

@@ -12,6 +12,7 @@ import {
   encodeProduce,
 } from './produce-request.ts'
 import type { OutgoingRecord } from './record.ts'
+import { endConnections, isSilence } from './silence.ts'
 
 const RETRY_MILLISECONDS = 250
 const ACKNOWLEDGE_TIMEOUT_MILLISECONDS = 10_000
@@ -202,6 +203,7 @@ export class RecordProducer {
     if (this.#closed || leader === undefined) return
     const { topic, partition, broker, connection } = leader
     this.#failed.add(`${topic}/${partition}`)
+    if (isSilence(failure)) endConnections(broker.connectionPool)
     if (failure.name === 'KafkaJSConnectionClosedError' || !isOpen(connection)) {
       void broker.disconnect().catch(() => undefined)
       // By its address: another one may have taken its place meanwhile.

@@ -298,11 +298,8 @@ function toAnswer(answer: RawAnswer | undefined): ClaimAnswer {
 }
 
 /** An answer that is given again, from the cache or with another call, came of another call's record. */
-const ofNoRecord = (outcome: Outcome): Outcome => {
-  if (outcome.state !== 'Answered' && outcome.state !== 'DeadLettered') return outcome
-  const { place, ...rest } = outcome
-  return place === undefined ? outcome : rest
-}
+const ofNoRecord = (outcome: Outcome): Outcome =>
+  outcome.state === 'Answered' || outcome.state === 'DeadLettered' ? { ...outcome, place: undefined } : outcome
 
 function readOutcome(bytes: Buffer): Outcome | undefined {
   try {

@@ -36,8 +36,8 @@ export interface RecordPlace {
 }
 
 export type Outcome =
-  | ({ readonly state: 'Answered'; readonly place?: RecordPlace } & Answer)
-  | ({ readonly state: 'DeadLettered'; readonly revision: number; readonly place?: RecordPlace } & Answer)
+  | ({ readonly state: 'Answered'; readonly place?: RecordPlace | undefined } & Answer)
+  | ({ readonly state: 'DeadLettered'; readonly revision: number; readonly place?: RecordPlace | undefined } & Answer)
   | { readonly state: 'Expired'; readonly started: 'No' | 'Unknown' }
   | { readonly state: 'Cancelled' }
 

@@ -163,6 +163,15 @@ test('settings that change under load', async (t) => {
     assert.equal(told(), before + 1, 'and the first was not: its own level forbids it')
   })
 
+  await t.test('profiles are given once they are enabled, and no more once they are not', async () => {
+    const profile = () => route.status(worker, '/profile/heap?seconds=1')
+    assert.equal(await profile(), 404)
+    await change(route, worker, ({ admin }) => (admin['profiling'] = 'Enabled'))
+    assert.equal(await profile(), 200)
+    await change(route, worker, ({ admin }) => (admin['profiling'] = 'Disabled'))
+    assert.equal(await profile(), 404)
+  })
+
   await t.test('a bad change is refused with every reason, and a good one recovers', async () => {
     const wrong = (config: Written) => {
       config.worker['concurrency'] = 0

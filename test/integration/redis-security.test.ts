@@ -1,6 +1,6 @@
 /** Redis over mutual TLS, as an ACL user with the documented list: what is rotated, and what is wrong. */
 import assert from 'node:assert/strict'
-import { copyFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
@@ -92,8 +92,9 @@ test('Redis over mutual TLS, as an ACL user', async (t) => {
     const next = await makeAuthority(directory, 'next-authority')
     const nextServer = await makeCertificate(directory, 'next-server', next)
     const nextClient = await makeCertificate(directory, 'next-client', next)
-    copyFileSync(next.certFile, files.ca)
-    // A certificate whose key is not there yet: the last that fitted are used.
+    // The server has the earlier certificate still.
+    writeFileSync(files.ca, [old.certFile, next.certFile].map((file) => readFileSync(file, 'utf8')).join('\n'))
+    // A certificate whose key is not there yet: the last that fitted is used.
     copyFileSync(nextClient.certFile, files.cert)
     await cutAll()
     await goesOn()
@@ -108,6 +109,7 @@ test('Redis over mutual TLS, as an ACL user', async (t) => {
       'tls-key-file',
       nextServer.keyFile,
     )
+    copyFileSync(next.certFile, files.ca)
     await cutAll()
     await goesOn()
     await end()

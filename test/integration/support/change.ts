@@ -4,7 +4,7 @@ import type { Route, Sidecar } from './route.ts'
 
 export type Section = Record<string, unknown>
 /** A configuration as a test edits it. */
-export type Written = Record<'log' | 'proxy' | 'worker' | 'service', Section>
+export type Written = Record<'log' | 'admin' | 'proxy' | 'worker' | 'service', Section>
 
 export const read = (sidecar: Sidecar): Written => JSON.parse(readFileSync(sidecar.configFile, 'utf8')) as Written
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { until } from './route.ts'
 import type { Answer, CallOptions, Route } from './route.ts'
 import type { Instruction } from './service.ts'
 
@@ -40,6 +41,12 @@ export class Load {
 
   get answered(): number {
     return this.#answered
+  }
+
+  /** Resolves when so many were answered beside those that had been sent before. */
+  async goOn(calls: number, milliseconds: number): Promise<void> {
+    const goal = this.sent + calls
+    await until('calls are answered', () => this.answered > goal, milliseconds)
   }
 
   /** Sends nothing more; resolves when every call was answered. */

@@ -42,6 +42,8 @@ export interface RouteOptions {
   readonly brokers?: readonly string[]
   /** What the sidecars are told of Kafka instead of those brokers; the test itself goes on using them. */
   readonly kafka?: SidecarConfigInput['kafka']
+  /** The same for workers, where it is another. */
+  readonly workerKafka?: SidecarConfigInput['kafka']
   /** Copies of each partition; one when not given. */
   readonly replicationFactor?: number
   readonly redisUrl?: string
@@ -279,6 +281,7 @@ export class Route {
     const index = this.workers.length
     const config: WorkerInput = {
       ...this.#common('worker', adminPort),
+      ...(this.#options.workerKafka === undefined ? {} : { kafka: this.#options.workerKafka }),
       role: 'worker',
       worker: {
         groupId: this.groupId,

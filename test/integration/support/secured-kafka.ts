@@ -18,6 +18,8 @@ export interface SecurityFiles {
   readonly passwordFile: string
   /** What the brokers show: key and certificate. */
   readonly keyStore: string
+  /** Whom the brokers trust. */
+  readonly trustStore: string
   /** A certificate of the same authority, for a sidecar. */
   readonly client: KeyPair
 }
@@ -32,6 +34,8 @@ export async function makeSecurityFiles(parent: string): Promise<SecurityFiles> 
   ])
   const caFile = join(directory, 'trusted.pem')
   copyFileSync(authority.certFile, caFile)
+  const trustStore = join(directory, 'clients.pem')
+  copyFileSync(authority.certFile, trustStore)
   const passwordFile = join(directory, 'password')
   writeFileSync(passwordFile, `${PASSWORD}\n`)
   return {
@@ -40,23 +44,32 @@ export async function makeSecurityFiles(parent: string): Promise<SecurityFiles> 
     caFile,
     passwordFile,
     keyStore: keyStore(join(directory, 'broker.pem'), broker),
+    trustStore,
     client,
   }
 }
 
 /** Key and certificate in one file, as Kafka wants them. */
-function keyStore(file: string, { certFile, keyFile }: KeyPair): string {
+export function keyStore(file: string, { certFile, keyFile }: KeyPair): string {
   writeFileSync(file, `${readFileSync(keyFile, 'utf8')}${readFileSync(certFile, 'utf8')}`)
   return file
 }
 
+export interface DoorOptions {
+  /** How long a sign-in holds: who has not signed in again by then is cut off. For good when not given. */
+  readonly signInMilliseconds?: number
+}
+
 /** `SCRAM`: TLS and a password. `MUTUAL`: TLS and a certificate of the client's. */
-export function securedListeners(files: SecurityFiles): readonly KafkaListener[] {
+export function securedListeners(
+  files: SecurityFiles,
+  { signInMilliseconds = 0 }: DoorOptions = {},
+): readonly KafkaListener[] {
   const tls = {
     'ssl.keystore.type': 'PEM',
     'ssl.keystore.location': files.keyStore,
     'ssl.truststore.type': 'PEM',
-    'ssl.truststore.location': files.authority.certFile,
+    'ssl.truststore.location': files.trustStore,
   }
   const login = 'org.apache.kafka.common.security.scram.ScramLoginModule required;'
   return [
@@ -67,6 +80,7 @@ export function securedListeners(files: SecurityFiles): readonly KafkaListener[]
         ...tls,
         'sasl.enabled.mechanisms': 'SCRAM-SHA-512',
         'scram-sha-512.sasl.jaas.config': login,
+        'connections.max.reauth.ms': String(signInMilliseconds),
       },
     },
     { name: 'MUTUAL', protocol: 'SSL', properties: { ...tls, 'ssl.client.auth': 'required' } },
@@ -77,8 +91,9 @@ export function securedListeners(files: SecurityFiles): readonly KafkaListener[]
 export const byScram = (
   brokers: readonly string[],
   { caFile, passwordFile }: Pick<SecurityFiles, 'caFile' | 'passwordFile'>,
+  username = USER,
 ): SidecarConfigInput['kafka'] => ({
   brokers: [...brokers],
   tls: { caFile },
-  sasl: { mechanism: 'SCRAM-SHA-512', username: USER, password: { file: passwordFile } },
+  sasl: { mechanism: 'SCRAM-SHA-512', username, password: { file: passwordFile } },
 })

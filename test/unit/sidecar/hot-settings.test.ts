@@ -28,6 +28,7 @@ suite('settingsThatNeedRestart', () => {
     const after = {
       ...proxy,
       log: { level: 'debug' },
+      admin: { ...common.admin, profiling: 'Enabled' },
       service: { ...common.service, resultRetentionSeconds: 60 },
       proxy: {
         port: 8080,
@@ -48,6 +49,7 @@ suite('settingsThatNeedRestart', () => {
     const after = {
       ...worker,
       log: { level: 'error' },
+      admin: { ...common.admin, profiling: 'Enabled' },
       service: { ...common.service, resultRetentionSeconds: 60 },
       worker: {
         groupId: 'g',

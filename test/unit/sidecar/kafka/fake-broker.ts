@@ -24,7 +24,8 @@ export const KafkaCode = {
 } as const
 
 /** What becomes of a produce request once the broker has all of it. */
-export type OnProduce = { readonly answer: number } | 'close' | 'close and be gone' | 'close and have no leader'
+export type OnProduce =
+  { readonly answer: number } | 'silence' | 'close' | 'close and be gone' | 'close and have no leader'
 
 const int16 = (value: number): Buffer => {
   const bytes = Buffer.alloc(2)
@@ -148,10 +149,11 @@ export class FakeBroker {
     }
   }
 
-  #produce(number: number): Buffer | undefined {
+  #produce(number: number): Buffer | 'silence' | undefined {
     this.producedTo.push(number)
     if (this.onProduce === 'close and be gone') this.stop()
     if (this.onProduce === 'close and have no leader') this.#topicError = KafkaCode.LEADER_NOT_AVAILABLE
+    if (this.onProduce === 'silence') return 'silence'
     if (typeof this.onProduce === 'string') return undefined
     const code = this.refusing.get(number) ?? this.onProduce.answer
     const partition = Buffer.concat([int32(number), int16(code), Buffer.alloc(8), Buffer.alloc(8, 0xff)])

@@ -66,6 +66,20 @@ test('a broker that comes back on its port is produced to again', async (t) => {
   assert.equal(broker.produced, 2)
 })
 
+test('a connection on which no answer came is ended, with all that waits on it', async (t) => {
+  const { broker, producer } = await connected(t, 1, 300)
+  broker.onProduce = 'silence'
+  const before = broker.connectionsSoFar
+  const failures = [failureOf(producer), failureOf(producer)]
+  assert.deepEqual(
+    (await Promise.all(failures)).map(({ code }) => code),
+    ['AMBIGUOUS', 'AMBIGUOUS'],
+  )
+  broker.onProduce = { answer: KafkaCode.NONE }
+  await producer.produce(TOPIC, [record])
+  assert.ok(broker.connectionsSoFar > before, 'the silent connection was used again')
+})
+
 test('while the leaders are asked for again after a failure, the other partitions are produced to', async (t) => {
   const { broker, producer } = await connected(t, 3, 60_000)
   broker.refusing.set(0, KafkaCode.NOT_LEADER_FOR_PARTITION)
