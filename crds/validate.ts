@@ -107,7 +107,10 @@ function loadKinds(): ReadonlyMap<string, Kind> {
     readDefinitions().map((definition) => {
       const { apiVersion, kind, schema } = definition
       const accepts = ajv.compile({
-        allOf: [toJsonSchema(schema), { type: 'object', required: ['metadata'], properties: { metadata: METADATA } }],
+        allOf: [
+          toJsonSchema(schema, 'resource'),
+          { type: 'object', required: ['metadata'], properties: { metadata: METADATA } },
+        ],
       })
       return [`${apiVersion} ${kind}`, { definition, accepts, rules: compileRules(schema) }]
     }),
@@ -115,20 +118,26 @@ function loadKinds(): ReadonlyMap<string, Kind> {
 }
 
 /** JSON Schema of the same meaning. Defaults, list types and rules are dealt with outside it. */
-function toJsonSchema(schema: Schema, isMetadata = false): Record<string, unknown> {
+function toJsonSchema(
+  schema: Schema,
+  place: 'resource' | 'its metadata' | 'inside' = 'inside',
+): Record<string, unknown> {
   switch (schema.type) {
     case 'object': {
       const { properties = {}, additionalProperties, required, maxProperties } = schema
       return {
         type: 'object',
         properties: Object.fromEntries(
-          Object.entries(properties).map(([name, inner]) => [name, toJsonSchema(inner, name === 'metadata')]),
+          Object.entries(properties).map(([name, inner]) => [
+            name,
+            toJsonSchema(inner, place === 'resource' && name === 'metadata' ? 'its metadata' : 'inside'),
+          ]),
         ),
         ...(required === undefined ? {} : { required }),
         ...(maxProperties === undefined ? {} : { maxProperties }),
         ...(additionalProperties !== undefined
           ? { additionalProperties: toJsonSchema(additionalProperties) }
-          : schema['x-kubernetes-preserve-unknown-fields'] || isMetadata
+          : schema['x-kubernetes-preserve-unknown-fields'] || place === 'its metadata'
             ? {}
             : { additionalProperties: false }),
       }

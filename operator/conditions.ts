@@ -89,7 +89,8 @@ export const CONDITIONS = {
       WakeUpTooSlow: isNot(
         'workers may go to zero, and calls of a method would expire before one had started (spec.scaling.wakeUpSeconds)',
       ),
-      WorkersRollingOut: isNot('workers are being started or replaced'),
+      WorkersRollingOut: isNot('workers are being made or replaced'),
+      WorkersUnavailable: isNot('all workers are as the spec says, and some of them are not ready'),
       ReferencesMissing: isNot('what ReferencesResolved says keeps workers from being started or changed'),
       Conflict: isNot('an older ConsumerGroup is the Responder of the service, or has the group id'),
       NameTaken,

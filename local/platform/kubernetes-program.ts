@@ -4,7 +4,7 @@ import { symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Report } from '../report.ts'
 import { ensureGoProgram, type GoProgram } from './go.ts'
-import { PartMissingError } from './part-missing.ts'
+import { PartFailedError } from './part-failed.ts'
 
 const VERSION = '1.35.4'
 const NAMES = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kubectl'] as const
@@ -27,7 +27,7 @@ const PROGRAM: GoProgram = {
 
 /**
  * Those of KUBEBUILDER_ASSETS, else built once and cached.
- * @throws PartMissingError
+ * @throws PartMissingError; PartFailedError where KUBEBUILDER_ASSETS does not have all of them
  */
 export async function ensureKubernetes(
   report: Report,
@@ -39,10 +39,12 @@ export async function ensureKubernetes(
   const missing = NAMES.filter((name) => !isExecutable(join(directory, name)))
   if (missing.length > 0) {
     // Not mixed with ours: a controller-manager must not be newer than its API server.
-    throw new PartMissingError('Kubernetes', `${directory} has no ${missing.join(', no ')}`, [
-      'add what is missing, of the same version',
-      'leave KUBEBUILDER_ASSETS unset: then Go builds all of them',
-    ])
+    const way = 'add what is missing, of the same version, or leave it unset: then Go builds all of them'
+    throw new PartFailedError(
+      'Kubernetes',
+      `KUBEBUILDER_ASSETS=${directory} has no ${missing.join(', no ')}: ${way}`,
+      '',
+    )
   }
   return Object.fromEntries(NAMES.map((name) => [name, join(directory, name)])) as KubernetesPrograms
 }

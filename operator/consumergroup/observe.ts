@@ -13,6 +13,7 @@ import type { Advice } from './lag-scaling.ts'
 import { workerName } from './objects.ts'
 import type { WorkerImage } from './objects.ts'
 import type { GroupReading, Observed, Rival } from './observed.ts'
+import { topicIn } from './topic-in-status.ts'
 
 type Read<T extends KubeObject> = Pick<Cache<T>, 'get' | 'byIndex'>
 
@@ -112,7 +113,7 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
     autoscalers: [key, own].flatMap((target) => caches.autoscalers.byIndex(AUTOSCALERS_BY_TARGET, target)),
     proxyPods: caches.pods.byIndex(INDEXES.podsByService, keyOf(namespace, group.spec.calculateServiceRef.name)),
     reading:
-      service === undefined || access === undefined
+      service === undefined || access === undefined || topicIn(service) === undefined
         ? undefined
         : readings.latest(
             key,

@@ -16,6 +16,7 @@ import { isPaused } from '../paused.ts'
 import { conflictOf } from './conflict.ts'
 import { DRAIN_FINALIZER, drainOf } from './drain.ts'
 import type { Advice } from './lag-scaling.ts'
+import { topicIn } from './topic-in-status.ts'
 import { hasOwnPreStop, renderGroup, workerName } from './objects.ts'
 import type { Observed } from './observed.ts'
 import { decideReplicas } from './replicas.ts'
@@ -74,9 +75,14 @@ export function planGroup(observed: Observed): GroupPlan {
     references,
     workers,
     advice: replicas.by === 'Lag' ? replicas.advice : [],
-    requeueAfterMilliseconds:
-      replicas.by !== 'Lag' ? LOOK_MILLISECONDS : replicas.replicas === 0 ? WAKE_MILLISECONDS : SCALE_MILLISECONDS,
+    requeueAfterMilliseconds: paceOf(observed, replicas),
   }
+}
+
+function paceOf({ reading }: Observed, replicas: Replicas): number {
+  if (replicas.by === 'Lag') return replicas.replicas === 0 ? WAKE_MILLISECONDS : SCALE_MILLISECONDS
+  // A Kafka that was away is asked again sooner: nobody tells when it is back.
+  return reading?.known === false ? SCALE_MILLISECONDS : LOOK_MILLISECONDS
 }
 
 const about = (reason: ConditionReason<'ConsumerGroup', 'ReferencesResolved'>, message: string): Finding =>
@@ -115,7 +121,7 @@ const topicReady = ({ status }: CalculateService) => status?.conditions?.find(({
 function topicOf(service: CalculateService): 'Ours' | 'NotYet' | 'NotOurs' {
   const reason: string | undefined = topicReady(service)?.reason
   if (reason === 'TopicConflict' || reason === 'TopicNotAllowed') return 'NotOurs'
-  return service.status?.topics?.some(({ name }) => name === service.spec.topic.name) === true ? 'Ours' : 'NotYet'
+  return topicIn(service) === undefined ? 'NotYet' : 'Ours'
 }
 
 interface PlannedWorkers {

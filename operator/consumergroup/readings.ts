@@ -27,6 +27,9 @@ interface Entry {
   readonly asking: boolean
 }
 
+/** A Kafka that did not answer is asked again after so long. */
+const FAILED_MILLISECONDS = 9000
+
 export class GroupReadings implements Readings {
   readonly #parts: GroupReadingsParts
   readonly #entries = new Map<ObjectKey, Entry>()
@@ -40,7 +43,9 @@ export class GroupReadings implements Readings {
     const known = this.#entries.get(key)
     const entry = known?.question === question ? known : undefined
     const now = this.#parts.clock.monotonic()
-    if (entry === undefined || (!entry.asking && now - entry.at >= maxAgeMilliseconds)) {
+    const maxAge =
+      entry?.reading?.known === false ? Math.min(maxAgeMilliseconds, FAILED_MILLISECONDS) : maxAgeMilliseconds
+    if (entry === undefined || (!entry.asking && now - entry.at >= maxAge)) {
       this.#entries.set(key, { at: now, question, ...entry, asking: true })
       void this.#ask(key, question, asked)
     }

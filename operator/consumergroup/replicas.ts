@@ -5,6 +5,7 @@ import { scaleByLag } from './lag-scaling.ts'
 import type { Advice } from './lag-scaling.ts'
 import { workerName } from './objects.ts'
 import type { Observed } from './observed.ts'
+import { topicIn } from './topic-in-status.ts'
 import { othersOwnReplicas } from '../replicas-owner.ts'
 
 export type Replicas =
@@ -37,7 +38,7 @@ export function decideReplicas(observed: Observed): Replicas {
   if (scaling === undefined || autoscalers.some((one) => scales(one, 'ConsumerGroup', group.metadata.name))) {
     return { by: 'Spec', replicas }
   }
-  const partitions = service?.status?.topics?.find(({ name }) => name === service.spec.topic.name)?.partitions
+  const partitions = service === undefined ? undefined : topicIn(service)?.partitions
   const current = group.status?.desiredReplicas ?? live.deployment?.spec?.replicas ?? replicas
   const lag = reading?.known === true ? reading.lag : undefined
   return { by: 'Lag', ...scaleByLag({ scaling, partitions, lag, current, earlier: advice, now }) }

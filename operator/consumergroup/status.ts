@@ -79,8 +79,8 @@ function workersFinding(plan: WorkersPlan, deployment: Deployment | undefined): 
   const slow = notes.find(({ reason }) => reason === 'WakeUpTooSlow')
   if (slow !== undefined) return ofWorkers('WakeUpTooSlow', slow.message)
   if (wanted === 0 && replicas.by === 'Spec') return ofWorkers('NoWorkers', 'spec.replicas is 0: calls wait')
-  const missing = rollout(deployment, wanted)
-  if (missing !== undefined) return ofWorkers('WorkersRollingOut', missing)
+  const trouble = rollout(deployment, wanted)
+  if (trouble !== undefined) return trouble
   const messages = notes.map(({ message }) => message).join('; ')
   if (wanted === 0) return ofWorkers('ScaledToZero', messages === '' ? zero(replicas) : messages)
   return ofWorkers(notes[0]?.reason ?? 'WorkersAvailable', messages)
@@ -90,24 +90,23 @@ const zero = (replicas: Replicas): string =>
   replicas.by === 'Autoscaler' ? `by ${replicas.name}` : 'nothing waits and spec.scaling.minReplicas is 0'
 
 /** What of a Deployment is not as it is to be, or undefined. */
-function rollout(deployment: Deployment | undefined, wanted: number): string | undefined {
+function rollout(deployment: Deployment | undefined, wanted: number): Finding | undefined {
   const { status, metadata } = deployment ?? {}
   const { observedGeneration = 0, replicas = 0, updatedReplicas = 0, readyReplicas = 0, conditions = [] } = status ?? {}
-  const seen = observedGeneration >= (metadata?.generation ?? 0)
-  if (deployment !== undefined && seen && [replicas, updatedReplicas, readyReplicas].every((one) => one === wanted)) {
-    return undefined
-  }
-  const count = `${Math.min(readyReplicas, wanted)} of ${wanted} workers are ready`
+  const isSeen = deployment !== undefined && observedGeneration >= (metadata?.generation ?? 0)
+  const isRolledOut = isSeen && replicas === wanted && updatedReplicas === wanted
+  if (isRolledOut && readyReplicas === wanted) return undefined
   const old = replicas - updatedReplicas
   const trouble = conditions.find(
     ({ type, status: holds }) =>
       (type === 'ReplicaFailure' && holds === 'True') || (type === 'Progressing' && holds === 'False'),
   )
-  return [
-    count,
+  const message = [
+    `${Math.min(readyReplicas, wanted)} of ${wanted} workers are ready`,
     ...(old > 0 ? [`${old} are to be replaced`] : []),
     ...(trouble?.message === undefined ? [] : [trouble.message]),
   ].join('; ')
+  return ofWorkers(isRolledOut ? 'WorkersUnavailable' : 'WorkersRollingOut', message)
 }
 
 /** What `scaling` decided, and when that was another number last. */

@@ -1,8 +1,8 @@
 /** What Kafka knows of a consumer group. */
 import type { Admin } from 'kafkajs'
 import type { KafkaAccess } from './kafka-access.ts'
-import { kafkaClient } from './kafka-client.ts'
-import { asProblem } from './kafka-problem.ts'
+import { assertUsable, kafkaClient } from './kafka-client.ts'
+import { asProblem, KafkaProblem } from './kafka-problem.ts'
 
 export interface GroupOfTopic {
   readonly topic: string
@@ -36,38 +36,75 @@ interface CommittedOffset {
   readonly offset: string
 }
 
+/**
+ * kafkajs asks for the metadata of every topic that it was ever asked about, and fails for all of them when one is gone. So
+ * groups are asked about one after the other, and a client that failed is left for a fresh one.
+ */
 export class KafkaGroupAdmin implements GroupAdmin {
   readonly #access: KafkaAccess
-  readonly #admin: Admin
-  /** The same for all who come while it is made. */
-  #connected: Promise<void> | undefined
+  #admin: Promise<Admin> | undefined
+  #last: Promise<unknown> = Promise.resolve()
 
   constructor(access: KafkaAccess) {
     this.#access = access
-    this.#admin = kafkaClient(access).admin()
   }
 
-  async read({ topic, groupId, startFrom }: GroupOfTopic): Promise<GroupState> {
-    try {
-      await (this.#connected ??= this.#admin.connect())
-      const [committed, partitions, described] = await Promise.all([
-        this.#admin.fetchOffsets({ groupId, topics: [topic] }),
-        this.#admin.fetchTopicOffsets(topic),
-        this.#admin.describeGroups([groupId]),
-      ])
-      return {
-        lag: lagOf(partitions, committed.find((one) => one.topic === topic)?.partitions ?? [], startFrom),
-        members: described.groups[0]?.members.length ?? 0,
-      }
-    } catch (error) {
-      this.#connected = undefined
-      throw asProblem(error, this.#access.servers)
-    }
+  read(group: GroupOfTopic): Promise<GroupState> {
+    const read = this.#last.then(() => this.#read(group))
+    this.#last = read.catch(() => undefined)
+    return read
   }
 
   async close(): Promise<void> {
-    await this.#admin.disconnect().catch(() => undefined)
+    await this.#last
+    await this.#leave()
   }
+
+  async #read(group: GroupOfTopic): Promise<GroupState> {
+    const isFresh = this.#admin === undefined
+    try {
+      return await ask(await this.#connect(), group)
+    } catch (error) {
+      await this.#leave()
+      if (!isFresh) return this.#read(group)
+      throw isMissingTopic(error)
+        ? new KafkaProblem('TopicRefused', `topic ${group.topic}: is not there`, { cause: error })
+        : asProblem(error, this.#access.servers)
+    }
+  }
+
+  #connect(): Promise<Admin> {
+    this.#admin ??= (async () => {
+      assertUsable(this.#access.tls)
+      const admin = kafkaClient(this.#access).admin()
+      await admin.connect()
+      return admin
+    })()
+    return this.#admin
+  }
+
+  async #leave(): Promise<void> {
+    const admin = this.#admin
+    this.#admin = undefined
+    await admin?.then((connected) => connected.disconnect()).catch(() => undefined)
+  }
+}
+
+async function ask(admin: Admin, { topic, groupId, startFrom }: GroupOfTopic): Promise<GroupState> {
+  const partitions = await admin.fetchTopicOffsets(topic)
+  const committed = await admin.fetchOffsets({ groupId, topics: [topic] })
+  const { groups } = await admin.describeGroups([groupId])
+  return {
+    lag: lagOf(partitions, committed.find((one) => one.topic === topic)?.partitions ?? [], startFrom),
+    members: groups[0]?.members.length ?? 0,
+  }
+}
+
+function isMissingTopic(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if ((cause as { readonly type?: unknown }).type === 'UNKNOWN_TOPIC_OR_PARTITION') return true
+  }
+  return false
 }
 
 /** Records between what a group has finished and the end of the topic. */

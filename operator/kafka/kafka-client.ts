@@ -1,24 +1,40 @@
+import { createSecureContext } from 'node:tls'
 import kafkajs from 'kafkajs'
 import type { Kafka, SASLOptions } from 'kafkajs'
 import { stopIdleTimer } from '../../sidecar/kafka/idle-timer.ts'
 import type { KafkaAccess } from './kafka-access.ts'
+import { KafkaProblem } from './kafka-problem.ts'
 
 const CONNECTION_TIMEOUT_MILLISECONDS = 3000
 const REQUEST_TIMEOUT_MILLISECONDS = 15_000
 
 /** kafkajs as the operator uses it: each server is tried once, for who asks asks again. Nothing is connected yet. */
-export function kafkaClient({ servers, tls, sasl }: KafkaAccess): Kafka {
+export function kafkaClient(
+  { servers, tls, sasl }: KafkaAccess,
+  requestTimeoutMilliseconds = REQUEST_TIMEOUT_MILLISECONDS,
+): Kafka {
   stopIdleTimer()
   return new kafkajs.Kafka({
     clientId: 'grpc-kafka-operator',
     brokers: [...servers],
     connectionTimeout: CONNECTION_TIMEOUT_MILLISECONDS,
-    requestTimeout: REQUEST_TIMEOUT_MILLISECONDS,
+    requestTimeout: requestTimeoutMilliseconds,
     retry: { retries: servers.length, initialRetryTime: 50, maxRetryTime: 200 },
     logLevel: kafkajs.logLevel.NOTHING,
     ...(tls === undefined ? {} : { ssl: tlsOptions(tls) }),
     ...(sasl === undefined ? {} : { sasl: signIn(sasl) }),
   })
+}
+
+/** kafkajs would say that no broker answers. @throws KafkaProblem */
+export function assertUsable(tls: KafkaAccess['tls']): void {
+  if (tls === undefined) return
+  try {
+    createSecureContext(tlsOptions(tls))
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown'
+    throw new KafkaProblem('KafkaNotAuthorized', `spec.kafka.tls: the certificates cannot be used (${code})`, { cause })
+  }
 }
 
 const tlsOptions = ({ ca, cert, key, serverName }: NonNullable<KafkaAccess['tls']>) => ({

@@ -70,7 +70,8 @@ export function asProblem(error: unknown, servers: readonly string[]): unknown {
       return new KafkaProblem('NotSupported', `${at}: ${cause.message}`, { cause: error })
     }
   }
-  if (!(error instanceof Error) || !error.name.startsWith('Kafka')) return error
+  // kafkajs throws plain errors too ("Broker not connected"); a fault of ours is a TypeError or its like.
+  if (!(error instanceof Error) || !(error.name.startsWith('Kafka') || error.name === 'Error')) return error
   return new KafkaProblem('KafkaUnavailable', `${at}: ${withoutPlaces(error.message)}`, { cause: error })
 }
 

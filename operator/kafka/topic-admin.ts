@@ -2,7 +2,7 @@
 import { createCluster, exchange, requestHeaderBytes } from '../../sidecar/kafka/cluster.ts'
 import type { Cluster } from '../../sidecar/kafka/cluster.ts'
 import type { KafkaAccess } from './kafka-access.ts'
-import { kafkaClient } from './kafka-client.ts'
+import { assertUsable, kafkaClient } from './kafka-client.ts'
 import { asProblem, KAFKA_ERRORS, KafkaProblem, problemOf } from './kafka-problem.ts'
 import type { ObservedCluster, ObservedTopic, TopicAction } from './topic-plan.ts'
 import { alterTopic, createTopic, deleteTopic, growTopic, metadataOf, readReply, settingsOf } from './topic-requests.ts'
@@ -30,9 +30,9 @@ export class KafkaTopicAdmin implements TopicAdmin {
   /** The same for all who come while it is made. */
   #connected: Promise<void> | undefined
 
-  constructor(access: KafkaAccess) {
+  constructor(access: KafkaAccess, requestTimeoutMilliseconds?: number) {
     this.#access = access
-    this.#cluster = createCluster(kafkaClient(access))
+    this.#cluster = createCluster(kafkaClient(access, requestTimeoutMilliseconds))
   }
 
   async observe(topics: readonly string[], signal?: AbortSignal): Promise<ObservedCluster> {
@@ -114,7 +114,8 @@ export class KafkaTopicAdmin implements TopicAdmin {
       await this.#cluster.refreshMetadata()
       return await this.#send(request)
     } catch (error) {
-      if (!(error instanceof KafkaProblem)) this.#connected = undefined
+      // An answer that is a refusal came over a connection that works.
+      if (!(error instanceof KafkaProblem) || error.errorCode === undefined) this.#connected = undefined
       throw asProblem(error, this.#access.servers)
     }
   }
@@ -122,6 +123,7 @@ export class KafkaTopicAdmin implements TopicAdmin {
   #connect(): Promise<void> {
     if (this.#connected !== undefined && this.#cluster.isConnected()) return this.#connected
     this.#connected = (async () => {
+      assertUsable(this.#access.tls)
       await this.#cluster.connect()
       await this.#cluster.refreshMetadata()
     })()

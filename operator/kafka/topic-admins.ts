@@ -1,10 +1,14 @@
 import { hashOf } from '../applied.ts'
 import type { Clock } from '../controller/clock.ts'
 import type { KafkaAccess } from './kafka-access.ts'
+import { KafkaProblem } from './kafka-problem.ts'
 import type { TopicAdmin } from './topic-admin.ts'
 
 /** A Kafka that nobody asked for so long is left. */
 const IDLE_MILLISECONDS = 300_000
+
+/** A Kafka that did not answer is asked again after so long, by one who asks; all others are told the same at once. */
+const AWAY_MILLISECONDS = 5_000
 
 interface Client {
   close(): Promise<void>
@@ -12,6 +16,12 @@ interface Client {
 
 interface Shared<Admin> {
   readonly admin: Admin
+  /** That it did not answer last time. */
+  away: KafkaProblem | undefined
+  /** Monotonic milliseconds. */
+  awaySince: number
+  /** Somebody finds out whether it is back. */
+  probed: boolean
   /** Monotonic milliseconds. */
   usedAt: number
   users: number
@@ -19,7 +29,8 @@ interface Shared<Admin> {
 
 /**
  * One client for each Kafka and each who asks there, shared by all services that say the same. Changed credentials are
- * another client; the one before is closed when it is idle.
+ * another client; the one before is closed when it is idle. A Kafka that is away takes the time of one who asks it, not of
+ * all: those of other Kafkas wait behind them.
  */
 export class TopicAdmins<Admin extends Client = TopicAdmin> {
   readonly #clock: Clock
@@ -33,19 +44,42 @@ export class TopicAdmins<Admin extends Client = TopicAdmin> {
     this.#create = create
   }
 
-  /** Runs `work` with a client that is not closed meanwhile. */
+  /**
+   * Runs `work` with a client that is not closed meanwhile.
+   * @throws what `work` throws; or what it threw a moment before, where that was that Kafka is away.
+   */
   async use<T>(access: KafkaAccess, work: (admin: Admin) => Promise<T>): Promise<T> {
-    const key = hashOf(access)
-    const shared = this.#shared.get(key) ?? { admin: this.#create(access), usedAt: 0, users: 0 }
-    this.#shared.set(key, shared)
+    const shared = this.#sharedFor(access)
+    const { away } = shared
+    if (away !== undefined) {
+      if (shared.probed || this.#clock.monotonic() - shared.awaySince < AWAY_MILLISECONDS) throw away
+      shared.probed = true
+    }
     shared.users += 1
     try {
-      return await work(shared.admin)
+      const result = await work(shared.admin)
+      shared.away = undefined
+      return result
+    } catch (error) {
+      shared.away = error instanceof KafkaProblem && error.reason === 'KafkaUnavailable' ? error : undefined
+      shared.awaySince = this.#clock.monotonic()
+      throw error
     } finally {
+      if (away !== undefined) shared.probed = false
       shared.users -= 1
       shared.usedAt = this.#clock.monotonic()
       this.#schedule()
     }
+  }
+
+  #sharedFor(access: KafkaAccess): Shared<Admin> {
+    const key = hashOf(access)
+    const known = this.#shared.get(key)
+    if (known !== undefined) return known
+    const admin = this.#create(access)
+    const made = { admin, away: undefined, awaySince: 0, probed: false, usedAt: 0, users: 0 }
+    this.#shared.set(key, made)
+    return made
   }
 
   /** Closes all. */

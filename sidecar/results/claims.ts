@@ -300,8 +300,8 @@ function toAnswer(answer: RawAnswer | undefined): ClaimAnswer {
 /** An answer that is given again, from the cache or with another call, came of another call's record. */
 const ofNoRecord = (outcome: Outcome): Outcome => {
   if (outcome.state !== 'Answered' && outcome.state !== 'DeadLettered') return outcome
-  const { place: _, ...rest } = outcome
-  return rest
+  const { place, ...rest } = outcome
+  return place === undefined ? outcome : rest
 }
 
 function readOutcome(bytes: Buffer): Outcome | undefined {

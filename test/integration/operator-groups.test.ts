@@ -64,11 +64,28 @@ test('members are those that are in the group', async (t) => {
   assert.equal(members, 1)
 })
 
-test('a topic that is not there is a problem, and the next question is answered', async (t) => {
+test('a topic that is not there is a problem that names it, and others are answered meanwhile', async (t) => {
   const { topic, groupId, operator } = await ownGroup(t, [1, 0])
-  const missing = { topic: `${topic}-missing`, groupId, startFrom: 'Earliest' } as const
-  await assert.rejects(operator.read(missing), KafkaProblem)
-  assert.deepEqual(await operator.read({ ...missing, topic }), { lag: 1, members: 0 })
+  const group = { topic, groupId, startFrom: 'Earliest' } as const
+  const missing = { ...group, topic: `${topic}-missing` }
+  const isNotThere = { name: 'KafkaProblem', message: `topic ${missing.topic}: is not there` }
+  const answers = [operator.read(group), operator.read(missing), operator.read(group), operator.read(missing)]
+  await Promise.allSettled(answers)
+  assert.deepEqual(await answers[0], { lag: 1, members: 0 })
+  await assert.rejects(answers[1]!, isNotThere)
+  assert.deepEqual(await answers[2], { lag: 1, members: 0 })
+  await assert.rejects(answers[3]!, isNotThere)
+})
+
+test('a topic that is deleted after it was asked about spoils nothing for others', async (t) => {
+  const { topic, groupId, admin, operator } = await ownGroup(t, [1, 0])
+  const group = { topic, groupId, startFrom: 'Earliest' } as const
+  const other = `${topic}-other`
+  await admin.createTopics({ topics: [{ topic: other, numPartitions: 1 }], waitForLeaders: true })
+  assert.deepEqual(await operator.read({ ...group, topic: other }), { lag: 0, members: 0 })
+  await admin.deleteTopics({ topics: [other] })
+  await assert.rejects(operator.read({ ...group, topic: other }), KafkaProblem)
+  assert.deepEqual(await operator.read(group), { lag: 1, members: 0 })
 })
 
 test('a Kafka that is away is a problem that names it', async (t) => {

@@ -1,7 +1,10 @@
 /** What the operator does about topics, on a real Kafka. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import type { KafkaAccess } from '../../operator/kafka/kafka-access.ts'
@@ -179,6 +182,20 @@ test('a Kafka that does not answer is unavailable, and its message is the same e
     await nobody.observe(['a']).catch((error: unknown) => messages.add((error as Error).message))
   }
   assert.equal(messages.size, 1)
+})
+
+test('a Kafka that takes connections and never says a word is unavailable', async (t) => {
+  const silent = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  const admin = new KafkaTopicAdmin({ servers: [`127.0.0.1:${(silent.address() as AddressInfo).port}`] }, 500)
+  atEnd(t, () => silent.close())
+  atEnd(t, () => admin.close())
+  await fails(admin.observe(['a']), 'KafkaUnavailable', /no broker answers/)
+})
+
+test('certificates that are none are told as such', async (t) => {
+  const admin = adminOf(t, { servers, tls: { cert: 'none', key: 'none' } })
+  await fails(admin.observe(['a']), 'KafkaNotAuthorized', /spec\.kafka\.tls: the certificates cannot be used/)
 })
 
 test('an admin goes on when its Kafka has come back', async (t) => {

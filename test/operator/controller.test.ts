@@ -44,7 +44,8 @@ const untilCopied = (namespace: Namespace, name: string, v: string): Promise<unk
 
 const holderOf = async (namespace: Namespace): Promise<string> => {
   const lease = await namespace.get('Lease', 'grpc-kafka-operator')
-  return String(lease?.spec?.['holderIdentity'] ?? '').replace(/_.*/, '')
+  const holder = lease?.spec?.['holderIdentity']
+  return typeof holder === 'string' ? holder.replace(/_.*/, '') : ''
 }
 
 /** The writes in the namespace that are not renewals of a Lease: who did what to what. */

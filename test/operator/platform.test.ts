@@ -1,13 +1,9 @@
 /** What the tests of the operator stand on: if this does not hold, they prove nothing. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import test, { type TestContext } from 'node:test'
+import test from 'node:test'
 import { isWrite } from '../../local/platform/audit-log.ts'
-import { startConsul } from '../../local/platform/consul.ts'
-import { atEnd } from '../integration/support/clean-up.ts'
 import { ownCluster, sharedCluster } from './support/cluster.ts'
+import { ownConsul } from './support/consul.ts'
 import { makePodsReady, makePodsUnready, playKubelet } from './support/kubelet.ts'
 import { Namespace, type Stored } from './support/namespace.ts'
 import { until, untilHolds } from './support/until.ts'
@@ -141,11 +137,8 @@ test('an API server that was killed comes back with what it knew', async (t) => 
   await makePodsReady(namespace, 'app=web')
 })
 
-test('Consul that was killed has forgotten what it was told', async (t: TestContext) => {
-  const directory = mkdtempSync(join(tmpdir(), 'grpc-kafka-consul-'))
-  atEnd(t, () => rmSync(directory, { recursive: true, force: true }))
-  const consul = await startConsul({ directory, report: () => undefined })
-  atEnd(t, () => consul.stop(0))
+test('Consul that was killed has forgotten what it was told', async (t) => {
+  const consul = await ownConsul(t)
   const services = async (): Promise<unknown> => (await fetch(`${consul.url}/v1/catalog/services`)).json()
   const body = { Node: 'n', Address: '10.0.0.1', Service: { ID: 'a', Service: 'a', Port: 1 } }
   const answer = await fetch(`${consul.url}/v1/catalog/register`, { method: 'PUT', body: JSON.stringify(body) })

@@ -24,8 +24,12 @@ export class Cluster {
   readonly api: KubeApi
   readonly audit: AuditLog
 
-  constructor(access: ControlPlaneAccess) {
+  /** It may be broken, and ends with its test: nobody needs to tidy it up. */
+  readonly isOwn: boolean
+
+  constructor(access: ControlPlaneAccess, isOwn: boolean) {
     this.access = access
+    this.isOwn = isOwn
     this.api = connectToKube(access.admin)
     this.audit = readAuditLog(access.auditLogFile, this.api)
   }
@@ -54,7 +58,7 @@ let shared: Cluster | undefined
 export function sharedCluster(): Cluster {
   const access = process.env['CONTROL_PLANE']
   if (access === undefined) throw new Error('CONTROL_PLANE is not set: run npm run test:operator')
-  shared ??= new Cluster(JSON.parse(access) as ControlPlaneAccess)
+  shared ??= new Cluster(JSON.parse(access) as ControlPlaneAccess, false)
   return shared
 }
 
@@ -67,7 +71,7 @@ export async function ownCluster(
   atEnd(t, () => rmSync(directory, { recursive: true, force: true }))
   const plane = await startControlPlane({ directory, report: () => undefined, ...options })
   atEnd(t, () => plane.stop())
-  const cluster = new Cluster(plane.access)
+  const cluster = new Cluster(plane.access, true)
   atEnd(t, () => cluster.api.close())
   await installDefinitions(cluster.api, AbortSignal.timeout(120_000))
   return { cluster, plane }

@@ -7,6 +7,7 @@ const PLACES = {
   Deployment: ['apps/v1', 'deployments'],
   EndpointSlice: ['discovery.k8s.io/v1', 'endpointslices'],
   Event: ['events.k8s.io/v1', 'events'],
+  HorizontalPodAutoscaler: ['autoscaling/v2', 'horizontalpodautoscalers'],
   Lease: ['coordination.k8s.io/v1', 'leases'],
   Pod: ['v1', 'pods'],
   PodDisruptionBudget: ['policy/v1', 'poddisruptionbudgets'],

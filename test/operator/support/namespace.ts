@@ -58,7 +58,7 @@ export class Namespace {
     const namespace = new Namespace(cluster, `t-${randomUUID().slice(0, 13)}`)
     const body = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace.name } }
     await cluster.api.request('POST', '/api/v1/namespaces', { body })
-    atEnd(t, () => namespace.#remove())
+    if (!cluster.isOwn) atEnd(t, () => namespace.#remove())
     // Without it no Pod is taken in.
     await until('the namespace has its ServiceAccount', () => namespace.get('ServiceAccount', 'default'))
     return namespace

@@ -380,6 +380,9 @@ export const CASES: readonly Case[] = [
       },
     },
   }),
+  service("a field of a template's metadata that is not declared", { 'spec.proxy.template.metadata': { name: 'a' } }, [
+    'spec.proxy.template.metadata.name: is not a field of this resource',
+  ]),
   service('a container of the user in a proxy', { 'spec.proxy.template.spec': { containers: [] } }, [
     'spec.proxy.template.spec.containers: is not a field of this resource',
   ]),

@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { fieldSchema, readDefinitions, type Schema } from '../../../crds/schema.ts'
 import type { CalculateService, ConsumerGroup, Resource, RetryPolicy } from '../../../crds/types.ts'
 import { validateResource } from '../../../crds/validate.ts'
+import { renderService } from '../../../operator/calculateservice/objects.ts'
 import { proxyConfig } from '../../../operator/calculateservice/proxy-config.ts'
 import { workerConfig } from '../../../operator/consumergroup/worker-config.ts'
 import { FORBIDDEN_METADATA, parseConfig, RETRYABLE_CODES } from '../../../sidecar/config.ts'
@@ -46,15 +47,48 @@ function anyOf(schema: Schema): fc.Arbitrary<unknown> {
   }
 }
 
+type Json = Record<string, unknown>
+
+/** Most values break one of the rules between fields; what is left of them here keeps to these, others are dropped. */
+function kept(value: unknown): unknown {
+  const spec = value as { readonly kafka?: Json; readonly redis?: Json; readonly scaling?: Json } & Json
+  const { kafka, redis, scaling } = spec
+  return {
+    ...spec,
+    ...(kafka === undefined ? {} : { kafka: 'sasl' in kafka ? { tls: {}, ...kafka } : kafka }),
+    ...(redis === undefined ? {} : { redis: withOnePlace(redis) }),
+    ...(scaling === undefined ? {} : { scaling: { ...scaling, maxReplicas: 1000 } }),
+    ...(spec['role'] === 'Observer' || !('startFrom' in spec) ? {} : { startFrom: 'Earliest' }),
+  }
+}
+
+function withOnePlace(redis: Json): Json {
+  const places = ['url', 'urlSecretRef', 'sentinel', 'cluster'].filter((name) => name in redis)
+  const others = Object.entries(redis).filter(([name]) => !places.slice(1).includes(name))
+  return {
+    ...('username' in redis ? { passwordSecretRef: { name: 'a', key: 'b' } } : {}),
+    url: 'redis://a',
+    ...Object.fromEntries(others),
+    ...onlyPlace(places, redis),
+  }
+}
+
+const onlyPlace = ([first]: readonly string[], redis: Json): Json =>
+  first === undefined || first === 'url' ? {} : { url: undefined, [first]: redis[first] }
+
 const accepted = <Kind extends Resource['kind']>(kind: Kind) =>
   anyOf(specOf(kind))
-    .map((spec) => validateResource({ ...resource(kind), spec }))
+    .map((spec) => validateResource({ ...resource(kind), spec: kept(spec) }))
     .filter((result) => result.ok)
     .map((result) => result.resource as Extract<Resource, { kind: Kind }>)
 
 const placement = {
   instance: 'a-0',
   admin: { port: 9090 },
+}
+
+interface ConfigMap {
+  readonly data: { readonly 'sidecar.json': string }
 }
 
 const secretIn = () => 'redis://127.0.0.1:6379'
@@ -70,6 +104,9 @@ describe('what a resource may say, a sidecar takes', () => {
         )
         assert.equal(config.role, 'proxy')
         assert.equal(config.redis.commandTimeoutMilliseconds, service.spec.redis.commandTimeoutMilliseconds)
+        const { data } = renderService(service, { sidecarImage: 'sidecar:1' }).configMap as unknown as ConfigMap
+        const inCluster: unknown = JSON.parse(data['sidecar.json'])
+        assert.deepEqual(parseConfig(inCluster, { POD_NAME: placement.instance }, secretIn).role, 'proxy')
       }),
       { numRuns: 200 },
     )

@@ -94,7 +94,7 @@ const table: readonly Row[] = [
     name: 'a worker is not ready',
     given: { live: liveObjects(aGroup(), aService(), { replicas: 1, ready: 0 }) },
     actions: [],
-    says: both('WorkersRollingOut'),
+    says: both('WorkersUnavailable'),
     message: '0 of 1 workers are ready',
   },
   {

@@ -89,6 +89,19 @@ describe("Kafka's word on a group", () => {
     assert.deepEqual([changed.length, failed.length], [1, 0])
   })
 
+  test('is asked for again sooner where Kafka said nothing', async () => {
+    const { readings, questions, pass } = world()
+    const look = () => readings.latest(KEY, asked, 25_000)
+    look()
+    await questions[0]!.fail(new KafkaProblem('KafkaUnavailable', 'no broker answers'))
+    pass(8999)
+    look()
+    assert.equal(questions.length, 1)
+    pass(1)
+    look()
+    assert.equal(questions.length, 2)
+  })
+
   test('is not hidden where the fault is ours', async () => {
     const { look, questions, failed } = world()
     look()

@@ -371,6 +371,15 @@ describe('scaling', () => {
   })
 })
 
+test('nobody is asked for what waits in a topic that is not there', async () => {
+  const world = new World()
+  const service: CalculateService = { ...aService(), status: {} }
+  world.cluster.put(service)
+  world.apply()
+  await world.reconcile()
+  assert.deepEqual(world.asked, [])
+})
+
 test('a group asks for what waits in the Kafka of its service', async () => {
   const world = new World()
   const service: CalculateService = aService({ 'spec.kafka.bootstrapServers': ['a:1'], 'spec.topic.name': 't' })

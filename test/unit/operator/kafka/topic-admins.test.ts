@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { TopicAdmins } from '../../../../operator/kafka/topic-admins.ts'
 import { FakeClock } from '../controller/fake-clock.ts'
-import { FakeKafka } from '../fake-kafka.ts'
+import { KafkaProblem } from '../../../../operator/kafka/kafka-problem.ts'
+import { FakeKafka, unavailable } from '../fake-kafka.ts'
 
 const IDLE = 300_000
 const HERE = { servers: ['kafka:9092'] }
@@ -76,4 +77,41 @@ test('a failure leaves the client usable, and the end closes all', async () => {
     made.map(({ closed }) => closed),
     [1],
   )
+})
+
+const asked = async (admins: TopicAdmins, access = HERE): Promise<boolean> => {
+  let reached = false
+  await admins
+    .use(access, async () => {
+      reached = true
+      throw unavailable
+    })
+    .catch((error: unknown) => assert.equal(error, unavailable))
+  return reached
+}
+
+test('a Kafka that is away is asked by one, each five seconds, and the others are told at once', async () => {
+  const { clock, admins } = pool()
+  assert.equal(await asked(admins), true)
+  assert.equal(await asked(admins), false)
+  clock.advance(4_999)
+  assert.equal(await asked(admins), false)
+  assert.equal(await asked(admins, { servers: ['other:9092'] }), true)
+  clock.advance(1)
+  const fails = Promise.withResolvers<void>()
+  const probe = admins.use(HERE, () => fails.promise)
+  assert.equal(await asked(admins), false)
+  fails.reject(unavailable)
+  await assert.rejects(probe)
+  assert.equal(await asked(admins), false)
+  clock.advance(5_000)
+  await admins.use(HERE, async () => undefined)
+  assert.equal(await asked(admins), true)
+})
+
+test('a Kafka that refuses is not away', async () => {
+  const { admins } = pool()
+  const refusal = new KafkaProblem('KafkaNotAuthorized', 'no')
+  await assert.rejects(admins.use(HERE, () => Promise.reject(refusal)))
+  assert.equal(await asked(admins), true)
 })
