@@ -528,7 +528,8 @@ describe('what is wrong is told, and heals', () => {
       'Ready Ready',
       'Ready Paused',
       'Ready Deleting',
-      // Consul is kept by another part.
+      // See consul.test.ts.
+      'Registered Registering',
       'Registered ConsulUnavailable',
       'Registered ConsulNotAuthorized',
       'Registered ConsulRefused',

@@ -142,7 +142,12 @@ test('an instance is taken away by its id, never the node', async (t) => {
 })
 
 const REFUSALS: readonly (readonly [status: number, body: string, reason: string, words: string])[] = [
-  [403, 'Permission denied: token lacks permission', 'ConsulNotAuthorized', 'Permission denied: token lacks permission'],
+  [
+    403,
+    'Permission denied: token lacks permission',
+    'ConsulNotAuthorized',
+    'Permission denied: token lacks permission',
+  ],
   [401, '', 'ConsulNotAuthorized', 'status 401'],
   [500, 'rpc error making call: ACL not found', 'ConsulNotAuthorized', 'ACL not found'],
   [500, 'No cluster leader', 'ConsulUnavailable', 'No cluster leader'],

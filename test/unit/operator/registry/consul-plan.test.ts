@@ -55,14 +55,12 @@ const ROWS: readonly Row[] = [
       ['a key of meta', { meta: { x: '1', y: '2', z: '3' } }],
       ['health', { health: 'critical' }],
     ] as const
-  ).map(
-    ([what, change]): Row => ({
-      name: `another ${what} is written`,
-      wanted: [A],
-      observed: [{ ...A, ...change }],
-      actions: ['RegisterInstance a'],
-    }),
-  ),
+  ).map(([what, change]): Row => ({
+    name: `another ${what} is written`,
+    wanted: [A],
+    observed: [{ ...A, ...change }],
+    actions: ['RegisterInstance a'],
+  })),
   { name: 'a check that is gone is written', wanted: [A], observed: [UNCHECKED], actions: ['RegisterInstance a'] },
 ]
 
