@@ -85,8 +85,16 @@ describe('refuseImport', () => {
     ],
     ['local/route.ts', '../../elsewhere/a.ts', 'imports ../elsewhere/a.ts from outside the repository'],
     ['local/route.ts', '/tmp/a.ts', 'imports by absolute path'],
-    ['sidecar/worker/worker.ts', 'kafkajs', 'imports kafkajs, which stays in sidecar/kafka/, operator/kafka/, local/kafka/, test/'],
-    ['local/route.ts', 'kafkajs/src/index.js', 'imports kafkajs, which stays in sidecar/kafka/, operator/kafka/, local/kafka/, test/'],
+    [
+      'sidecar/worker/worker.ts',
+      'kafkajs',
+      'imports kafkajs, which stays in sidecar/kafka/, operator/kafka/, local/kafka/, test/',
+    ],
+    [
+      'local/route.ts',
+      'kafkajs/src/index.js',
+      'imports kafkajs, which stays in sidecar/kafka/, operator/kafka/, local/kafka/, test/',
+    ],
     ['sidecar/proxy/proxy.ts', 'ioredis', 'imports ioredis, which stays in sidecar/results/, local/, test/'],
     ['operator/a.ts', '@bufbuild/cel', 'imports @bufbuild/cel, which stays in crds/'],
     ['main.ts', './crds/types.ts', 'stands in no folder of the architecture'],

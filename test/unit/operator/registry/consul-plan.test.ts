@@ -3,17 +3,16 @@ import { test } from 'node:test'
 import { planInstances } from '../../../../operator/registry/consul-plan.ts'
 import type { ConsulInstance, ObservedInstance } from '../../../../operator/registry/consul-plan.ts'
 
-const A: ConsulInstance = {
+const UNCHECKED: ObservedInstance = {
   id: 'a',
   service: 'calc',
   address: '10.0.0.1',
   port: 50051,
   tags: ['one', 'two'],
   meta: { x: '1', y: '2' },
-  health: 'passing',
 }
+const A: ConsulInstance = { ...UNCHECKED, health: 'passing' }
 const B: ConsulInstance = { ...A, id: 'b', address: '10.0.0.2' }
-const { health: _health, ...UNCHECKED } = A
 
 interface Row {
   readonly name: string
