@@ -329,6 +329,29 @@ export interface CalculateService {
     }
     /** Where clients in the cluster call it, `host:port`. */
     readonly address?: string
+    /** Each Consul in which there are instances, or may be, so that they are found when the spec names another one or none. */
+    readonly consul?: readonly {
+      /** Its HTTP API. */
+      readonly address: string
+      /** The datacenter. */
+      readonly datacenter?: string
+      /** The key of a Secret that holds the ACL token. */
+      readonly tokenSecretRef?: {
+        /** The Secret's name. */
+        readonly name: string
+        /** The key within the Secret. */
+        readonly key: string
+      }
+      /** The key of a Secret that holds the trusted authorities. */
+      readonly caSecretRef?: {
+        /** The Secret's name. */
+        readonly name: string
+        /** The key within the Secret. */
+        readonly key: string
+      }
+      /** Since when the spec names it no more, RFC 3339. */
+      readonly leftAt?: string
+    }[]
   }
 }
 

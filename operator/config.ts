@@ -28,6 +28,8 @@ export interface OperatorConfig {
     readonly retryMilliseconds: number
   }
   readonly topicPrefixes: TopicPrefixes
+  /** Of this Kubernetes cluster, among those that register in one Consul. Empty: it has none. */
+  readonly clusterName: string
   /** The pod's name, else the host's. */
   readonly instance: string
 }
@@ -95,6 +97,11 @@ const SETTINGS = {
     default: '',
     parse: topicPrefixes,
     help: 'how topics may begin, by namespace: team-a=a.,shared.;*=other.',
+  }),
+  'cluster-name': setting({
+    default: '',
+    parse: (text) => (text === '' ? '' : name(text)),
+    help: 'of this Kubernetes cluster in Consul; no other one that registers there may have it',
   }),
 }
 
@@ -175,6 +182,7 @@ export function readConfig(
       retryMilliseconds: retry,
     },
     topicPrefixes: known['topic-prefix-allow-list'],
+    clusterName: known['cluster-name'],
     instance: environment['POD_NAME'] ?? host,
   }
 }

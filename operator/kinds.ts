@@ -35,6 +35,15 @@ export interface Autoscaler extends KubeObject {
   }
 }
 
+/** What is read of a Pod. */
+export interface Pod extends KubeObject {
+  readonly status?: {
+    readonly phase?: string
+    readonly podIP?: string
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[]
+  }
+}
+
 /** What is read of a Service. */
 export interface Service extends KubeObject {
   readonly spec?: { readonly clusterIP?: string }
@@ -48,7 +57,7 @@ export const AUTOSCALERS = namespaced<Autoscaler>(
   'HorizontalPodAutoscaler',
   'horizontalpodautoscalers',
 )
-export const PODS = namespaced('v1', 'Pod', 'pods')
+export const PODS = namespaced<Pod>('v1', 'Pod', 'pods')
 export const SECRETS = namespaced<Secret>('v1', 'Secret', 'secrets')
 export const CONFIG_MAPS = namespaced('v1', 'ConfigMap', 'configmaps')
 export const SERVICES = namespaced<Service>('v1', 'Service', 'services')

@@ -8,6 +8,8 @@ import { systemClock } from './controller/clock.ts'
 import { KafkaGroupAdmin } from './kafka/group-admin.ts'
 import { KafkaTopicAdmin } from './kafka/topic-admin.ts'
 import { TopicAdmins } from './kafka/topic-admins.ts'
+import { HttpConsulCatalog } from './registry/consul-client.ts'
+import { PatientCatalog } from './registry/patient-catalog.ts'
 import { addPolicyController, WRITTEN_FOR_POLICIES } from './retrypolicy/controller.ts'
 import { runOperator } from './run.ts'
 
@@ -20,7 +22,7 @@ const groups = new TopicAdmins(systemClock, (access) => new KafkaGroupAdmin(acce
 await runOperator(configuration(), {
   written: [...new Set([...WRITTEN_FOR_SERVICES, ...WRITTEN_FOR_GROUPS, ...WRITTEN_FOR_POLICIES])],
   addControllers: (context) => {
-    addServiceController(context, topics)
+    addServiceController(context, topics, new PatientCatalog(new HttpConsulCatalog(), systemClock))
     addGroupController(context, groups)
     addPolicyController(context)
   },

@@ -34,6 +34,15 @@ export const sidecarSecrets = (service: CalculateService): readonly SecretRefere
   ]
 }
 
+/** The keys of Secrets with which the operator reaches a Consul that `path` names. */
+export const consulSecrets = (
+  { tokenSecretRef, caSecretRef }: { readonly tokenSecretRef?: SecretKey; readonly caSecretRef?: SecretKey },
+  path = 'spec.registration.consul',
+): readonly SecretReference[] => [
+  ...at(`${path}.tokenSecretRef`, tokenSecretRef),
+  ...at(`${path}.caSecretRef`, caSecretRef),
+]
+
 function tlsSecrets(path: string, tls: Tls | undefined): readonly SecretReference[] {
   const client = tls?.clientCertificateSecretRef
   return [

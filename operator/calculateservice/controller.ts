@@ -3,6 +3,7 @@ import { mayNameTopic } from '../config.ts'
 import { forItself, forOthers, forOwner } from '../controller/controller.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
 import type { TopicAdmins } from '../kafka/topic-admins.ts'
+import type { ConsulCatalog } from '../registry/consul-client.ts'
 import {
   CALCULATE_SERVICES,
   CONFIG_MAPS,
@@ -31,6 +32,7 @@ export const WRITTEN_FOR_SERVICES = [
 export function addServiceController(
   { config, manager, writer, events, clock }: OperatorContext,
   kafka: TopicAdmins,
+  consul: ConsulCatalog,
 ): void {
   const calculateServices = manager.informer(CALCULATE_SERVICES)
   const secrets = manager.informer(SECRETS)
@@ -67,9 +69,12 @@ export function addServiceController(
         byTopic(service).flatMap((topic) => keysOf(INDEXES.servicesByTopic, topic)),
       ),
       forOthers(secrets, ({ metadata }) => keysOf(INDEXES.servicesBySecret, keyOf(metadata.namespace, metadata.name))),
-      // Only who waits for their end has to know of pods.
+      // Only who waits for their end, or registers them, has to know of pods.
       forOthers(pods, (pod) =>
-        podByService(pod).filter((key) => cache.get(key)?.metadata.deletionTimestamp !== undefined),
+        podByService(pod).filter((key) => {
+          const service = cache.get(key)
+          return service?.metadata.deletionTimestamp !== undefined || service?.spec.registration.consul !== undefined
+        }),
       ),
       forOwner(owned.deployments, CALCULATE_SERVICES),
       forOwner(owned.services, CALCULATE_SERVICES),
@@ -80,6 +85,8 @@ export function addServiceController(
     reconciler: new CalculateServiceReconciler({
       caches,
       kafka,
+      consul,
+      cluster: config.clusterName,
       writer,
       events,
       clock,

@@ -16,7 +16,14 @@ export function eventsOf(
     outcome.action.type === 'Topic' && !('failure' in outcome) ? [ofTopic(outcome.action.action)].flat() : [],
   )
   const replaced = plan.type === 'Keep' ? plan.replacedTopics.map(ofReplaced) : []
-  return [...done, ...replaced, ...(plan.type === 'Leave' && plan.gaveUp ? [LEFT] : []), ...ofReady(before, after)]
+  const left = plan.type === 'Paused' ? [] : plan.leftConsul.map(ofLeftConsul)
+  return [
+    ...done,
+    ...replaced,
+    ...left,
+    ...(plan.type === 'Leave' && plan.gaveUp ? [LEFT] : []),
+    ...ofReady(before, after),
+  ]
 }
 
 function ofTopic(action: TopicAction): readonly KubeEvent[] {
@@ -64,6 +71,13 @@ const ofReplaced = (name: string): KubeEvent =>
     'TopicReplaced',
     'AdoptTopic',
     `topic ${name}: somebody made it anew; it is kept, and not deleted with this resource`,
+  )
+
+const ofLeftConsul = (address: string): KubeEvent =>
+  warning(
+    'RegistrationsLeft',
+    'DeregisterInstance',
+    `${address}: its proxies could not be deregistered in time and stay`,
   )
 
 const LEFT = warning('TopicsLeft', 'DeleteTopic', 'its topics could not be deleted in time and stay')

@@ -7,6 +7,8 @@ import type { KubeObject } from '../controller/object.ts'
 import type { KafkaAccess } from '../kafka/kafka-access.ts'
 import { KafkaProblem } from '../kafka/kafka-problem.ts'
 import type { TopicAdmins } from '../kafka/topic-admins.ts'
+import type { ConsulCatalog } from '../registry/consul-client.ts'
+import { ConsulProblem } from '../registry/consul-problem.ts'
 import { CALCULATE_SERVICES } from '../kinds.ts'
 import type { Action, Part } from './plan.ts'
 import { ANNOUNCED_TOPICS } from './reconciliation.ts'
@@ -14,11 +16,12 @@ import { ANNOUNCED_TOPICS } from './reconciliation.ts'
 export interface ExecuteParts {
   readonly writer: KubeWriter
   readonly kafka: Pick<TopicAdmins, 'use'>
+  readonly consul: ConsulCatalog
 }
 
 export type Outcome =
   | { readonly action: Action; readonly stored?: KubeObject }
-  | { readonly action: Action; readonly failure: KafkaProblem | KubeError }
+  | { readonly action: Action; readonly failure: KafkaProblem | ConsulProblem | KubeError }
 
 /**
  * The actions of each part one after the other, up to the first that fails; parts at the same time.
@@ -54,8 +57,9 @@ export async function execute(
   return outcomes
 }
 
-const isProblemOfTheObject = (error: unknown): error is KafkaProblem | KubeError =>
+const isProblemOfTheObject = (error: unknown): error is KafkaProblem | ConsulProblem | KubeError =>
   error instanceof KafkaProblem ||
+  error instanceof ConsulProblem ||
   (error instanceof KubeError &&
     !(['Conflict', 'NotLeading', 'Aborted'] as const).some((code) => isKubeError(error, code)))
 
@@ -63,7 +67,7 @@ async function run(
   service: CalculateService,
   action: Action,
   access: KafkaAccess | undefined,
-  { writer, kafka }: ExecuteParts,
+  { writer, kafka, consul }: ExecuteParts,
   signal: AbortSignal,
 ): Promise<KubeObject | undefined> {
   switch (action.type) {
@@ -83,6 +87,9 @@ async function run(
     case 'Topic':
       if (access === undefined) throw new RangeError('topics were planned for a Kafka that cannot be asked')
       await kafka.use(access, (admin) => admin.execute(action.action, signal))
+      return undefined
+    case 'Consul':
+      await consul.execute(action.access, action.node, action.action, signal)
       return undefined
   }
 }

@@ -11,9 +11,15 @@ import type { KafkaReason } from '../kafka/kafka-problem.ts'
 import type { TopicAdmins } from '../kafka/topic-admins.ts'
 import type { TopicClaim } from '../kafka/topic-claims.ts'
 import type { ObservedCluster } from '../kafka/topic-plan.ts'
-import type { Deployment, Secret, Service } from '../kinds.ts'
-import { kafkaSecrets, sidecarSecrets } from '../secret-references.ts'
+import type { Deployment, Pod, Secret, Service } from '../kinds.ts'
+import { isPaused } from '../paused.ts'
+import type { ConsulCatalog } from '../registry/consul-client.ts'
+import { consulSecrets, kafkaSecrets, sidecarSecrets } from '../secret-references.ts'
+import { scopeOf } from './instances.ts'
+import { observeConsul } from './observe-consul.ts'
+import type { ConsulView } from './observe-consul.ts'
 import { proxyName } from './objects.ts'
+import { CONSUL_FINALIZER } from './reconciliation.ts'
 import { mayAskKafka } from './topic-right.ts'
 import { topicNames } from './topic-names.ts'
 
@@ -30,7 +36,14 @@ export const INDEXES = {
 export const byTopic = ({ spec }: CalculateService): readonly string[] => [spec.topic.name]
 
 export const bySecret = (service: CalculateService): readonly string[] => [
-  ...new Set(sidecarSecrets(service).map(({ name }) => keyOf(service.metadata.namespace, name))),
+  ...new Set(
+    [
+      ...sidecarSecrets(service),
+      ...[service.spec.registration.consul ?? {}, ...(service.status?.consul ?? [])].flatMap((one) =>
+        consulSecrets(one),
+      ),
+    ].map(({ name }) => keyOf(service.metadata.namespace, name)),
+  ),
 ]
 
 export const podByService = ({ metadata: { namespace, labels } }: KubeObject): readonly string[] => {
@@ -48,7 +61,7 @@ export interface ServiceCaches {
   readonly serviceAccounts: Read<KubeObject>
   readonly configMaps: Read<KubeObject>
   readonly podDisruptionBudgets: Read<KubeObject>
-  readonly pods: Read<KubeObject>
+  readonly pods: Read<Pod>
 }
 
 /** What stands under the names that the service needs. */
@@ -81,7 +94,11 @@ export interface Observed {
   readonly kafka: KafkaView
   readonly live: LiveObjects
   /** Pods of proxies, also those that are ending. */
-  readonly proxyPods: number
+  readonly pods: readonly Pod[]
+  /** Each Consul that matters; none while the service is paused. */
+  readonly consul: readonly ConsulView[]
+  /** The name of the Kubernetes cluster in Consul; empty: none. */
+  readonly cluster: string
 }
 
 export interface ObserveParts {
@@ -89,11 +106,14 @@ export interface ObserveParts {
   readonly kafka: Pick<TopicAdmins, 'use'>
   readonly mayNameTopic: (namespace: string, topic: string) => boolean
   readonly clock: Pick<Clock, 'now'>
+  readonly consul: ConsulCatalog
+  /** The name of the Kubernetes cluster in Consul; empty: none. */
+  readonly cluster: string
 }
 
 /** @returns undefined where the object is gone. */
 export async function observe(key: ObjectKey, parts: ObserveParts, signal: AbortSignal): Promise<Observed | undefined> {
-  const { caches, clock, mayNameTopic } = parts
+  const { caches, clock, mayNameTopic, cluster } = parts
   const service = caches.calculateServices.get(key)
   if (service === undefined) return undefined
   const read = secretReader(service, caches.secrets)
@@ -106,9 +126,18 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
     missingSecrets: missingSecrets(sidecarSecrets(service), read),
     missingKafkaSecrets: missingSecrets(kafkaSecrets(service), read),
     live: liveObjects(service, caches),
-    proxyPods: caches.pods.byIndex(INDEXES.podsByService, objectKey(service)).length,
+    pods: caches.pods.byIndex(INDEXES.podsByService, objectKey(service)),
+    cluster,
   }
-  return { ...observed, kafka: mayAskKafka(observed) ? await askKafka(service, read, parts, signal) : NOT_ASKED }
+  const mayAskConsul =
+    service.metadata.deletionTimestamp === undefined
+      ? !isPaused(service)
+      : (service.metadata.finalizers ?? []).includes(CONSUL_FINALIZER)
+  const [kafka, consul] = await Promise.all([
+    mayAskKafka(observed) ? askKafka(service, read, parts, signal) : NOT_ASKED,
+    mayAskConsul ? observeConsul(service, scopeOf(service, cluster), read, parts.consul, signal) : [],
+  ])
+  return { ...observed, kafka, consul }
 }
 
 const NOT_ASKED: KafkaView = { state: 'NotAsked' }

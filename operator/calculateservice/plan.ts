@@ -11,12 +11,15 @@ import { planTopics, planTopicsLeft } from '../kafka/topic-plan.ts'
 import type { ObservedCluster, TopicAction, TopicProblem, TopicsWanted } from '../kafka/topic-plan.ts'
 import { desiredTopics, TopicSettingsError } from '../kafka/topics.ts'
 import { DEPLOYMENTS, SERVICES } from '../kinds.ts'
+import type { ConsulAccess } from '../registry/consul-client.ts'
+import type { ConsulAction } from '../registry/consul-plan.ts'
 import { belongsToAnother } from '../labels.ts'
 import { proxyName, renderService } from './objects.ts'
 import type { ProxyImage, Rendered } from './objects.ts'
 import type { Observed } from './observe.ts'
 import { drainSeconds } from './drain.ts'
-import { announcedTopics, TOPICS_FINALIZER } from './reconciliation.ts'
+import { isGivenUp, needsConsulFinalizer, planConsul, planConsulLeft } from './plan-consul.ts'
+import { announcedTopics, CONSUL_FINALIZER, TOPICS_FINALIZER } from './reconciliation.ts'
 import { isPaused } from '../paused.ts'
 import { topicRefusal } from './topic-right.ts'
 
@@ -28,6 +31,7 @@ export type Action = { readonly part: Part } & (
   | { readonly type: 'AnnounceTopics'; readonly names: readonly string[] }
   | { readonly type: 'Topic'; readonly action: TopicAction }
   | { readonly type: 'Apply'; readonly object: Rendered }
+  | { readonly type: 'Consul'; readonly access: ConsulAccess; readonly node: string; readonly action: ConsulAction }
   | { readonly type: 'Delete'; readonly resource: Resource; readonly object: KubeObject }
 )
 
@@ -49,6 +53,8 @@ export type Plan =
       }
       /** Names of topics that somebody else made anew. */
       readonly replacedTopics: readonly string[]
+      /** Addresses of each Consul that could not be cleaned in time and is forgotten. */
+      readonly leftConsul: readonly string[]
     }
   | {
       readonly type: 'Leave'
@@ -57,12 +63,17 @@ export type Plan =
       readonly waitsFor?: string
       /** Topics are left behind, as they could not be deleted in time. */
       readonly gaveUp: boolean
+      /** Addresses of each Consul that could not be cleaned in time. */
+      readonly leftConsul: readonly string[]
       /** Look again after so long at the latest. */
       readonly againMilliseconds: number
     }
 
 /** From the end of the drain: so long is tried to delete topics, with Kafka or a Secret away; then they are left. */
 const PATIENCE_MILLISECONDS = 120_000
+/** The same for Consul; less, so that topics have their time too. */
+const CONSUL_PATIENCE_MILLISECONDS = 60_000
+const STUBBORN_MILLISECONDS = 30_000
 const LOOK_AGAIN_MILLISECONDS = 5_000
 
 /** What the plan is for one service; deletion comes before everything, also before a pause. */
@@ -72,11 +83,17 @@ export function planService(observed: Observed, image: ProxyImage): Plan {
   const refusal = topicRefusal(observed)
   const topics = refusal === undefined ? topicPart(observed) : { ...NOTHING, problems: [refusal] }
   const objects = refusal === undefined ? objectPart(observed, image) : notOurs(refusal)
+  const consul = planConsul(observed, refusal !== undefined)
   return {
     type: 'Keep',
-    actions: [...topics.actions, ...objects.actions],
-    problems: { TopicReady: topics.problems, ...objects.problems },
+    actions: [...keepFinalizers(observed), ...topics.actions, ...objects.actions, ...consul.actions],
+    problems: {
+      TopicReady: topics.problems,
+      ProxyAvailable: objects.problems.ProxyAvailable,
+      Registered: [...objects.problems.Registered, ...consul.problems],
+    },
     replacedTopics: topics.replaced,
+    leftConsul: observed.consul.filter((view) => isGivenUp(view, observed.now)).map(({ place }) => place.address),
   }
 }
 
@@ -103,13 +120,12 @@ function topicPart(observed: Observed): {
   readonly replaced: readonly string[]
 } {
   const { service, kafka, missingKafkaSecrets } = observed
-  const finalizers = keepFinalizer(service)
   if (missingKafkaSecrets.length > 0) {
     const problems: readonly TopicProblem[] = [{ reason: 'SecretMissing', message: missingKafkaSecrets.join('; ') }]
-    return { ...NOTHING, actions: finalizers, problems }
+    return { ...NOTHING, problems }
   }
   if (kafka.state === 'Failed') {
-    return { ...NOTHING, actions: finalizers, problems: [{ reason: kafka.reason, message: kafka.message }] }
+    return { ...NOTHING, problems: [{ reason: kafka.reason, message: kafka.message }] }
   }
   if (kafka.state === 'NotAsked') return { ...NOTHING, problems: [] }
   const { actions, problems, kept, replaced } = planTopics(topicsWanted(observed, kafka.cluster))
@@ -121,7 +137,6 @@ function topicPart(observed: Observed): {
   )
   return {
     actions: [
-      ...finalizers,
       ...announce(service, [...made, ...unwritten.map(({ name }) => name)]),
       ...actions.map((action): Action => ({ part: 'TopicReady', type: 'Topic', action })),
     ],
@@ -130,13 +145,21 @@ function topicPart(observed: Observed): {
   }
 }
 
-/** Only what may have to be deleted one day keeps the object from going at once. */
-function keepFinalizer({ metadata, spec }: CalculateService): readonly Action[] {
+/** Only what may have to be deleted one day keeps the object from going at once. One write: it names the version that it changes. */
+function keepFinalizers(observed: Observed): readonly Action[] {
+  const { metadata, spec } = observed.service
   const now = metadata.finalizers ?? []
-  const wanted = spec.topic.deletionPolicy === 'Delete'
-  if (now.includes(TOPICS_FINALIZER) === wanted) return []
-  const finalizers = wanted ? [...now, TOPICS_FINALIZER] : now.filter((one) => one !== TOPICS_FINALIZER)
-  return [{ part: 'TopicReady', type: 'SetFinalizers', finalizers }]
+  const isRefused = topicRefusal(observed) !== undefined
+  const wanted: Readonly<Record<string, boolean>> = {
+    [TOPICS_FINALIZER]: isRefused ? now.includes(TOPICS_FINALIZER) : spec.topic.deletionPolicy === 'Delete',
+    [CONSUL_FINALIZER]: needsConsulFinalizer(observed),
+  }
+  const finalizers = [
+    ...now.filter((one) => wanted[one] !== false),
+    ...Object.keys(wanted).filter((one) => wanted[one] === true && !now.includes(one)),
+  ]
+  const isSame = finalizers.length === now.length && finalizers.every((one) => now.includes(one))
+  return isSame ? [] : [{ part: 'TopicReady', type: 'SetFinalizers', finalizers }]
 }
 
 /** Where nothing is ever deleted nobody needs to know who made what, should it be forgotten. */
@@ -222,27 +245,49 @@ function registrationActions(
  * it says so; then the object. Each step has its time, after which the next one comes.
  */
 function planLeaving(observed: Observed): Plan {
-  const { service, now, live, proxyPods, kafka, claims } = observed
+  const { service, now, live, pods, kafka, claims } = observed
   const leave = (actions: readonly Action[], more: Partial<Extract<Plan, { type: 'Leave' }>> = {}): Plan => ({
     type: 'Leave',
     actions,
     gaveUp: false,
+    leftConsul: [],
     againMilliseconds: LOOK_AGAIN_MILLISECONDS,
     ...more,
   })
-  if (!(service.metadata.finalizers ?? []).includes(TOPICS_FINALIZER)) return leave([])
-
+  const all = service.metadata.finalizers ?? []
   const drained = Date.parse(service.metadata.deletionTimestamp ?? '') + drainSeconds(service) * 1000
   const { deployment } = live
-  if (deployment !== undefined && !belongsToAnother(deployment, service)) {
-    const end: Action = { part: 'ProxyAvailable', type: 'Delete', resource: DEPLOYMENTS, object: deployment }
-    return leave([end], { waitsFor: `Deployment ${proxyName(service)} is being deleted` })
+  const end: readonly Action[] =
+    deployment === undefined || belongsToAnother(deployment, service)
+      ? []
+      : [{ part: 'ProxyAvailable', type: 'Delete', resource: DEPLOYMENTS, object: deployment }]
+  if (all.includes(CONSUL_FINALIZER)) {
+    const away = observed.consul.flatMap(({ place, registry }) =>
+      registry.state === 'Failed' ? [{ address: place.address, message: registry.message }] : [],
+    )
+    const late = drained + CONSUL_PATIENCE_MILLISECONDS
+    if (away.length > 0 && now < late) {
+      // Clients that find a proxy no more are better off than calls which nobody ends.
+      const waitsFor = `its proxies are not out of Consul yet: ${away.map(({ message }) => message).join('; ')}`
+      return leave([...planConsulLeft(observed), ...end], { waitsFor })
+    }
+    const rest = all.filter((one) => one !== CONSUL_FINALIZER)
+    const free: Action = { part: 'Registered', type: 'SetFinalizers', finalizers: rest }
+    // A Consul that can be read and does not take what it is told.
+    const isStubborn = now >= late + STUBBORN_MILLISECONDS
+    return leave([...(isStubborn ? [] : planConsulLeft(observed)), free], {
+      ...(rest.length === 0 ? {} : { waitsFor: 'its proxies are out of Consul' }),
+      leftConsul: isStubborn ? observed.consul.map(({ place }) => place.address) : away.map(({ address }) => address),
+    })
   }
-  if (proxyPods > 0 && now < drained) {
-    const waitsFor = `${proxyPods} proxies finish the calls that they have`
+  if (!all.includes(TOPICS_FINALIZER)) return leave([])
+
+  if (end.length > 0) return leave(end, { waitsFor: `Deployment ${proxyName(service)} is being deleted` })
+  if (pods.length > 0 && now < drained) {
+    const waitsFor = `${pods.length} proxies finish the calls that they have`
     return leave([], { waitsFor, againMilliseconds: Math.min(LOOK_AGAIN_MILLISECONDS, drained - now) })
   }
-  const finalizers = (service.metadata.finalizers ?? []).filter((one) => one !== TOPICS_FINALIZER)
+  const finalizers = all.filter((one) => one !== TOPICS_FINALIZER)
   const free: Action = { part: 'TopicReady', type: 'SetFinalizers', finalizers }
   if (service.spec.topic.deletionPolicy === 'Retain') return leave([free])
   if (kafka.state === 'Seen') {

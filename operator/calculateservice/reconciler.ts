@@ -5,6 +5,7 @@ import type { ObjectKey } from '../controller/object.ts'
 import type { Reconciler, ReconcileResult } from '../controller/reconciler.ts'
 import { kafkaAccess } from '../kafka/kafka-access.ts'
 import type { KafkaAccess } from '../kafka/kafka-access.ts'
+import { KubeError } from '../controller/kube-error.ts'
 import { KafkaProblem } from '../kafka/kafka-problem.ts'
 import type { ObservedCluster } from '../kafka/topic-plan.ts'
 import { eventsOf } from './events.ts'
@@ -26,6 +27,9 @@ export interface ServiceReconcilerParts extends ObserveParts, ExecuteParts {
 
 /** A Kafka that was away is asked again: nobody tells when it is back. */
 const KAFKA_AWAY_MILLISECONDS = 10_000
+/** A Consul that lost what it was told is written again within so long. */
+const CONSUL_LOOK_MILLISECONDS = 30_000
+const CONSUL_AWAY_MILLISECONDS = 10_000
 /** What somebody has to put right outside Kubernetes. */
 const OUTSIDE_MILLISECONDS = 60_000
 const OUTSIDE: ReadonlySet<string> = new Set([
@@ -59,7 +63,7 @@ export class CalculateServiceReconciler implements Reconciler {
     for (const event of eventsOf(plan, outcomes, service.status, status)) parts.events.record(service, event)
 
     const failures = outcomes.flatMap((outcome) => ('failure' in outcome ? [outcome.failure] : []))
-    const ofKubernetes = failures.find((failure) => !(failure instanceof KafkaProblem))
+    const ofKubernetes = failures.find((failure) => failure instanceof KubeError)
     if (ofKubernetes !== undefined) throw ofKubernetes
     return again(plan, status)
   }
@@ -104,7 +108,13 @@ const isGone = (plan: Plan, outcomes: readonly Outcome[]): boolean =>
 function again(plan: Plan, status: ServiceStatus | undefined): ReconcileResult {
   if (status === undefined || plan.type === 'Paused') return {}
   if (plan.type === 'Leave') return { requeueAfterMilliseconds: plan.againMilliseconds }
-  const reason = status.conditions?.find(({ type }) => type === 'TopicReady')?.reason ?? ''
-  if (reason === 'KafkaUnavailable') return { requeueAfterMilliseconds: KAFKA_AWAY_MILLISECONDS }
-  return OUTSIDE.has(reason) ? { requeueAfterMilliseconds: OUTSIDE_MILLISECONDS } : {}
+  const reasonOf = (name: string): string => status.conditions?.find(({ type }) => type === name)?.reason ?? ''
+  const topic = reasonOf('TopicReady')
+  const times = [
+    ...(topic === 'KafkaUnavailable' ? [KAFKA_AWAY_MILLISECONDS] : []),
+    ...(OUTSIDE.has(topic) ? [OUTSIDE_MILLISECONDS] : []),
+    ...(reasonOf('Registered') === 'ConsulUnavailable' ? [CONSUL_AWAY_MILLISECONDS] : []),
+    ...((status.consul ?? []).length > 0 ? [CONSUL_LOOK_MILLISECONDS] : []),
+  ]
+  return times.length === 0 ? {} : { requeueAfterMilliseconds: Math.min(...times) }
 }

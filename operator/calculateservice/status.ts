@@ -1,14 +1,18 @@
 /** What the status of a CalculateService should say: pure, from what was observed, planned and done. */
 import type { CalculateService } from '../../crds/types.ts'
-import { finding, readiness, toConditions } from '../conditions.ts'
+import { finding, readiness, rfc3339, toConditions } from '../conditions.ts'
 import type { Condition, ConditionReason, Finding } from '../conditions.ts'
-import { KafkaProblem } from '../kafka/kafka-problem.ts'
+import { KubeError } from '../controller/kube-error.ts'
 import { planTopics } from '../kafka/topic-plan.ts'
 import type { ObservedCluster, RememberedTopic } from '../kafka/topic-plan.ts'
 import type { Deployment } from '../kinds.ts'
 import type { Outcome } from './execute.ts'
+import { instancesOf, placeOf } from './instances.ts'
+import type { ConsulPlace } from './instances.ts'
 import { serviceAddress } from './objects.ts'
 import type { Observed } from './observe.ts'
+import type { ConsulView } from './observe-consul.ts'
+import { isGivenUp } from './plan-consul.ts'
 import { topicsWanted } from './plan.ts'
 import type { Part, Plan } from './plan.ts'
 
@@ -38,9 +42,10 @@ export function desiredStatus(
       const findings = [
         topicFinding(plan, outcomes, topics),
         proxyFinding(service, plan, outcomes, deployment),
-        registrationFinding(service, plan, outcomes),
+        registrationFinding(observed, plan, outcomes),
       ]
       const address = serviceAddress(service)
+      const consul = rememberConsul(observed, outcomes)
       const clusterId = cluster?.id ?? service.status?.clusterId
       return {
         observedGeneration: service.metadata.generation ?? 0,
@@ -53,6 +58,7 @@ export function desiredStatus(
           updatedReplicas: deployment?.status?.updatedReplicas ?? 0,
         },
         ...(address === undefined ? {} : { address }),
+        ...(consul.length === 0 ? {} : { consul }),
       }
     }
   }
@@ -85,7 +91,7 @@ function troubleOf(
   )
   const problems: readonly { readonly reason: string; readonly message: string }[] = [
     ...failed.map((failure) => ({
-      reason: failure instanceof KafkaProblem ? failure.reason : 'NotApplied',
+      reason: failure instanceof KubeError ? 'NotApplied' : failure.reason,
       message: failure.message,
     })),
     ...plan.problems[part],
@@ -132,13 +138,25 @@ function refused(deployment: Deployment | undefined): string {
   return failure === undefined ? '' : `; ${failure.message ?? failure.type}`
 }
 
-function registrationFinding(service: CalculateService, plan: Kept, outcomes: readonly Outcome[]): Finding {
+function registrationFinding(observed: Observed, plan: Kept, outcomes: readonly Outcome[]): Finding {
+  const { service, pods, cluster } = observed
   const trouble = troubleOf('Registered', plan, outcomes)
   if (trouble !== undefined) return found('Registered', trouble)
   const address = serviceAddress(service)
-  if (address === undefined)
+  const { consul } = service.spec.registration
+  if (address === undefined && consul === undefined)
     return found('Registered', { reason: 'NotAsked', message: 'spec.registration.kubernetes is None' })
-  return found('Registered', { reason: 'Registered', message: address })
+  const instances = instancesOf(service, pods, cluster)
+  const ready = instances.filter(({ health }) => health === 'passing').length
+  const places = [
+    ...(address === undefined ? [] : [address]),
+    ...(consul === undefined
+      ? []
+      : [
+          `${consul.address}: ${consul.name ?? service.metadata.name} with ${instances.length} instances, ${ready} passing`,
+        ]),
+  ]
+  return found('Registered', { reason: 'Registered', message: places.join('; ') })
 }
 
 /** The reasons of actions and plans are those of their part; the types that say so are lost where they are put together. */
@@ -151,6 +169,31 @@ function appliedDeployment(outcomes: readonly Outcome[]): Deployment | undefined
   }
   return undefined
 }
+
+/** Enough for whoever goes from one Consul to the next before the last one is clean. */
+const MOST_PLACES = 8
+
+/** The Consul that the spec names, and each other one that may still have instances. */
+function rememberConsul({ service, consul, now }: Observed, outcomes: readonly Outcome[]): readonly ConsulPlace[] {
+  const current = placeOf(service)
+  const former = consul
+    .filter((view) => !view.isCurrent && !isClean(view, outcomes) && !isGivenUp(view, now))
+    .map(({ place }) => ({ ...place, leftAt: place.leftAt ?? rfc3339(now) }))
+  return [...(current === undefined ? [] : [current]), ...former].slice(0, MOST_PLACES)
+}
+
+const isClean = ({ registry }: ConsulView, outcomes: readonly Outcome[]): boolean =>
+  registry.state === 'Seen' &&
+  registry.catalog.instances.every(({ id }) =>
+    outcomes.some(
+      (outcome) =>
+        outcome.action.type === 'Consul' &&
+        outcome.action.access === registry.access &&
+        outcome.action.action.type === 'DeregisterInstance' &&
+        outcome.action.action.id === id &&
+        !('failure' in outcome),
+    ),
+  )
 
 /** What is remembered of the topics: never less than before, for it decides what may be deleted one day. */
 function remember(

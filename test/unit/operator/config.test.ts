@@ -24,6 +24,7 @@ describe('readConfig', () => {
     assert.deepEqual(config, {
       namespaces: [],
       sidecarImage: 'registry.example/sidecar:1',
+      clusterName: '',
       concurrency: 4,
       resyncMilliseconds: 600_000,
       reconcileTimeoutMilliseconds: 120_000,

@@ -20,6 +20,7 @@ import {
 } from '../../../../operator/kinds.ts'
 import { resource, type Case } from '../../crds/cases.ts'
 import { FakeCluster } from '../fake-cluster.ts'
+import { FakeConsul } from '../fake-consul.ts'
 import { FakeKafka, unavailable } from '../fake-kafka.ts'
 
 const KEY = 'default/calc'
@@ -29,6 +30,7 @@ const SIGNAL = new AbortController().signal
 /** An operator with a Kubernetes and a Kafka of its own, and time that is moved by hand. */
 class World {
   readonly kafka = new FakeKafka()
+  readonly consul = new FakeConsul()
   readonly cluster = new FakeCluster()
   readonly events: KubeEvent[] = []
   now = Date.UTC(2026, 0, 2)
@@ -50,6 +52,8 @@ class World {
       },
       writer: cluster,
       kafka: { use: (_access, work) => work(kafka) },
+      consul: this.consul,
+      cluster: '',
       events: { record: (_object, event) => this.events.push(event) },
       clock: { now: () => this.now },
       mayNameTopic: (namespace, topic) => this.prefixes[namespace]?.some((prefix) => topic.startsWith(prefix)) ?? true,
@@ -536,7 +540,8 @@ describe('what is wrong is told, and heals', () => {
       'Ready Ready',
       'Ready Paused',
       'Ready Deleting',
-      // Consul is kept by another part.
+      // See consul.test.ts.
+      'Registered Registering',
       'Registered ConsulUnavailable',
       'Registered ConsulNotAuthorized',
       'Registered ConsulRefused',

@@ -1,0 +1,90 @@
+/** What to do in Consul for a CalculateService: pure. */
+import { planInstances } from '../registry/consul-plan.ts'
+import type { ConsulAction } from '../registry/consul-plan.ts'
+import { formerPlaces, instancesOf, isSamePlace, placeOf, scopeOf } from './instances.ts'
+import type { Observed } from './observe.ts'
+import type { ConsulView } from './observe-consul.ts'
+import type { Action, Problem } from './plan.ts'
+import { CONSUL_FINALIZER } from './reconciliation.ts'
+
+/** A Consul that the spec names no more is tried so long; then what is there is left. */
+const FORMER_PATIENCE_MILLISECONDS = 600_000
+
+export interface ConsulPlan {
+  readonly actions: readonly Action[]
+  readonly problems: readonly Problem<'Registered'>[]
+}
+
+type Seen = Extract<ConsulView['registry'], { readonly state: 'Seen' }>
+
+/** @param isRefused the topic is not for this service: those that are there may change and go, none may come. */
+export function planConsul(observed: Observed, isRefused: boolean): ConsulPlan {
+  const plans = observed.consul.map((view) =>
+    view.registry.state === 'Failed'
+      ? { actions: [], problems: [view.registry] }
+      : view.isCurrent
+        ? keep(observed, view.registry, isRefused)
+        : leave(observed, view.registry),
+  )
+  return {
+    actions: plans.flatMap(({ actions }) => actions),
+    problems: plans.flatMap(({ problems }) => problems),
+  }
+}
+
+/** Everything of ours goes; for a service that is being deleted. */
+export const planConsulLeft = (observed: Observed): readonly Action[] =>
+  observed.consul.flatMap(({ registry }) => (registry.state === 'Seen' ? leave(observed, registry).actions : []))
+
+/** Whether there may be something in a Consul that has to be taken away one day. */
+export const needsConsulFinalizer = ({ service }: Pick<Observed, 'service'>): boolean =>
+  placeOf(service) !== undefined || formerPlaces(service).length > 0
+
+/** Whether it was tried for long enough to leave a Consul that the spec names no more. */
+export const isGivenUp = ({ place, isCurrent, registry }: ConsulView, now: number): boolean =>
+  !isCurrent &&
+  registry.state === 'Failed' &&
+  place.leftAt !== undefined &&
+  now - Date.parse(place.leftAt) > FORMER_PATIENCE_MILLISECONDS
+
+function keep(observed: Observed, { access, catalog }: Seen, isRefused: boolean): ConsulPlan {
+  const { service, pods, cluster } = observed
+  const { node } = scopeOf(service, cluster)
+  const known = new Set(catalog.instances.map(({ id }) => id))
+  const wanted = instancesOf(service, pods, cluster).filter(({ id }) => known.has(id) || !isRefused)
+  if (!isRemembered(observed)) {
+    return {
+      actions: [],
+      problems: [{ reason: 'Registering', message: `${access.address}: proxies are about to come` }],
+    }
+  }
+  const actions = planInstances(wanted, catalog.instances)
+  const isBlind = catalog.isPartial && wanted.some(({ id }) => !known.has(id))
+  return {
+    actions: actions.map((action) => toAction(access, node, action)),
+    problems: isBlind
+      ? [{ reason: 'ConsulNotAuthorized', message: `${access.address}: the token may not read all of node ${node}` }]
+      : [],
+  }
+}
+
+function leave({ service, cluster }: Observed, { access, catalog }: Seen): ConsulPlan {
+  const { node } = scopeOf(service, cluster)
+  return {
+    actions: planInstances([], catalog.instances).map((action) => toAction(access, node, action)),
+    problems: [],
+  }
+}
+
+/** Where nothing would tell, after a crash, that instances may be there, none are made. */
+const isRemembered = ({ service }: Observed): boolean =>
+  (service.metadata.finalizers ?? []).includes(CONSUL_FINALIZER) &&
+  (service.status?.consul ?? []).some((place) => isSamePlace(place, placeOf(service)))
+
+const toAction = (access: Seen['access'], node: string, action: ConsulAction): Action => ({
+  part: 'Registered',
+  type: 'Consul',
+  access,
+  node,
+  action,
+})

@@ -1,0 +1,227 @@
+/** Proxies of CalculateServices in a real Consul. */
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import type { ConsulServer } from '../../local/platform/consul.ts'
+import { KafkaTopicAdmin } from '../../operator/kafka/topic-admin.ts'
+import { atEnd } from '../integration/support/clean-up.ts'
+import { ownConsul } from './support/consul.ts'
+import { makePodsReady, makePodsUnready } from './support/kubelet.ts'
+import { Namespace, type Stored } from './support/namespace.ts'
+import { OperatorProcess } from './support/operator-process.ts'
+import { until, untilHolds } from './support/until.ts'
+
+const servers = (process.env['KAFKA_BROKERS'] ?? '').split(',')
+const MANAGEMENT = '5e0c3b52-7ad1-4f0e-9d5f-3a1f6c2b9e01'
+
+interface Entry {
+  readonly Service: {
+    readonly ID: string
+    readonly Address: string
+    readonly Port: number
+    readonly Tags: readonly string[]
+    readonly Meta: Readonly<Record<string, string>>
+  }
+  readonly Checks: readonly { readonly Status: string }[]
+}
+
+/** A namespace with an operator and a Consul of its own. Who is ready the test says. */
+class Scene {
+  readonly namespace: Namespace
+  readonly consul: ConsulServer
+
+  private constructor(namespace: Namespace, consul: ConsulServer) {
+    this.namespace = namespace
+    this.consul = consul
+  }
+
+  static async start(t: TestContext, config: Readonly<Record<string, unknown>> = {}): Promise<Scene> {
+    const consul = await ownConsul(t, config)
+    const admin = new KafkaTopicAdmin({ servers })
+    atEnd(t, () => admin.close())
+    const namespace = await Namespace.start(t)
+    atEnd(t, async () => {
+      const names = ['calc', 'other'].flatMap((name) => [topicOf(namespace, name), `${topicOf(namespace, name)}.dead`])
+      for (const { name, id } of (await admin.observe(names)).topics.values()) {
+        await admin.execute({ type: 'DeleteTopic', name, topicId: id })
+      }
+    })
+    await OperatorProcess.start(t, {
+      program: 'operator/main.ts',
+      kubeconfig: namespace.cluster.access.adminKubeconfig,
+      namespace: namespace.name,
+    })
+    return new Scene(namespace, consul)
+  }
+
+  async apply(consul: object | undefined, replicas = 1, name = 'calc'): Promise<void> {
+    await this.namespace.apply({
+      apiVersion: 'grpckafka.dev/v1alpha1',
+      kind: 'CalculateService',
+      metadata: { name },
+      spec: {
+        service: 'calculator.CalculateService',
+        kafka: { bootstrapServers: servers },
+        redis: { url: 'redis://redis:6379' },
+        methods: [{ name: 'Calculate' }],
+        topic: { name: topicOf(this.namespace, name), replicationFactor: 1 },
+        proxy: { replicas, port: 7000 },
+        registration: consul === undefined ? {} : { consul: { address: this.consul.url, ...consul } },
+      },
+    })
+  }
+
+  podsReady(count = 1): Promise<readonly Stored[]> {
+    return makePodsReady(this.namespace, 'app.kubernetes.io/component=proxy', count)
+  }
+
+  podsUnready(): Promise<readonly Stored[]> {
+    return makePodsUnready(this.namespace, 'app.kubernetes.io/component=proxy')
+  }
+
+  async entries(name = 'calc', token?: string): Promise<readonly Entry[]> {
+    const headers = token === undefined ? {} : { 'x-consul-token': token }
+    const answer = await fetch(`${this.consul.url}/v1/health/service/${name}`, { headers })
+    assert.equal(answer.status, 200, await answer.clone().text())
+    return (await answer.json()) as readonly Entry[]
+  }
+
+  /** Waits until Consul has just these, each `address status`. */
+  async untilShown(expected: readonly string[], name = 'calc', token?: string): Promise<void> {
+    await untilHolds(`Consul shows ${expected.join(', ')}`, async () => {
+      const shown = (await this.entries(name, token)).map(
+        ({ Service, Checks }) => `${Service.Address} ${Checks.map(({ Status }) => Status).join(' ')}`,
+      )
+      assert.deepEqual(shown.toSorted(), expected.toSorted())
+    })
+  }
+
+  untilRegistered(status: string, reason: string, name = 'calc'): Promise<string> {
+    return until(`Registered is ${status} ${reason}`, async () => {
+      const service = await this.namespace.get('CalculateService', name)
+      type One = {
+        readonly type: string
+        readonly status: string
+        readonly reason: string
+        readonly message: string
+        readonly observedGeneration: number
+      }
+      const conditions = (service?.status?.['conditions'] ?? []) as readonly One[]
+      const found = conditions.find(({ type }) => type === 'Registered')
+      const isNow = found?.observedGeneration === service?.metadata.generation
+      return isNow && found?.status === status && found.reason === reason && `${found.reason} ${found.message}`
+    })
+  }
+
+  untilGone(name = 'calc'): Promise<unknown> {
+    return until(`${name} is gone`, async () => (await this.namespace.get('CalculateService', name)) === undefined)
+  }
+}
+
+const topicOf = (namespace: Namespace, name: string): string => `consul-${namespace.name}-${name}`
+
+const addressOf = (pod: Stored | undefined): string => String(pod?.status?.['podIP'])
+
+test('proxies stand in Consul as they are, and one that goes is taken away', async (t) => {
+  const scene = await Scene.start(t)
+  await scene.apply({ tags: ['blue'] }, 2)
+  const pods = await scene.podsReady(2)
+  await scene.untilShown(pods.map((pod) => `${addressOf(pod)} passing`))
+  const [entry] = await scene.entries()
+  const pod = pods.find(({ metadata }) => metadata.uid === entry?.Service.ID)
+  assert.equal(entry?.Service.Port, 7000)
+  assert.deepEqual(entry.Service.Tags, ['blue'])
+  assert.equal(entry.Service.Meta['pod-name'], pod?.metadata.name)
+  assert.match(await scene.untilRegistered('True', 'Registered'), /calc with 2 instances, 2 passing/)
+
+  await scene.podsUnready()
+  await scene.untilShown(pods.map((one) => `${addressOf(one)} critical`))
+  await scene.podsReady(2)
+  await scene.untilShown(pods.map((one) => `${addressOf(one)} passing`))
+
+  // It ends slowly, as one that drains does: it is out of Consul while it is still there.
+  const [first, second] = pods
+  await scene.namespace.delete('Pod', first!.metadata.name, 300)
+  await until('another Pod is there', async () => (await scene.namespace.list('Pod')).length === 3)
+  await untilHolds('it is out of Consul', async () => {
+    const ids = (await scene.entries()).map(({ Service }) => Service.ID)
+    assert.ok(!ids.includes(first!.metadata.uid) && ids.includes(second!.metadata.uid), ids.join())
+  })
+  assert.ok(await scene.namespace.get('Pod', first!.metadata.name))
+})
+
+test('a Consul that lost everything is written again, with nothing else happening', async (t) => {
+  const scene = await Scene.start(t)
+  await scene.apply({})
+  const [pod] = await scene.podsReady()
+  await scene.untilShown([`${addressOf(pod)} passing`])
+  await scene.consul.kill('SIGKILL')
+  await scene.consul.start()
+  assert.deepEqual(await scene.entries(), [])
+  await scene.untilShown([`${addressOf(pod)} passing`])
+})
+
+test('a Consul that is away is told, hurts nobody else, and is found again', async (t) => {
+  const scene = await Scene.start(t)
+  await scene.consul.kill('SIGKILL')
+  await scene.apply({})
+  const message = await scene.untilRegistered('Unknown', 'ConsulUnavailable')
+  assert.match(message, new RegExp(`${scene.consul.url}: ECONNREFUSED`))
+  assert.ok(await scene.namespace.get('Deployment', 'calc-proxy'))
+  assert.ok(await scene.namespace.get('Service', 'calc-proxy'))
+  await scene.apply(undefined, 1, 'other')
+  await scene.untilRegistered('True', 'Registered', 'other')
+  const pods = await scene.podsReady(2)
+  const pod = pods.find(({ metadata }) => metadata.labels?.['grpckafka.dev/service'] === 'calc')
+  await scene.consul.start()
+  await scene.untilRegistered('True', 'Registered')
+  await scene.untilShown([`${addressOf(pod)} passing`])
+})
+
+test('a service that is deleted is out of Consul when it is gone', async (t) => {
+  const scene = await Scene.start(t)
+  await scene.apply({})
+  const [pod] = await scene.podsReady()
+  await scene.untilShown([`${addressOf(pod)} passing`])
+  const service = await scene.namespace.get('CalculateService', 'calc')
+  assert.deepEqual(service?.metadata.finalizers, ['grpckafka.dev/consul'])
+  await scene.namespace.delete('CalculateService', 'calc')
+  await scene.untilGone()
+  assert.deepEqual(await scene.entries(), [])
+})
+
+test('a name that changes takes its instances along, and a Consul that is named no more is left clean', async (t) => {
+  const scene = await Scene.start(t)
+  await scene.apply({})
+  const [pod] = await scene.podsReady()
+  await scene.untilShown([`${addressOf(pod)} passing`])
+  await scene.apply({ name: 'sums' })
+  await scene.untilShown([`${addressOf(pod)} passing`], 'sums')
+  await scene.untilShown([])
+  await scene.apply(undefined)
+  await scene.untilShown([], 'sums')
+  await until('nothing holds it', async () => {
+    const service = await scene.namespace.get('CalculateService', 'calc')
+    return service?.metadata.finalizers === undefined && service?.status?.['consul'] === undefined
+  })
+})
+
+test('a token comes from its Secret: missing, wrong and right', async (t) => {
+  const acl = { enabled: true, default_policy: 'deny', tokens: { initial_management: MANAGEMENT } }
+  const scene = await Scene.start(t, { acl })
+  const secret = (token: string) =>
+    scene.namespace.apply({
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'consul' },
+      data: { token: Buffer.from(`${token}\n`).toString('base64') },
+    })
+  await scene.apply({ tokenSecretRef: { name: 'consul', key: 'token' } })
+  const missing = await scene.untilRegistered('False', 'SecretMissing')
+  assert.match(missing, /spec\.registration\.consul\.tokenSecretRef: there is no key token in a Secret consul/)
+  const [pod] = await scene.podsReady()
+  await secret('00000000-0000-0000-0000-00000000dead')
+  await scene.untilRegistered('False', 'ConsulNotAuthorized')
+  await secret(MANAGEMENT)
+  await scene.untilRegistered('True', 'Registered')
+  await scene.untilShown([`${addressOf(pod)} passing`], 'calc', MANAGEMENT)
+})
