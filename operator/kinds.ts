@@ -24,12 +24,7 @@ export interface Deployment extends KubeObject {
     readonly replicas?: number
     readonly updatedReplicas?: number
     readonly readyReplicas?: number
-    readonly conditions?: readonly {
-      readonly type: string
-      readonly status: string
-      readonly reason?: string
-      readonly message?: string
-    }[]
+    readonly conditions?: readonly { readonly type: string; readonly status: string; readonly message?: string }[]
   }
 }
 

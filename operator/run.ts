@@ -29,11 +29,22 @@ const VERSION_RETRY_MILLISECONDS = 2000
  * Ends the process: with 0 after SIGTERM or SIGINT, with 1 when the leadership is lost or something is wrong with it.
  */
 export async function runOperator(config: OperatorConfig, parts: OperatorParts): Promise<never> {
-  const logger = pino({
-    level: config.logLevel,
-    base: { instance: config.instance },
-    timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (label) => ({ level: label }) },
+  const output = pino.destination({ fd: 1, sync: true })
+  const logger = pino(
+    {
+      level: config.logLevel,
+      base: { instance: config.instance },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    output,
+  )
+  process.on('exit', () => {
+    try {
+      output.flushSync()
+    } catch {
+      // Nobody reads the last lines any more.
+    }
   })
   process.on('uncaughtException', (error, origin) => {
     logger.fatal({ err: error, origin }, 'a fault of the operator')

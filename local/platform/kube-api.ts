@@ -57,11 +57,13 @@ export type KubeApi = {
   close(): void
 }
 
+/** The API server closes what was idle for 90 s: it must not do so while a request is on its way to it. */
+const IDLE_MILLISECONDS = 30_000
 /** client-go's number. */
 const MOST_REPEATS = 10
 
 export function connectToKube(access: KubeAccess): KubeApi {
-  const agent = new Agent({ keepAlive: true })
+  const agent = new Agent({ keepAlive: true, timeout: IDLE_MILLISECONDS })
   const { url, authorityFile, token } = access
   return {
     async request<T>(method: string, path: string, options: KubeRequest = {}): Promise<KubeAnswer<T>> {

@@ -126,8 +126,16 @@ function proxyFinding(
   const isReady = readyReplicas >= replicas
   return found('ProxyAvailable', {
     reason: isNew ? (isReady ? 'ProxiesAvailable' : 'ProxiesUnavailable') : 'ProxiesRollingOut',
-    message: `${readyReplicas} of ${replicas} proxies are ready, ${updatedReplicas} are as the spec says`,
+    message: `${readyReplicas} of ${replicas} proxies are ready, ${updatedReplicas} are as the spec says${refused(deployment)}`,
   })
+}
+
+/** Why Pods cannot be made (a quota, an admission), in the words of the Deployment's controller. */
+function refused(deployment: Deployment | undefined): string {
+  const failure = deployment?.status?.conditions?.find(
+    ({ type, status }) => type === 'ReplicaFailure' && status === 'True',
+  )
+  return failure === undefined ? '' : `; ${failure.message ?? failure.type}`
 }
 
 function registrationFinding(observed: Observed, plan: Kept, outcomes: readonly Outcome[]): Finding {

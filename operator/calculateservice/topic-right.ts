@@ -5,6 +5,7 @@ import { ownerBefore } from '../kafka/topic-claims.ts'
 import type { TopicClaim } from '../kafka/topic-claims.ts'
 import { desiredTopics, TopicSettingsError } from '../kafka/topics.ts'
 import { isPaused } from '../paused.ts'
+import { TOPICS_FINALIZER } from './reconciliation.ts'
 
 interface Claimed {
   readonly service: CalculateService
@@ -56,7 +57,9 @@ export function topicRefusal(claimed: Claimed): TopicProblem | undefined {
 
 /** Whether there is anything to ask Kafka about. A service that goes asks where it may have topics to delete. */
 export const mayAskKafka = (claimed: Claimed): boolean => {
-  const { metadata } = claimed.service
-  if (metadata.deletionTimestamp !== undefined) return (metadata.finalizers ?? []).length > 0
+  const { metadata, spec } = claimed.service
+  if (metadata.deletionTimestamp !== undefined) {
+    return spec.topic.deletionPolicy === 'Delete' && (metadata.finalizers ?? []).includes(TOPICS_FINALIZER)
+  }
   return !isPaused(claimed.service) && topicRefusal(claimed) === undefined
 }

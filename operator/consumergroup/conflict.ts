@@ -15,7 +15,9 @@ export function conflictOf(
   service: CalculateService | undefined,
   rivals: readonly Rival[],
 ): string | undefined {
-  const older = rivals.filter((rival) => isOlder(rival.group, group)).toSorted((a, b) => compareAge(a.group, b.group))
+  const older = rivals
+    .filter((rival) => compareAge(rival.group, group) < 0)
+    .toSorted((a, b) => compareAge(a.group, b.group))
   const responder = older.find((rival) => isResponderOfSame(rival.group, group))
   if (responder !== undefined) {
     const { name } = group.spec.calculateServiceRef
@@ -43,9 +45,6 @@ const kafkaOf = ({ spec, status }: CalculateService): KafkaAddress => ({
   bootstrapServers: spec.kafka.bootstrapServers,
   clusterId: status?.clusterId,
 })
-
-const isOlder = (a: ConsumerGroup, b: ConsumerGroup): boolean =>
-  a.metadata.uid !== b.metadata.uid && compareAge(a, b) < 0
 
 function compareAge({ metadata: a }: ConsumerGroup, { metadata: b }: ConsumerGroup): number {
   const byTime = Date.parse(a.creationTimestamp ?? '') - Date.parse(b.creationTimestamp ?? '')

@@ -113,10 +113,12 @@ export class LeaderElector {
 
   /** Waits until this process leads. @returns false when the signal was aborted before. */
   async acquire(signal: AbortSignal): Promise<boolean> {
-    const { clock, random, retryMilliseconds, logger, identity } = this.#options
+    const { clock, random, retryMilliseconds, renewDeadlineMilliseconds, logger, identity } = this.#options
     let holder: string | undefined
     while (!signal.aborted) {
-      const attempt = await this.#try(signal)
+      // Bounded: an API server that always asks for more patience would make this look as if it stood still.
+      const late = (): Error => new KubeError('Timeout', `the lease was not had in ${renewDeadlineMilliseconds} ms`)
+      const attempt = await withTimeout(clock, renewDeadlineMilliseconds, late, signal, (own) => this.#try(own))
       if (attempt.held) {
         this.#leading = true
         logger.info({ identity }, 'leading')

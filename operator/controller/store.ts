@@ -81,7 +81,7 @@ export class Store<T extends KubeObject> implements Cache<T> {
   }
 
   /**
-   * Takes over a whole list: what is not in it is gone.
+   * Takes over a whole list: what is not in it is gone. What is as it was is not told.
    * @param scope the namespace that was listed; '' for all.
    * @param begun what `beginList` answered: what this process wrote later is kept, as the list may not know it.
    */
@@ -94,7 +94,8 @@ export class Store<T extends KubeObject> implements Cache<T> {
       listed.add(key)
       if (writtenSince(key) && isNewer(this.#objects.get(key), item)) continue
       this.#written.delete(key)
-      changes.push(this.#put(key, item))
+      const change = this.#put(key, item)
+      if (change !== undefined) changes.push(change)
     }
     for (const [key, object] of this.#objects) {
       if (scope !== '' && object.metadata.namespace !== scope) continue
@@ -138,8 +139,17 @@ export class Store<T extends KubeObject> implements Cache<T> {
     return [...keys].sort().map((key) => this.#objects.get(key)!)
   }
 
-  #put(key: ObjectKey, object: T): StoreChange<T> {
+  /** Undefined: it is there in this very version already, and whoever listens was told. */
+  #put(key: ObjectKey, object: T): StoreChange<T> | undefined {
     const old = this.#objects.get(key)
+    const { uid, resourceVersion } = object.metadata
+    if (
+      resourceVersion !== undefined &&
+      old?.metadata.resourceVersion === resourceVersion &&
+      old.metadata.uid === uid
+    ) {
+      return undefined
+    }
     this.#unindex(key)
     this.#objects.set(key, object)
     this.#places.set(key, this.#index(key, object))

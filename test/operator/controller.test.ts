@@ -7,12 +7,23 @@ import { Namespace } from './support/namespace.ts'
 import { OperatorProcess, type OperatorOptions } from './support/operator-process.ts'
 import { until } from './support/until.ts'
 
-/** So that a test sees a lease run out; the order of the three is what it is with the defaults. */
+/** So that a test sees a lease run out soon; a busy machine has as long to renew it as with the defaults. */
 const SHORT_LEASE = {
-  'leader-elect-lease-seconds': 6,
-  'leader-elect-renew-deadline-seconds': 4,
+  'leader-elect-lease-seconds': 12,
+  'leader-elect-renew-deadline-seconds': 10,
   'leader-elect-retry-seconds': 1,
 }
+
+/** It is not the lease that the test is about, however long the API server is away. */
+const LONG_LEASE = { 'leader-elect-lease-seconds': 300, 'leader-elect-renew-deadline-seconds': 200 }
+
+/** Reconciles wait for SIGUSR2 before they write. */
+const WAITING = { COPY_WAITS: 'SIGUSR2' }
+
+const untilReconciles = (operator: OperatorProcess): Promise<unknown> =>
+  until(`${operator.name} reconciles`, async () => (await operator.metric(ACTIVE)) === 1)
+
+const ACTIVE = 'controller_runtime_active_workers{controller="copy"}'
 
 const startOperator = (
   t: TestContext,
@@ -44,8 +55,7 @@ const untilCopied = (namespace: Namespace, name: string, v: string): Promise<unk
 
 const holderOf = async (namespace: Namespace): Promise<string> => {
   const lease = await namespace.get('Lease', 'grpc-kafka-operator')
-  const holder = lease?.spec?.['holderIdentity']
-  return typeof holder === 'string' ? holder.replace(/_.*/, '') : ''
+  return ((lease?.spec?.['holderIdentity'] ?? '') as string).replace(/_.*/, '')
 }
 
 /** The writes in the namespace that are not renewals of a Lease: who did what to what. */
@@ -126,7 +136,7 @@ test('an API server that is killed and started again, after changes were missed,
   const namespace = await Namespace.start(t, cluster)
   await namespace.apply(configMap('kept', '1'))
   await namespace.apply(configMap('gone', '1'))
-  const operator = await startOperator(t, namespace)
+  const operator = await startOperator(t, namespace, { flags: LONG_LEASE })
   await untilCopied(namespace, 'kept', '1')
   await untilCopied(namespace, 'gone', '1')
   operator.kill('SIGSTOP')
@@ -184,11 +194,13 @@ test('of two operators one works; the other is ready, and takes over at once whe
 
 test('SIGTERM lets the reconcile that runs end before the lease is given back', async (t) => {
   const namespace = await Namespace.start(t)
-  const operator = await startOperator(t, namespace, { environment: { COPY_DELAY_MILLISECONDS: '3000' } })
+  const operator = await startOperator(t, namespace, { environment: WAITING })
   await namespace.apply(configMap('slow', '1'))
-  const active = 'controller_runtime_active_workers{controller="copy"}'
-  await until('the reconcile runs', async () => (await operator.metric(active)) === 1)
+  await untilReconciles(operator)
   operator.kill('SIGTERM')
+  await until('it drains', () => operator.said('draining') === 1)
+  assert.equal(await holderOf(namespace), 'operator')
+  operator.kill('SIGUSR2')
   assert.deepEqual(await operator.exited, { code: 0, signal: null })
   assert.equal(await copied(namespace, 'slow'), '1')
   assert.equal(operator.said('gave the lease back'), 1)
@@ -209,18 +221,18 @@ test('the lease of an operator that was killed runs out, and another takes over'
 
 test('a leader that was frozen past its lease writes nothing more and ends', async (t) => {
   const namespace = await Namespace.start(t)
-  const environment = { COPY_DELAY_MILLISECONDS: '2000' }
-  const first = await startOperator(t, namespace, { name: 'first', flags: SHORT_LEASE, environment })
+  const first = await startOperator(t, namespace, { name: 'first', flags: SHORT_LEASE, environment: WAITING })
   await until('the first leads', async () => (await holderOf(namespace)) === 'first')
   const second = await startOperator(t, namespace, { name: 'second', flags: SHORT_LEASE })
   await namespace.apply(configMap('a', '1'))
-  const active = 'controller_runtime_active_workers{controller="copy"}'
-  await until('the first is about to copy', async () => (await first.metric(active)) === 1)
+  await untilReconciles(first)
   first.kill('SIGSTOP')
   await until('the second leads', async () => (await holderOf(namespace)) === 'second')
   await untilCopied(namespace, 'a', '1')
   await namespace.apply(configMap('a', '2'))
   await untilCopied(namespace, 'a', '2')
+  // It gets both at once: before it can ask who leads, its reconcile goes on.
+  first.kill('SIGUSR2')
   first.kill('SIGCONT')
   assert.deepEqual(await first.exited, { code: 1, signal: null })
   assert.equal(first.said('gave the lease back'), 0)

@@ -112,17 +112,19 @@ test('the audit log tells who wrote what since a moment', async (t) => {
   const moment = await audit.mark()
   await namespace.apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'after' } }, 'somebody')
   await namespace.get('ConfigMap', 'after')
-  const events = (await audit.events(moment)).filter(
-    ({ objectRef, user }) => objectRef?.namespace === namespace.name && user.username === 'admin',
-  )
-  assert.deepEqual(
-    events.map((event) => [event.verb, event.objectRef?.name, isWrite(event), event.responseStatus?.code]),
-    [
-      ['patch', 'after', true, 201],
-      ['get', 'after', false, 200],
-    ],
-  )
-  assert.match(events[0]?.requestURI ?? '', /fieldManager=somebody/)
+  await untilHolds('both are in the log', async () => {
+    const events = (await audit.events(moment)).filter(
+      ({ objectRef, user }) => objectRef?.namespace === namespace.name && user.username === 'admin',
+    )
+    assert.deepEqual(
+      events.map((event) => [event.verb, event.objectRef?.name, isWrite(event), event.responseStatus?.code]),
+      [
+        ['patch', 'after', true, 201],
+        ['get', 'after', false, 200],
+      ],
+    )
+    assert.match(events[0]?.requestURI ?? '', /fieldManager=somebody/)
+  })
 })
 
 test('an API server that was killed comes back with what it knew', async (t) => {

@@ -33,6 +33,9 @@ export type Reply =
   /** The client gets what was last given for the same path, as from an API server that lags behind. */
   | 'stale'
 
+/** Below the 90 s after which the API server closes a connection. */
+const IDLE_MILLISECONDS = 30_000
+
 const status = (code: number, reason: string, message: string): object => ({
   kind: 'Status',
   apiVersion: 'v1',
@@ -99,7 +102,7 @@ export class ApiRelay {
   /** Every request so far, in order. */
   readonly requests: RelayedRequest[] = []
   readonly #target: KubeAccess
-  readonly #agent = new Agent({ keepAlive: true })
+  readonly #agent = new Agent({ keepAlive: true, timeout: IDLE_MILLISECONDS })
   readonly #rules: Rule[] = []
   readonly #watches = new Set<Watch>()
   readonly #given = new Map<string, Given>()

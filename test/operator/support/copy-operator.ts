@@ -1,10 +1,10 @@
 /**
  * An operator of one controller, that of operator/controller/README.md: it copies every ConfigMap labelled `copy: yes` into a
- * Secret of the same name. Takes the operator's flags. With COPY_DELAY_MILLISECONDS each reconcile that writes takes so
- * long before it writes, whatever its signal says: what it then does is the runtime's business.
+ * Secret of the same name. Takes the operator's flags. With COPY_WAITS=SIGUSR2 a reconcile does not write before the
+ * process gets that signal, whatever its own signal says: what it then does is the runtime's business.
  */
+import { once } from 'node:events'
 import { hostname } from 'node:os'
-import { setTimeout as pause } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { readConfig } from '../../../operator/config.ts'
 import type { OperatorContext } from '../../../operator/context.ts'
@@ -23,7 +23,7 @@ interface WithData extends KubeObject {
 const CONFIG_MAPS: Resource<WithData> = { apiVersion: 'v1', kind: 'ConfigMap', plural: 'configmaps', namespaced: true }
 const SECRETS: Resource<WithData> = { apiVersion: 'v1', kind: 'Secret', plural: 'secrets', namespaced: true }
 
-const delay = Number(process.env['COPY_DELAY_MILLISECONDS'] ?? 0)
+const go = process.env['COPY_WAITS'] === 'SIGUSR2' ? once(process, 'SIGUSR2') : undefined
 
 function secretOf({ metadata, data = {} }: WithData): WithData {
   const { name, namespace, uid } = metadata
@@ -58,7 +58,7 @@ class CopyReconciler implements Reconciler {
     if (source?.metadata.labels?.['copy'] !== 'yes') return {}
     const wanted = secretOf(source)
     if (isDeepStrictEqual(this.#secrets.get(key)?.data, wanted.data)) return {}
-    if (delay > 0) await pause(delay)
+    await go
     await this.#writer.apply(wanted, signal)
     this.#events.record(source, { type: 'Normal', reason: 'Copied', action: 'Copy', note: `copied into secret ${key}` })
     return {}

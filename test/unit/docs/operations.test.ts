@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { CONDITIONS } from '../../../operator/conditions.ts'
+import { usage } from '../../../operator/config.ts'
+import { ControllerMetrics } from '../../../operator/controller/metrics.ts'
 import { ERRORS } from '../../../sidecar/errors.ts'
 import { METRICS } from '../../../sidecar/telemetry/metrics.ts'
 
@@ -48,4 +50,26 @@ test('docs/operations.md names every reason of a condition, and no other', () =>
   const documented = rows('Conditions of the resources')
   const withoutQuotes = expected.map((row) => row.map((cell) => cell.replaceAll('`', '')))
   assert.deepEqual(documented.toSorted(byText), withoutQuotes.toSorted(byText))
+})
+
+test('docs/operations.md names every flag of the operator, and no other', () => {
+  const flags = [...usage().matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, flag]) => flag)
+  assert.deepEqual(
+    rows("The operator's process")
+      .map(([flag]) => flag)
+      .toSorted(byText),
+    flags.toSorted(byText),
+  )
+})
+
+test('docs/operations.md names every metric of the operator, and no other', async () => {
+  const metrics = new ControllerMetrics()
+  metrics.watchLeader('operator', () => false)
+  const names = [...(await metrics.expose()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name)
+  assert.deepEqual(
+    rows("The operator's metrics")
+      .map(([name]) => name)
+      .toSorted(byText),
+    names.toSorted(byText),
+  )
 })

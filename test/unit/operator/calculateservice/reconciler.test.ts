@@ -201,6 +201,18 @@ describe('a new service', () => {
     assert.equal(world.service?.status?.observedGeneration, 1)
   })
 
+  test('whose pods are refused says why', async () => {
+    const world = new World()
+    world.apply()
+    await world.settle()
+    world.cluster.change(DEPLOYMENTS, PROXY, (object: CalculateService) => ({
+      ...object,
+      status: { conditions: [{ type: 'ReplicaFailure', status: 'True', message: 'exceeded quota' }] } as never,
+    }))
+    await world.settle()
+    assert.equal(world.message('ProxyAvailable'), '0 of 1 proxies are ready, 0 are as the spec says; exceeded quota')
+  })
+
   test('is looked at again without a write', async () => {
     const world = await started()
     for (let time = 0; time < 3; time++) await world.reconcile()

@@ -457,6 +457,13 @@ describe('the number of workers', () => {
   })
 })
 
+test('the time of scaling stays while the number does', () => {
+  const status = { desiredReplicas: 3, lastScaleTime: '2025-12-24T00:00:00Z' }
+  const group = { ...aGroup({ 'spec.scaling': { ...scaling } }), status }
+  const given = observed({ group, reading: { known: true, lag: 250, members: 1 } })
+  assert.equal(groupStatus(given, planGroup(given), {}).lastScaleTime, status.lastScaleTime)
+})
+
 describe('the status', () => {
   test('tells of workers and of what waits, roughly', () => {
     const given = observed({ reading: { known: true, lag: 1234, members: 1 } })

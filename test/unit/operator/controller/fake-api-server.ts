@@ -188,6 +188,11 @@ export class FakeApiServer {
     await Promise.all(written)
   }
 
+  /** Writes bytes to all watches, as they are. Resolves when they are on their way. */
+  async sendBytes(bytes: Uint8Array): Promise<void> {
+    await Promise.all(Array.from(this.#watches, ({ response }) => new Promise((done) => response.write(bytes, done))))
+  }
+
   async sendBookmark(): Promise<void> {
     const metadata = { resourceVersion: String(this.#version) }
     await this.sendToWatches({ type: 'BOOKMARK', object: { apiVersion: 'v1', kind: 'Any', metadata } })

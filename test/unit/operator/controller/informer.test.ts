@@ -121,6 +121,25 @@ describe('Informer', () => {
     )
   })
 
+  test('reads an event that comes in pieces, cut in the middle of a character, and two that come at once', async (t) => {
+    const { server, clock, informer, told } = await startInformer(t)
+    await passUntil(clock, () => server.openWatches === 1)
+    const line = (name: string): string => {
+      const metadata = { name, namespace: 'ns', resourceVersion: '200', labels: { a: 'ä' } }
+      return `${JSON.stringify({ type: 'ADDED', object: { apiVersion: 'test.dev/v1', kind: 'Thing', metadata } })}\n`
+    }
+    const bytes = Buffer.from(line('a'))
+    const middle = bytes.indexOf(Buffer.from('ä')) + 1
+    for (const piece of [bytes.subarray(0, 5), bytes.subarray(5, middle), bytes.subarray(middle)]) {
+      await server.sendBytes(piece)
+      await settle()
+    }
+    await server.sendBytes(Buffer.from(line('b') + line('c')))
+    await passUntil(clock, () => told.length === 3)
+    assert.deepEqual(told, ['Added a', 'Added b', 'Added c'])
+    assert.deepEqual(informer.cache.get('ns/a')?.metadata.labels, { a: 'ä' })
+  })
+
   test('lists again when its place is forgotten, and finds what was deleted meanwhile', async (t) => {
     const { server, clock, told, specs } = await startInformer(t, (fake) => {
       fake.put(path('goes'), { spec: 1 })

@@ -68,7 +68,7 @@ describe('LeaderElector', () => {
     one.hold()
     const two = candidate('two')
     const began = clock.monotonic()
-    await passUntil(clock, () => clock.monotonic() - began >= 60_000)
+    await passUntil(clock, () => clock.monotonic() - began >= 60_000, { step: 500 })
     assert.equal(holder(), 'one')
     assert.equal(two.acquired, undefined)
     const renewals = server.seen('PUT').length
@@ -176,6 +176,15 @@ describe('LeaderElector', () => {
     server.fail({ kind: 'Status', status: 200, body: '{' }, 1)
     const one = candidate('one')
     await passUntil(clock, () => one.acquired === true)
+  })
+
+  test('is no problem while an API server asks it for patience all the time', async (t) => {
+    const { server, clock, candidate } = await startElection(t)
+    server.fail({ kind: 'Status', status: 429, retryAfter: '60' }, 1000)
+    const one = candidate('one')
+    const problems = new Set<string | undefined>()
+    await passUntil(clock, () => problems.add(one.elector.problem()) && clock.monotonic() > 300_000, { step: 2000 })
+    assert.deepEqual([...problems], [undefined])
   })
 
   test('stops waiting when it is told to', async (t) => {

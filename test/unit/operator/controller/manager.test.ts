@@ -13,6 +13,7 @@ import { FakeApiServer } from './fake-api-server.ts'
 import { FakeClock, passUntil, settle } from './fake-clock.ts'
 
 const THINGS: Resource = { apiVersion: 'test.dev/v1', kind: 'Thing', plural: 'things', namespaced: true }
+const OTHERS: Resource = { apiVersion: 'test.dev/v1', kind: 'Other', plural: 'others', namespaced: true }
 const PATH = '/apis/test.dev/v1/namespaces/ns/things/a'
 
 /** A leader election that is won and lost by hand, and writes down what is asked of it. */
@@ -71,6 +72,7 @@ async function startManager(
     reconcileTimeoutMilliseconds: 120_000,
   })
   const things = manager.informer(THINGS)
+  manager.informer(OTHERS)
   manager.addController({ name: 'thing', reconciler: { reconcile }, sources: [forItself(things)], workers: 2 })
   const stop = new AbortController()
   let ended: 'Well' | Error | undefined
@@ -96,7 +98,7 @@ describe('Manager', () => {
       return Promise.resolve({})
     })
     assert.match(manager.notReady() ?? '', /Thing\.v1\.test\.dev/)
-    await passUntil(clock, () => server.openWatches === 1)
+    await passUntil(clock, () => server.openWatches === 2)
     assert.equal(manager.notReady(), undefined)
     assert.deepEqual(seen, [])
     election.win()
@@ -106,17 +108,19 @@ describe('Manager', () => {
 
   test('leading, it reconciles nothing before everything was listed', async (t) => {
     const seen: string[] = []
-    const { server, clock, election } = await startManager(
+    const { server, clock, manager, election, things } = await startManager(
       t,
       (key) => {
         seen.push(key)
         return Promise.resolve({})
       },
-      (fake) => fake.fail({ kind: 'Status', status: 500 }, 5),
+      (fake) => fake.fail({ kind: 'Status', status: 500 }, 3, ({ path }) => path.endsWith('/others')),
     )
     election.win()
-    await passUntil(clock, () => server.requests.length === 5)
+    const listsOfOthers = () => server.seen('GET').filter(({ path }) => path.endsWith('/others')).length
+    await passUntil(clock, () => things.synced && listsOfOthers() === 3)
     assert.deepEqual(seen, [])
+    assert.match(manager.notReady() ?? '', /: Other\.v1\.test\.dev$/)
     await passUntil(clock, () => seen.length === 1)
   })
 
@@ -127,7 +131,7 @@ describe('Manager', () => {
 
   test('lets a reconciler read what was just written', async (t) => {
     const { server, clock, manager, things } = await startManager(t, () => Promise.resolve({}))
-    await passUntil(clock, () => server.openWatches === 1)
+    await passUntil(clock, () => server.openWatches === 2)
     manager.written(THINGS, {
       ...things.cache.get('ns/a')!,
       metadata: { name: 'a', namespace: 'ns', resourceVersion: '999' },

@@ -67,6 +67,11 @@ describe('Store', () => {
     )
   })
 
+  test('tells nothing of a list in which nothing changed', () => {
+    const store = storeWith(thing('a', 1, []), thing('b', 2, []))
+    assert.deepEqual(store.replace('', [thing('a', 1, []), thing('b', 2, [])], '200', store.beginList()), [])
+  })
+
   test("a namespace's list takes away nothing of another namespace", () => {
     const store = new Store<Thing>()
     store.replace('one', [thing('a', 1, [], 'one')], '5', store.beginList())
@@ -93,6 +98,13 @@ describe('Store, of what this process wrote', () => {
     store.observe('', 'MODIFIED', thing('a', 103, []))
     store.observe('', 'MODIFIED', thing('a', 104, []))
     assert.equal(versionOf(store, 'ns/a'), '104')
+  })
+
+  test('tells of a write once: the watch that comes after it tells nothing new', () => {
+    const store = storeWith(thing('a', 1, []))
+    assert.equal(store.written(thing('a', 103, []))?.type, 'Updated')
+    assert.equal(store.observe('', 'MODIFIED', thing('a', 103, [])), undefined)
+    assert.equal(store.observe('', 'MODIFIED', thing('a', 104, []))?.type, 'Updated')
   })
 
   test('compares versions as numbers', () => {
