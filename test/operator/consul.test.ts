@@ -155,8 +155,8 @@ test('a Consul that lost everything is written again, with nothing else happenin
   const [pod] = await scene.podsReady()
   await scene.untilShown([`${addressOf(pod)} passing`])
   await scene.consul.kill('SIGKILL')
+  // It has forgotten everything (see platform.test.ts); when the operator looks again is not in our hands.
   await scene.consul.start()
-  assert.deepEqual(await scene.entries(), [])
   await scene.untilShown([`${addressOf(pod)} passing`])
 })
 
