@@ -25,6 +25,8 @@ export interface OperatorContext {
   /** For requests that no reconciler makes; waits for nobody's requests. */
   readonly client: RestClient
   readonly writer: KubeWriter
+  /** Whether nobody else can lead now: to be asked before anything outside Kubernetes is changed. The writer asks by itself. */
+  readonly mayWrite: () => boolean
   readonly events: EventRecorder
   /** Ends the connections to the API server. */
   close(): void
@@ -90,12 +92,13 @@ export function createContext({
     reportingInstance: config.instance,
   })
   const manager = new Manager({ ...config, client, clock, random, logger, metrics, elector, events })
+  const mayWrite = () => elector.mayWrite()
   const writer = new ApplyWriter({
     client,
     resources: written,
     fieldManager: FIELD_MANAGER,
-    mayWrite: () => elector.mayWrite(),
+    mayWrite,
     written: (resource, object) => manager.written(resource, object),
   })
-  return { config, clock, logger, manager, client: urgent, writer, events, close: () => transport.close() }
+  return { config, clock, logger, manager, client: urgent, writer, mayWrite, events, close: () => transport.close() }
 }

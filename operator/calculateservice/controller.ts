@@ -30,7 +30,7 @@ export const WRITTEN_FOR_SERVICES = [
 
 /** Adds the controller of CalculateServices to the manager. */
 export function addServiceController(
-  { config, manager, writer, events, clock }: OperatorContext,
+  { config, manager, writer, mayWrite, events, clock }: OperatorContext,
   kafka: TopicAdmins,
   consul: ConsulCatalog,
 ): void {
@@ -88,6 +88,7 @@ export function addServiceController(
       consul,
       cluster: config.clusterName,
       writer,
+      mayWrite,
       events,
       clock,
       mayNameTopic: (namespace, topic) => mayNameTopic(config.topicPrefixes, namespace, topic),

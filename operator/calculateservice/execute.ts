@@ -17,6 +17,8 @@ export interface ExecuteParts {
   readonly writer: KubeWriter
   readonly kafka: Pick<TopicAdmins, 'use'>
   readonly consul: ConsulCatalog
+  /** Whether this process is the one that may change things, Kafka and Consul too: one that was frozen may have been replaced. */
+  readonly mayWrite: () => boolean
 }
 
 export type Outcome =
@@ -39,6 +41,7 @@ export async function execute(
   const runPart = async (ofIt: readonly Action[]): Promise<void> => {
     for (const action of ofIt) {
       signal.throwIfAborted()
+      if (!parts.mayWrite()) throw new KubeError('NotLeading', `${action.type}: not leading`)
       try {
         const stored = await run(service, action, access, parts, signal)
         outcomes.push({ action, ...(stored === undefined ? {} : { stored }) })

@@ -85,7 +85,9 @@ export interface Observed {
   readonly now: number
   /** Whether its namespace may use the name of its topic. */
   readonly topicAllowed: boolean
-  /** All who name the same topic and may, itself among them. */
+  /** Its own claim, with the cluster's id as Kafka says it now, whether or not its namespace may use the name. */
+  readonly mine: TopicClaim
+  /** All who name the same topic and may. */
   readonly claims: readonly TopicClaim[]
   /** Lines about Secrets that the sidecars need and that are not there. */
   readonly missingSecrets: readonly string[]
@@ -122,6 +124,7 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
     service,
     now: clock.now(),
     topicAllowed: mayNameTopic(service.metadata.namespace ?? '', service.spec.topic.name),
+    mine: ownClaim(service),
     claims: named.filter(({ metadata, spec }) => mayNameTopic(metadata.namespace ?? '', spec.topic.name)).map(claimOf),
     missingSecrets: missingSecrets(sidecarSecrets(service), read),
     missingKafkaSecrets: missingSecrets(kafkaSecrets(service), read),
@@ -137,7 +140,8 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
     mayAskKafka(observed) ? askKafka(service, read, parts, signal) : NOT_ASKED,
     mayAskConsul ? observeConsul(service, scopeOf(service, cluster), read, parts.consul, signal) : [],
   ])
-  return { ...observed, kafka, consul }
+  const mine = kafka.state === 'Seen' ? { ...observed.mine, clusterId: kafka.cluster.id } : observed.mine
+  return { ...observed, mine, kafka, consul }
 }
 
 const NOT_ASKED: KafkaView = { state: 'NotAsked' }
@@ -151,6 +155,16 @@ const claimOf = ({ metadata, spec, status }: CalculateService): TopicClaim => ({
   bootstrapServers: spec.kafka.bootstrapServers,
   ...(status?.clusterId === undefined ? {} : { clusterId: status.clusterId }),
 })
+
+/** What its status says of the cluster is of the spec as it was then: it may name another Kafka now. */
+const ownClaim = (service: CalculateService): TopicClaim => {
+  const { clusterId, ...claim } = claimOf(service)
+  return clusterId === undefined || !isSpecOfStatus(service) ? claim : { ...claim, clusterId }
+}
+
+/** Whether the status was written for the spec as it is now. */
+export const isSpecOfStatus = ({ metadata, status }: CalculateService): boolean =>
+  status?.observedGeneration === metadata.generation
 
 /** Reads keys of Secrets in a service's namespace. */
 export const secretReader =

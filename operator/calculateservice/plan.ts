@@ -245,7 +245,7 @@ function registrationActions(
  * it says so; then the object. Each step has its time, after which the next one comes.
  */
 function planLeaving(observed: Observed): Plan {
-  const { service, now, live, pods, kafka, claims } = observed
+  const { service, now, live, pods, kafka, mine, claims } = observed
   const leave = (actions: readonly Action[], more: Partial<Extract<Plan, { type: 'Leave' }>> = {}): Plan => ({
     type: 'Leave',
     actions,
@@ -291,11 +291,10 @@ function planLeaving(observed: Observed): Plan {
   const free: Action = { part: 'TopicReady', type: 'SetFinalizers', finalizers }
   if (service.spec.topic.deletionPolicy === 'Retain') return leave([free])
   if (kafka.state === 'Seen') {
-    const mine = claims.find(({ uid }) => uid === service.metadata.uid)
     const actions = planTopicsLeft({
       ...topicsWanted({ service: withSettingsThatHold(service) }, kafka.cluster),
       deletionPolicy: service.spec.topic.deletionPolicy,
-      hasHeir: mine !== undefined && hasHeir(mine, claims),
+      hasHeir: hasHeir(mine, claims),
     })
     const gone = actions.map((action): Action => ({ part: 'TopicReady', type: 'Topic', action }))
     if (now < drained + PATIENCE_MILLISECONDS || gone.length === 0) return leave([...gone, free])

@@ -10,11 +10,13 @@ import type { Outcome } from './execute.ts'
 import { instancesOf, placeOf } from './instances.ts'
 import type { ConsulPlace } from './instances.ts'
 import { serviceAddress } from './objects.ts'
+import { isSpecOfStatus } from './observe.ts'
 import type { Observed } from './observe.ts'
 import type { ConsulView } from './observe-consul.ts'
 import { isGivenUp } from './plan-consul.ts'
 import { topicsWanted } from './plan.ts'
 import type { Part, Plan } from './plan.ts'
+import { topicRefusal } from './topic-right.ts'
 
 export type ServiceStatus = NonNullable<CalculateService['status']>
 
@@ -38,7 +40,10 @@ export function desiredStatus(
     }
     case 'Keep': {
       const deployment = appliedDeployment(outcomes) ?? observed.live.deployment
-      const topics = cluster === undefined ? (service.status?.topics ?? []) : remember(observed, outcomes, cluster)
+      const topics =
+        cluster === undefined || topicRefusal(observed) !== undefined
+          ? (service.status?.topics ?? [])
+          : remember(observed, outcomes, cluster)
       const findings = [
         topicFinding(plan, outcomes, topics),
         proxyFinding(service, plan, outcomes, deployment),
@@ -46,7 +51,7 @@ export function desiredStatus(
       ]
       const address = serviceAddress(service)
       const consul = rememberConsul(observed, outcomes)
-      const clusterId = cluster?.id ?? service.status?.clusterId
+      const clusterId = cluster?.id ?? (isSpecOfStatus(service) ? service.status?.clusterId : undefined)
       return {
         observedGeneration: service.metadata.generation ?? 0,
         conditions: conditionsOf(observed, [readiness(findings), ...findings]),

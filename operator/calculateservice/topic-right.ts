@@ -10,6 +10,7 @@ import { TOPICS_FINALIZER } from './reconciliation.ts'
 interface Claimed {
   readonly service: CalculateService
   readonly topicAllowed: boolean
+  readonly mine: TopicClaim
   readonly claims: readonly TopicClaim[]
 }
 
@@ -23,9 +24,8 @@ const nameIsAllowed: Check = ({ service, topicAllowed }) =>
         message: `spec.topic.name: ${service.spec.topic.name} has no prefix that namespace ${service.metadata.namespace ?? ''} may use`,
       }
 
-const nobodyHadItBefore: Check = ({ service, claims }) => {
-  const mine = claims.find(({ uid }) => uid === service.metadata.uid)
-  const owner = mine === undefined ? undefined : ownerBefore(mine, claims)
+const nobodyHadItBefore: Check = ({ service, mine, claims }) => {
+  const owner = ownerBefore(mine, claims)
   return owner === undefined
     ? undefined
     : {

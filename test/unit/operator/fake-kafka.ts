@@ -7,6 +7,8 @@ export class FakeKafka implements TopicAdmin {
   readonly topics = new Map<string, ObservedTopic>()
   readonly done: string[] = []
   brokers = 3
+  /** Kafka's own id of itself. */
+  cluster = 'cluster'
   /** Thrown at every question. */
   down: KafkaProblem | undefined
   /** Thrown at actions of this type. */
@@ -35,7 +37,7 @@ export class FakeKafka implements TopicAdmin {
   async observe(names: readonly string[]): Promise<ObservedCluster> {
     if (this.down !== undefined) throw this.down
     const present = names.flatMap((name) => this.topics.get(name) ?? [])
-    return { id: 'cluster', brokers: this.brokers, topics: new Map(present.map((topic) => [topic.name, topic])) }
+    return { id: this.cluster, brokers: this.brokers, topics: new Map(present.map((topic) => [topic.name, topic])) }
   }
 
   async execute(action: TopicAction): Promise<void> {

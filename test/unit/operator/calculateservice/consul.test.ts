@@ -60,6 +60,7 @@ class World {
       clock: { now: () => this.now },
       mayNameTopic: () => true,
       image: { sidecarImage: 'sidecar:1' },
+      mayWrite: () => true,
     })
   }
 

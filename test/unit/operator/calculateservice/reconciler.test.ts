@@ -35,6 +35,7 @@ class World {
   readonly events: KubeEvent[] = []
   now = Date.UTC(2026, 0, 2)
   prefixes: Readonly<Record<string, readonly string[]>> = {}
+  mayWrite = true
   readonly #reconciler: CalculateServiceReconciler
 
   constructor() {
@@ -58,6 +59,7 @@ class World {
       clock: { now: () => this.now },
       mayNameTopic: (namespace, topic) => this.prefixes[namespace]?.some((prefix) => topic.startsWith(prefix)) ?? true,
       image: { sidecarImage: 'sidecar:1' },
+      mayWrite: () => this.mayWrite,
     })
   }
 
@@ -514,6 +516,14 @@ describe('what is wrong is told, and heals', () => {
     assert.deepEqual(world.kafka.done, [], 'no topic is made that would not be deleted')
   })
 
+  test('that another operator may lead by now changes nothing, in Kafka neither, and is no condition', async () => {
+    const world = new World()
+    world.apply()
+    world.mayWrite = false
+    await assert.rejects(world.reconcile(), { code: 'NotLeading' })
+    assert.deepEqual([world.kafka.done, world.conditions()], [[], []])
+  })
+
   test('that somebody else changed the object meanwhile is no condition', async () => {
     const world = new World()
     world.apply()
@@ -577,6 +587,52 @@ describe('of two services with one topic', () => {
     await world.settle('default/late')
     assert.equal(world.conditions('default/late')[1], 'TopicReady=True TopicsReady')
     assert.equal(world.cluster.get(CALCULATE_SERVICES, 'default/late')?.status?.topics?.[0]?.origin, 'Adopted')
+  })
+
+  test('the younger touches nothing at its first look, by whatever address it names the Kafka', async () => {
+    const world = new World()
+    world.apply()
+    await world.settle()
+    const before = world.kafka.done.length
+    const elsewhere = { 'spec.kafka.bootstrapServers': ['elsewhere:9092'], 'spec.topic.partitions': 12 }
+    world.apply({ ...elsewhere, 'metadata.creationTimestamp': '2026-01-01T00:00:05Z' }, 'default/late')
+    await world.settle('default/late')
+    assert.equal(world.conditions('default/late')[1], 'TopicReady=False TopicConflict')
+    assert.equal(world.kafka.done.length, before)
+    assert.equal(world.cluster.get(DEPLOYMENTS, 'default/late-proxy'), undefined)
+    assert.deepEqual(world.cluster.get(CALCULATE_SERVICES, 'default/late')?.status?.topics, [])
+  })
+
+  test('the younger has the topic of its name once it names another Kafka', async () => {
+    const world = new World()
+    world.apply()
+    await world.settle()
+    const late = { 'metadata.creationTimestamp': '2026-01-01T00:00:05Z' }
+    world.apply({ ...late, 'spec.kafka.bootstrapServers': ['elsewhere:9092'] }, 'default/late')
+    await world.settle('default/late')
+    world.kafka.cluster = 'another'
+    world.kafka.topics.clear()
+    world.apply({ ...late, 'spec.kafka.bootstrapServers': ['another:9092'] }, 'default/late')
+    await world.settle('default/late')
+    assert.equal(world.conditions('default/late')[1], 'TopicReady=True TopicsReady')
+  })
+
+  test('a topic that another one uses stays when its maker goes, also one who may not use the name any more', async () => {
+    const world = new World()
+    world.apply({ 'spec.topic.deletionPolicy': 'Delete' })
+    await world.settle()
+    world.prefixes = { default: ['other.'] }
+    world.apply({ 'metadata.creationTimestamp': '2026-01-01T00:00:05Z' }, 'team/heir')
+    await world.settle('team/heir')
+    assert.equal(world.conditions('team/heir')[1], 'TopicReady=True TopicsReady')
+    world.delete()
+    await world.settle()
+    world.now += 3_600_000
+    await world.settle()
+    world.cluster.remove(DEPLOYMENTS, PROXY)
+    await world.settle()
+    assert.equal(world.service, undefined)
+    assert.ok(world.kafka.topics.has('calc'))
   })
 
   test('one that may not use the name keeps nobody from it', async () => {
