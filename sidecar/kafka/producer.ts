@@ -264,14 +264,15 @@ const errors = createRequire(import.meta.url)('kafkajs/src/protocol/error') as {
 
 /**
  * Answers to a produce request that mean "written nowhere" (kafka.apache.org/protocol, error codes). What is not listed may
- * have been written: REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND surely were, on the leader.
+ * have been written: REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND surely were, on the leader. So may have been what is
+ * answered NOT_LEADER_FOR_PARTITION: a leader that loses its place while it waits for its followers says so, too, and one of
+ * these may lead with the records in its log (Kafka's DelayedProduce.tryComplete, case B).
  */
 const NOT_WRITTEN: ReadonlySet<string> = new Set([
   'CORRUPT_MESSAGE',
   'UNKNOWN_TOPIC_OR_PARTITION',
   'TOPIC_AUTHORIZATION_FAILED',
   'CLUSTER_AUTHORIZATION_FAILED',
-  'NOT_LEADER_FOR_PARTITION',
   'NOT_ENOUGH_REPLICAS',
   'INVALID_RECORD',
   'POLICY_VIOLATION',

@@ -8,13 +8,18 @@ import type { ClusterBroker } from './cluster.ts'
 type ConnectionPool = ClusterBroker['connectionPool']
 
 interface SendingPool extends ConnectionPool {
-  send(request: object): Promise<unknown>
+  send(request: { readonly request: { readonly apiKey: number } }): Promise<unknown>
 }
 
 const require = createRequire(import.meta.url)
-const { KafkaJSConnectionClosedError } = require('kafkajs/src/errors') as {
+const { KafkaJSConnectionClosedError, KafkaJSConnectionError } = require('kafkajs/src/errors') as {
   KafkaJSConnectionClosedError: new (message: string, address: { host: string; port: number }) => Error
+  KafkaJSConnectionError: new (message: string, details: { broker: string }) => Error
 }
+
+/** The first request on every connection. */
+const API_VERSIONS = 18
+const LENGTH_BYTES = 4
 
 /** Whether a request had no answer in time. */
 export const isSilence = (error: unknown): boolean => (error as Error).name === 'KafkaJSRequestTimeoutError'
@@ -28,6 +33,8 @@ export function endConnections({ host, port, pool }: ConnectionPool): Error {
   for (const connection of pool) {
     if (!connection.isConnected()) continue
     connection.rejectRequests(error)
+    // The half of a reply that came is none of the next connection's.
+    Object.assign(connection, { chunks: [], bytesBuffered: 0, bytesNeeded: LENGTH_BYTES })
     void connection.disconnect()
     connection.socket?.destroy()
   }
@@ -46,7 +53,14 @@ export function endSilentConnections(): void {
     try {
       return await original.call(this, request)
     } catch (error) {
-      if (isSilence(error)) endConnections(this)
+      if (!isSilence(error)) throw error
+      endConnections(this)
+      // kafkajs goes on to the next of the brokers that it was given only where it could not connect.
+      if (request.request.apiKey === API_VERSIONS) {
+        throw new KafkaJSConnectionError('it took the connection and does not answer', {
+          broker: `${this.host}:${this.port}`,
+        })
+      }
       throw error
     }
   }

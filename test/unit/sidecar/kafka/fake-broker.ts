@@ -51,6 +51,10 @@ export class FakeBroker {
   readonly refusing = new Map<number, number>()
   /** Left without an answer while true. */
   metadataSilent = false
+  /** The first request of a connection, likewise: a process that stands still, on a machine that does not. */
+  versionsSilent = false
+  /** Of the next answer to a question about the topics only so many bytes are sent. */
+  metadataCutTo: number | undefined
   /** Partitions of the requests to produce that came in whole. */
   readonly producedTo: number[] = []
   connectionsSoFar = 0
@@ -117,13 +121,17 @@ export class FakeBroker {
       return
     }
     const correlation = request.subarray(4, 8)
-    socket.write(Buffer.concat([int32(correlation.length + body.length), correlation, body]))
+    const reply = Buffer.concat([int32(correlation.length + body.length), correlation, body])
+    const isCut = this.metadataCutTo !== undefined && request.readInt16BE(0) === METADATA
+    socket.write(isCut ? reply.subarray(0, this.metadataCutTo) : reply)
+    if (isCut) this.metadataCutTo = undefined
   }
 
   #answer(request: Buffer): Buffer | 'silence' | undefined {
     const api = request.readInt16BE(0)
     switch (api) {
       case API_VERSIONS: {
+        if (this.versionsSilent) return 'silence'
         const versions = [
           [PRODUCE, 3, 3],
           [METADATA, 0, 0],

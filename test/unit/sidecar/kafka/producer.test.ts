@@ -84,7 +84,7 @@ test('while the leaders are asked for again after a failure, the other partition
   const { broker, producer } = await connected(t, 3, 60_000)
   broker.refusing.set(0, KafkaCode.NOT_LEADER_FOR_PARTITION)
   broker.metadataSilent = true
-  assert.equal((await failureOf(producer)).code, 'REFUSED')
+  assert.equal((await failureOf(producer)).code, 'AMBIGUOUS')
   for (let count = 0; count < 6; count++) await producer.produce(TOPIC, [record])
   assert.deepEqual(new Set(broker.producedTo.slice(1)), new Set([1, 2]))
   broker.stop()
@@ -93,7 +93,7 @@ test('while the leaders are asked for again after a failure, the other partition
 test('a partition that failed is produced to again once the leaders are known', async (t) => {
   const { broker, producer } = await connected(t, 2)
   broker.refusing.set(0, KafkaCode.NOT_LEADER_FOR_PARTITION)
-  assert.equal((await failureOf(producer)).code, 'REFUSED')
+  assert.equal((await failureOf(producer)).code, 'AMBIGUOUS')
   broker.refusing.clear()
   while (broker.producedTo.lastIndexOf(0) === 0) await producer.produce(TOPIC, [record])
 })
@@ -102,7 +102,7 @@ test('a leader that is known and connected serves although the leaders cannot be
   const { broker, producer } = await connected(t)
   broker.topicError = KafkaCode.UNKNOWN_TOPIC_OR_PARTITION
   broker.onProduce = { answer: KafkaCode.NOT_LEADER_FOR_PARTITION }
-  assert.equal((await failureOf(producer)).code, 'REFUSED')
+  assert.equal((await failureOf(producer)).code, 'AMBIGUOUS')
   broker.onProduce = { answer: KafkaCode.NONE }
   await producer.produce(TOPIC, [record])
   assert.equal(broker.produced, 2)
@@ -122,7 +122,6 @@ describe('a produce that failed is called', () => {
   const cases: readonly (readonly [what: string, onProduce: OnProduce, failure: ProduceFailure])[] = [
     ['MESSAGE_TOO_LARGE', { answer: KafkaCode.MESSAGE_TOO_LARGE }, 'TOO_LARGE'],
     ['RECORD_LIST_TOO_LARGE', { answer: KafkaCode.RECORD_LIST_TOO_LARGE }, 'TOO_LARGE'],
-    ['NOT_LEADER_FOR_PARTITION', { answer: KafkaCode.NOT_LEADER_FOR_PARTITION }, 'REFUSED'],
     ['NOT_ENOUGH_REPLICAS', { answer: KafkaCode.NOT_ENOUGH_REPLICAS }, 'REFUSED'],
     ['UNKNOWN_TOPIC_OR_PARTITION', { answer: KafkaCode.UNKNOWN_TOPIC_OR_PARTITION }, 'REFUSED'],
     ['TOPIC_AUTHORIZATION_FAILED', { answer: KafkaCode.TOPIC_AUTHORIZATION_FAILED }, 'REFUSED'],
@@ -131,6 +130,11 @@ describe('a produce that failed is called', () => {
     [
       'NOT_ENOUGH_REPLICAS_AFTER_APPEND: the leader has them',
       { answer: KafkaCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND },
+      'AMBIGUOUS',
+    ],
+    [
+      'NOT_LEADER_FOR_PARTITION: a leader that waited for its followers, of which one leads now, may have passed them on',
+      { answer: KafkaCode.NOT_LEADER_FOR_PARTITION },
       'AMBIGUOUS',
     ],
     ['REQUEST_TIMED_OUT: the leader has them', { answer: KafkaCode.REQUEST_TIMED_OUT }, 'AMBIGUOUS'],

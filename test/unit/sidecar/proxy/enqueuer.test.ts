@@ -286,7 +286,7 @@ suite('Enqueuer', () => {
     await settle()
     await pass(50)
     assert.equal(producedAgain(broker.requests[1]?.records[0]), true)
-    broker.requests[1]?.refuse(new ProduceError('REFUSED', 'NOT_LEADER_FOR_PARTITION'))
+    broker.requests[1]?.refuse(new ProduceError('REFUSED', 'NOT_ENOUGH_REPLICAS'))
     await settle()
     assert.equal(call.maybeOnKafka, true)
     await pass(100)
