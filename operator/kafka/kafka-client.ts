@@ -33,7 +33,8 @@ export function assertUsable(tls: KafkaAccess['tls']): void {
     createSecureContext(tlsOptions(tls))
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? 'unknown'
-    throw new KafkaProblem('KafkaNotAuthorized', `spec.kafka.tls: the certificates cannot be used (${code})`, { cause })
+    const message = `spec.kafka.tls: the certificates cannot be used (${code})`
+    throw new KafkaProblem('KafkaNotAuthorized', message, { cause, noAnswer: 'NotAsked' })
   }
 }
 

@@ -61,7 +61,7 @@ export class TopicAdmins<Admin extends Client = TopicAdmin> {
       shared.away = undefined
       return result
     } catch (error) {
-      shared.away = error instanceof KafkaProblem && error.reason === 'KafkaUnavailable' ? error : undefined
+      shared.away = error instanceof KafkaProblem && isAway(error) ? error : undefined
       shared.awaySince = this.#clock.monotonic()
       throw error
     } finally {
@@ -110,3 +110,6 @@ export class TopicAdmins<Admin extends Client = TopicAdmin> {
     this.#schedule()
   }
 }
+
+/** What a broker answered belongs to who asked: it names a topic of theirs. */
+const isAway = ({ noAnswer }: KafkaProblem): boolean => noAnswer === 'Unreachable' || noAnswer === 'Silent'

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { TopicAdmins } from '../../../../operator/kafka/topic-admins.ts'
 import { FakeClock } from '../controller/fake-clock.ts'
-import { KafkaProblem } from '../../../../operator/kafka/kafka-problem.ts'
+import { KafkaProblem, problemOf } from '../../../../operator/kafka/kafka-problem.ts'
 import { FakeKafka, unavailable } from '../fake-kafka.ts'
 
 const IDLE = 300_000
@@ -115,3 +115,20 @@ test('a Kafka that refuses is not away', async () => {
   await assert.rejects(admins.use(HERE, () => Promise.reject(refusal)))
   assert.equal(await asked(admins), true)
 })
+
+for (const { name, answer } of [
+  { name: 'throttles', answer: problemOf('creating topic theirs', 89, null) },
+  {
+    name: 'has no leader for a topic yet',
+    answer: new KafkaProblem('KafkaUnavailable', 'topic theirs: no leader yet'),
+  },
+]) {
+  test(`a Kafka that ${name} says so to who asked, and not to the others`, async () => {
+    const { admins } = pool()
+    await assert.rejects(
+      admins.use(HERE, () => Promise.reject(answer)),
+      answer,
+    )
+    assert.equal(await admins.use(HERE, async () => 'asked'), 'asked')
+  })
+}
