@@ -228,7 +228,9 @@ export class Informer<T extends KubeObject> {
         listener(change)
       } catch (error) {
         // One odd object must not stop the others from being told.
-        this.#logger.error({ err: error, key: change.object.metadata }, 'a listener failed')
+        const { name, namespace, resourceVersion } = change.object.metadata
+        // No more of it: kubectl keeps all that it applied, the data of a Secret too, in an annotation.
+        this.#logger.error({ err: error, object: { name, namespace, resourceVersion } }, 'a listener failed')
       }
     }
   }

@@ -8,18 +8,26 @@ import { KafkaProblem } from './kafka-problem.ts'
 const CONNECTION_TIMEOUT_MILLISECONDS = 3000
 const REQUEST_TIMEOUT_MILLISECONDS = 15_000
 
-/** kafkajs as the operator uses it: each server is tried once, for who asks asks again. Nothing is connected yet. */
+/** After the first: each is another server, and who asks asks again. */
+const MOST_RETRIES = 2
+
+/**
+ * kafkajs as the operator uses it: up to three servers are tried at a time, those after them the next time. Which is the
+ * first is random: a client that is made anew each time comes to all of them, too. Nothing is connected yet.
+ */
 export function kafkaClient(
   { servers, tls, sasl }: KafkaAccess,
   requestTimeoutMilliseconds = REQUEST_TIMEOUT_MILLISECONDS,
+  random: () => number = Math.random,
 ): Kafka {
   stopIdleTimer()
+  const first = Math.floor(random() * servers.length)
   return new kafkajs.Kafka({
     clientId: 'grpc-kafka-operator',
-    brokers: [...servers],
+    brokers: [...servers.slice(first), ...servers.slice(0, first)],
     connectionTimeout: CONNECTION_TIMEOUT_MILLISECONDS,
     requestTimeout: requestTimeoutMilliseconds,
-    retry: { retries: servers.length, initialRetryTime: 50, maxRetryTime: 200 },
+    retry: { retries: Math.min(servers.length, MOST_RETRIES), initialRetryTime: 50, maxRetryTime: 200 },
     logLevel: kafkajs.logLevel.NOTHING,
     ...(tls === undefined ? {} : { ssl: tlsOptions(tls) }),
     ...(sasl === undefined ? {} : { sasl: signIn(sasl) }),
@@ -33,7 +41,8 @@ export function assertUsable(tls: KafkaAccess['tls']): void {
     createSecureContext(tlsOptions(tls))
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? 'unknown'
-    throw new KafkaProblem('KafkaNotAuthorized', `spec.kafka.tls: the certificates cannot be used (${code})`, { cause })
+    const message = `spec.kafka.tls: the certificates cannot be used (${code})`
+    throw new KafkaProblem('KafkaNotAuthorized', message, { cause, noAnswer: 'NotAsked' })
   }
 }
 

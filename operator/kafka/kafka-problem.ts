@@ -6,17 +6,30 @@ export type KafkaReason = Extract<
   'KafkaUnavailable' | 'KafkaNotAuthorized' | 'NotSupported' | 'TopicRefused'
 >
 
+/**
+ * `Unreachable`: no connection was made, whoever asks. `Silent`: there was one, or something that may depend on how it is made.
+ * `NotAsked`: nothing was tried.
+ */
+export type NoAnswer = 'Unreachable' | 'Silent' | 'NotAsked'
+
 /** Kafka does not do what it is asked. `code` is `KAFKA_PROBLEM`; `reason` is that of the condition. */
 export class KafkaProblem extends Error {
   readonly code = 'KAFKA_PROBLEM'
   readonly reason: KafkaReason
   /** Kafka's own number where it answered. */
   readonly errorCode: number | undefined
-  constructor(reason: KafkaReason, message: string, options?: ErrorOptions & { readonly errorCode?: number }) {
+  /** Undefined where a broker answered: then it is the trouble of what was asked for, and not of all who ask there. */
+  readonly noAnswer: NoAnswer | undefined
+  constructor(
+    reason: KafkaReason,
+    message: string,
+    options?: ErrorOptions & { readonly errorCode?: number; readonly noAnswer?: NoAnswer },
+  ) {
     super(message, options)
     this.name = 'KafkaProblem'
     this.reason = reason
     this.errorCode = options?.errorCode
+    this.noAnswer = options?.noAnswer
   }
 }
 
@@ -72,7 +85,35 @@ export function asProblem(error: unknown, servers: readonly string[]): unknown {
   }
   // kafkajs throws plain errors too ("Broker not connected"); a fault of ours is a TypeError or its like.
   if (!(error instanceof Error) || !(error.name.startsWith('Kafka') || error.name === 'Error')) return error
-  return new KafkaProblem('KafkaUnavailable', `${at}: ${withoutPlaces(error.message)}`, { cause: error })
+  const noAnswer = noAnswerOf(error)
+  return new KafkaProblem('KafkaUnavailable', `${at}: ${withoutPlaces(error.message)}`, {
+    cause: error,
+    ...(noAnswer === undefined ? {} : { noAnswer }),
+  })
+}
+
+/** No broker answered within the time for it. */
+export const tooLate = (noAnswer: NoAnswer, servers: readonly string[]): KafkaProblem =>
+  new KafkaProblem('KafkaUnavailable', `${servers.join(', ')}: no broker answers`, { noAnswer })
+
+const UNREACHABLE = /^E(CONNREFUSED|HOSTUNREACH|NETUNREACH|HOSTDOWN|NETDOWN|TIMEDOUT|ADDRNOTAVAIL)$|^ENOTFOUND$|^EAI_/
+const SILENT = new Set([
+  'KafkaJSConnectionError',
+  'KafkaJSConnectionClosedError',
+  'KafkaJSRequestTimeoutError',
+  'KafkaJSLockTimeout',
+  // "Broker not connected"
+  'Error',
+])
+
+/** By what the retries, which say no more than how many they were, ended with. */
+function noAnswerOf(error: Error): NoAnswer | undefined {
+  let cause = error
+  while (cause.cause instanceof Error) cause = cause.cause
+  const { name, message, code } = cause as NodeJS.ErrnoException
+  if (typeof code === 'string' && UNREACHABLE.test(code)) return 'Unreachable'
+  if (name === 'KafkaJSConnectionError' && message === 'Connection timeout') return 'Unreachable'
+  return SILENT.has(name) ? 'Silent' : undefined
 }
 
 /** Which broker was asked differs from one time to the next; what is told should not. */

@@ -1,14 +1,19 @@
 /** The one place where the operator talks to Kafka about topics. kafkajs makes the connections; the requests are our own. */
 import { createCluster, exchange, requestHeaderBytes } from '../../sidecar/kafka/cluster.ts'
 import type { Cluster } from '../../sidecar/kafka/cluster.ts'
+import { systemClock } from '../controller/clock.ts'
+import type { Clock } from '../controller/clock.ts'
+import { withTimeout } from '../controller/linked-abort.ts'
 import type { KafkaAccess } from './kafka-access.ts'
 import { assertUsable, kafkaClient } from './kafka-client.ts'
-import { asProblem, KAFKA_ERRORS, KafkaProblem, problemOf } from './kafka-problem.ts'
+import { asProblem, KAFKA_ERRORS, KafkaProblem, problemOf, tooLate } from './kafka-problem.ts'
 import type { ObservedCluster, ObservedTopic, TopicAction } from './topic-plan.ts'
 import { alterTopic, createTopic, deleteTopic, growTopic, metadataOf, readReply, settingsOf } from './topic-requests.ts'
 import type { Result, TopicMetadata, TopicRequest } from './topic-requests.ts'
 import type { DesiredTopic } from './topics.ts'
 
+/** For all that is asked to observe, and the connection for it. A worker of the controller waits so long. */
+const OBSERVE_MILLISECONDS = 6000
 /** Less than a request may take, so that Kafka itself tells that it took too long. */
 const KAFKA_TIMEOUT_MILLISECONDS = 10_000
 /** How long a broker may take to hear of a topic that another one has made. */
@@ -17,7 +22,7 @@ const LOOK_AGAIN_MILLISECONDS = 50
 
 /** What the operator asks of one Kafka, as one user. Each method throws KafkaProblem, or the signal's reason. */
 export interface TopicAdmin {
-  /** The cluster, and those of the named topics that are there. */
+  /** The cluster, and those of the named topics that are there. Takes 6 s at most; connecting goes on behind. */
   observe(topics: readonly string[], signal?: AbortSignal): Promise<ObservedCluster>
   /** Does one thing of a plan. A topic that was to be made or to be deleted and is so already is no error. */
   execute(action: TopicAction, signal?: AbortSignal): Promise<void>
@@ -26,16 +31,28 @@ export interface TopicAdmin {
 
 export class KafkaTopicAdmin implements TopicAdmin {
   readonly #access: KafkaAccess
+  readonly #clock: Clock
   readonly #cluster: Cluster
   /** The same for all who come while it is made. */
   #connected: Promise<void> | undefined
+  /** The attempts to connect that have not ended. */
+  readonly #attempts = new Set<Promise<void>>()
 
-  constructor(access: KafkaAccess, requestTimeoutMilliseconds?: number) {
+  constructor(access: KafkaAccess, requestTimeoutMilliseconds?: number, clock: Clock = systemClock) {
     this.#access = access
+    this.#clock = clock
     this.#cluster = createCluster(kafkaClient(access, requestTimeoutMilliseconds))
   }
 
   async observe(topics: readonly string[], signal?: AbortSignal): Promise<ObservedCluster> {
+    const late = (): KafkaProblem =>
+      tooLate(this.#cluster.isConnected() ? 'Silent' : 'Unreachable', this.#access.servers)
+    return withTimeout(this.#clock, OBSERVE_MILLISECONDS, late, signal, (own) =>
+      orAborted(this.#observe(topics, own), own),
+    )
+  }
+
+  async #observe(topics: readonly string[], signal: AbortSignal): Promise<ObservedCluster> {
     const { clusterId, brokers, topics: found } = await this.#ask(metadataOf(topics), signal)
     const present = found.filter((topic) => isThere(topic))
     const settings = present.length === 0 ? [] : await this.#ask(settingsOf(present.map(({ name }) => name)), signal)
@@ -81,8 +98,11 @@ export class KafkaTopicAdmin implements TopicAdmin {
     }
   }
 
+  /** What an attempt that goes on behind still connects is closed when it has ended. */
   async close(): Promise<void> {
+    const attempts = [...this.#attempts]
     await this.#cluster.disconnect().catch(() => undefined)
+    if (attempts.length > 0) void Promise.allSettled(attempts).then(() => this.close())
   }
 
   async #create(topic: DesiredTopic, signal: AbortSignal | undefined): Promise<void> {
@@ -109,6 +129,8 @@ export class KafkaTopicAdmin implements TopicAdmin {
     signal?.throwIfAborted()
     try {
       await this.#connect()
+      // Nobody waits any more: close may have been called.
+      signal?.throwIfAborted()
       const reply = await this.#send(request)
       if (!isOfAnother(reply)) return reply
       await this.#cluster.refreshMetadata()
@@ -116,18 +138,23 @@ export class KafkaTopicAdmin implements TopicAdmin {
     } catch (error) {
       // An answer that is a refusal came over a connection that works.
       if (!(error instanceof KafkaProblem) || error.errorCode === undefined) this.#connected = undefined
+      signal?.throwIfAborted()
       throw asProblem(error, this.#access.servers)
     }
   }
 
   #connect(): Promise<void> {
     if (this.#connected !== undefined && this.#cluster.isConnected()) return this.#connected
-    this.#connected = (async () => {
+    const attempt = (async () => {
       assertUsable(this.#access.tls)
       await this.#cluster.connect()
       await this.#cluster.refreshMetadata()
     })()
-    return this.#connected
+    this.#connected = attempt
+    this.#attempts.add(attempt)
+    const end = (): boolean => this.#attempts.delete(attempt)
+    void attempt.then(end, end)
+    return attempt
   }
 
   async #send<Reply>(request: TopicRequest<Reply>): Promise<Reply> {
@@ -142,6 +169,14 @@ export class KafkaTopicAdmin implements TopicAdmin {
     const bytes = Buffer.concat([Buffer.alloc(header), request.body])
     return readReply(request, await exchange(connection, request, bytes, () => undefined))
   }
+}
+
+/** What the work comes to; or the signal's reason, and the work goes on unheard. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+    work.then(resolve, reject)
+  })
 }
 
 const isOfAnother = (reply: unknown): boolean =>

@@ -8,20 +8,32 @@ import type { TopicAdmin } from './topic-admin.ts'
 const IDLE_MILLISECONDS = 300_000
 
 /** A Kafka that did not answer is asked again after so long, by one who asks; all others are told the same at once. */
-const AWAY_MILLISECONDS = 5_000
+const FIRST_PAUSE_MILLISECONDS = 5_000
+/** The pause doubles up to this while it stays away. */
+const LONGEST_PAUSE_MILLISECONDS = 60_000
 
 interface Client {
   close(): Promise<void>
 }
 
-interface Shared<Admin> {
-  readonly admin: Admin
-  /** That it did not answer last time. */
-  away: KafkaProblem | undefined
+/** That there was no answer last time. */
+interface Absence {
+  readonly problem: KafkaProblem
   /** Monotonic milliseconds. */
-  awaySince: number
+  readonly since: number
+  readonly pauseMilliseconds: number
   /** Somebody finds out whether it is back. */
   probed: boolean
+}
+
+interface Asked {
+  absence: Absence | undefined
+}
+
+interface Shared<Admin> extends Asked {
+  readonly admin: Admin
+  /** The servers, whoever asks there: they may be away for all. */
+  readonly place: Asked
   /** Monotonic milliseconds. */
   usedAt: number
   users: number
@@ -30,12 +42,14 @@ interface Shared<Admin> {
 /**
  * One client for each Kafka and each who asks there, shared by all services that say the same. Changed credentials are
  * another client; the one before is closed when it is idle. A Kafka that is away takes the time of one who asks it, not of
- * all: those of other Kafkas wait behind them.
+ * all: those of other Kafkas wait behind them. Servers that cannot be reached are away for all who name them; ones that take
+ * connections and say nothing, or are not trusted, for those only who ask in the same way.
  */
 export class TopicAdmins<Admin extends Client = TopicAdmin> {
   readonly #clock: Clock
   readonly #create: (access: KafkaAccess) => Admin
   readonly #shared = new Map<string, Shared<Admin>>()
+  readonly #places = new Map<string, Asked>()
   /** Ends the wait for the next look at who is idle; undefined where nobody waits. */
   #cancel: (() => void) | undefined
 
@@ -50,26 +64,42 @@ export class TopicAdmins<Admin extends Client = TopicAdmin> {
    */
   async use<T>(access: KafkaAccess, work: (admin: Admin) => Promise<T>): Promise<T> {
     const shared = this.#sharedFor(access)
-    const { away } = shared
-    if (away !== undefined) {
-      if (shared.probed || this.#clock.monotonic() - shared.awaySince < AWAY_MILLISECONDS) throw away
-      shared.probed = true
+    const before = { own: shared.absence, place: shared.place.absence }
+    const absences = [before.own, before.place].filter((absence) => absence !== undefined)
+    const now = this.#clock.monotonic()
+    for (const { problem, probed, since, pauseMilliseconds } of absences) {
+      if (probed || now - since < pauseMilliseconds) throw problem
     }
+    for (const absence of absences) absence.probed = true
     shared.users += 1
     try {
       const result = await work(shared.admin)
-      shared.away = undefined
+      isBack(shared)
       return result
     } catch (error) {
-      shared.away = error instanceof KafkaProblem && error.reason === 'KafkaUnavailable' ? error : undefined
-      shared.awaySince = this.#clock.monotonic()
+      if (error instanceof KafkaProblem) {
+        if (error.noAnswer === undefined) isBack(shared)
+        if (error.noAnswer === 'Silent') this.#isAway(shared, before.own, error)
+        if (error.noAnswer === 'Unreachable') this.#isAway(shared.place, before.place, error)
+      }
       throw error
     } finally {
-      if (away !== undefined) shared.probed = false
+      for (const absence of absences) absence.probed = false
       shared.users -= 1
       shared.usedAt = this.#clock.monotonic()
       this.#schedule()
     }
+  }
+
+  /** @param before what was known when it was asked: of several who asked at once, one counts. */
+  #isAway(asked: Asked, before: Absence | undefined, problem: KafkaProblem): void {
+    const { absence } = asked
+    if (absence !== undefined && absence !== before) return
+    const pauseMilliseconds =
+      absence === undefined
+        ? FIRST_PAUSE_MILLISECONDS
+        : Math.min(2 * absence.pauseMilliseconds, LONGEST_PAUSE_MILLISECONDS)
+    asked.absence = { problem, since: this.#clock.monotonic(), pauseMilliseconds, probed: false }
   }
 
   #sharedFor(access: KafkaAccess): Shared<Admin> {
@@ -77,9 +107,17 @@ export class TopicAdmins<Admin extends Client = TopicAdmin> {
     const known = this.#shared.get(key)
     if (known !== undefined) return known
     const admin = this.#create(access)
-    const made = { admin, away: undefined, awaySince: 0, probed: false, usedAt: 0, users: 0 }
+    const place = this.#placeOf(access)
+    const made = { admin, place, absence: undefined, usedAt: 0, users: 0 }
     this.#shared.set(key, made)
     return made
+  }
+
+  #placeOf({ servers }: KafkaAccess): Asked {
+    const key = [...new Set(servers)].sort().join(',')
+    const place = this.#places.get(key) ?? { absence: undefined }
+    this.#places.set(key, place)
+    return place
   }
 
   /** Closes all. */
@@ -88,6 +126,7 @@ export class TopicAdmins<Admin extends Client = TopicAdmin> {
     this.#cancel = undefined
     const all = [...this.#shared.values()]
     this.#shared.clear()
+    this.#places.clear()
     await Promise.all(all.map(({ admin }) => admin.close()))
   }
 
@@ -107,6 +146,14 @@ export class TopicAdmins<Admin extends Client = TopicAdmin> {
       this.#shared.delete(key)
       void admin.close()
     }
+    const named = new Set([...this.#shared.values()].map(({ place }) => place))
+    for (const [key, place] of this.#places) if (!named.has(place)) this.#places.delete(key)
     this.#schedule()
   }
+}
+
+/** A broker answered. What it answered belongs to who asked: it names a topic of theirs. */
+function isBack(shared: Shared<unknown>): void {
+  shared.absence = undefined
+  shared.place.absence = undefined
 }

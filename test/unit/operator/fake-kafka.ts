@@ -76,4 +76,6 @@ export class FakeKafka implements TopicAdmin {
   }
 }
 
-export const unavailable = new KafkaProblem('KafkaUnavailable', 'kafka:9092: no broker answers')
+export const unavailable = new KafkaProblem('KafkaUnavailable', 'kafka:9092: no broker answers', {
+  noAnswer: 'Unreachable',
+})

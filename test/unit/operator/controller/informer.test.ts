@@ -280,6 +280,25 @@ describe('Informer', () => {
     assert.deepEqual(also, ['odd', 'a'])
   })
 
+  test('tells the log which object a listener failed at, and nothing of its annotations', async (t) => {
+    const lines: string[] = []
+    const logger = pino({ base: null }, { write: (line) => lines.push(line) })
+    const { server, clock, informer, told } = await startInformer(t, () => undefined, { logger })
+    informer.onChange(() => {
+      throw new Error('odd')
+    })
+    await passUntil(clock, () => server.openWatches === 1)
+    const annotations = { 'kubectl.kubernetes.io/last-applied-configuration': '{"data":{"password":"c2VjcmV0"}}' }
+    server.put(path('a'), { spec: 1, metadata: { annotations } })
+    await passUntil(clock, () => told.length === 1)
+    const { resourceVersion } = informer.cache.get('ns/a')!.metadata
+    assert.deepEqual(
+      lines.map((line) => (JSON.parse(line) as { object?: unknown }).object),
+      [{ name: 'a', namespace: 'ns', resourceVersion }],
+    )
+    assert.doesNotMatch(lines.join(''), /c2VjcmV0|last-applied/)
+  })
+
   test('keeps no managedFields', async (t) => {
     const { clock, informer } = await startInformer(t, (fake) =>
       fake.put(path('a'), { spec: 1, metadata: { managedFields: [{ manager: 'x' }], labels: { a: 'b' } } }),
