@@ -95,8 +95,9 @@ class Scene {
     })
   }
 
-  untilRegistered(status: string, reason: string, name = 'calc'): Promise<string> {
-    return until(`Registered is ${status} ${reason}`, async () => {
+  /** @param says  what the condition's message has in it: a status is written after what it tells of */
+  untilRegistered(status: string, reason: string, name = 'calc', says = ''): Promise<string> {
+    return until(`Registered is ${status} ${reason} ${says}`, async () => {
       const service = await this.namespace.get('CalculateService', name)
       type One = {
         readonly type: string
@@ -108,7 +109,8 @@ class Scene {
       const conditions = (service?.status?.['conditions'] ?? []) as readonly One[]
       const found = conditions.find(({ type }) => type === 'Registered')
       const isNow = found?.observedGeneration === service?.metadata.generation
-      return isNow && found?.status === status && found.reason === reason && `${found.reason} ${found.message}`
+      if (!isNow || found?.status !== status || found.reason !== reason || !found.message.includes(says)) return false
+      return `${found.reason} ${found.message}`
     })
   }
 
@@ -131,7 +133,7 @@ test('proxies stand in Consul as they are, and one that goes is taken away', asy
   assert.equal(entry?.Service.Port, 7000)
   assert.deepEqual(entry.Service.Tags, ['blue'])
   assert.equal(entry.Service.Meta['pod-name'], pod?.metadata.name)
-  assert.match(await scene.untilRegistered('True', 'Registered'), /calc with 2 instances, 2 passing/)
+  await scene.untilRegistered('True', 'Registered', 'calc', 'calc with 2 instances, 2 passing')
 
   await scene.podsUnready()
   await scene.untilShown(pods.map((one) => `${addressOf(one)} critical`))
