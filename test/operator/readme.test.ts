@@ -41,7 +41,12 @@ const rows = (text: string, own: string): readonly string[] =>
   text
     .replaceAll(own, 'calculator')
     .split('\n')
-    .map((line) => line.trim().replaceAll(/ +/g, ' ').replace(/ \d+[smh]\S*$/, ' AGE'))
+    .map((line) =>
+      line
+        .trim()
+        .replaceAll(/ +/g, ' ')
+        .replace(/ \d+[smh]\S*$/, ' AGE'),
+    )
     .filter((line) => line !== '')
 
 test("the README's three resources become a route, and kubectl shows of them what the README shows", async (t) => {
