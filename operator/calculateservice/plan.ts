@@ -82,8 +82,9 @@ export function planService(observed: Observed, image: ProxyImage): Plan {
   if (isPaused(observed.service)) return { type: 'Paused' }
   const refusal = topicRefusal(observed)
   const topics = refusal === undefined ? topicPart(observed) : { ...NOTHING, problems: [refusal] }
-  const objects = refusal === undefined ? objectPart(observed, image) : notOurs(refusal)
-  const consul = planConsul(observed, refusal !== undefined)
+  const unusable = refusal ?? topics.problems.find(({ reason }) => reason === 'TopicSettingsRefused')
+  const objects = unusable === undefined ? objectPart(observed, image) : notOurs(unusable)
+  const consul = planConsul(observed, unusable !== undefined)
   return {
     type: 'Keep',
     actions: [...keepFinalizers(observed), ...topics.actions, ...objects.actions, ...consul.actions],

@@ -35,6 +35,7 @@ function ownTopic(t: TestContext): { readonly admin: KafkaTopicAdmin; readonly t
     partitions: 2,
     replicationFactor: 1,
     config: { 'cleanup.policy': 'delete', 'max.message.bytes': '2000000', 'min.insync.replicas': '1' },
+    declared: [],
   }
   atEnd(t, async () => {
     const found = await look(admin, topic)

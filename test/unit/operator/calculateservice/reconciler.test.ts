@@ -201,6 +201,21 @@ describe('a new service', () => {
     assert.equal(world.service?.status?.observedGeneration, 1)
   })
 
+  test('whose topic is there and would lose calls starts nothing on it and changes nothing of it', async () => {
+    const world = new World()
+    const config = { 'cleanup.policy': 'compact', 'min.insync.replicas': '1' }
+    world.kafka.make('calc', 1, 3, config)
+    world.apply()
+    await world.settle()
+    assert.deepEqual(world.conditions().slice(1), [
+      'TopicReady=False TopicSettingsRefused',
+      'ProxyAvailable=False TopicNotOurs',
+      'Registered=False TopicNotOurs',
+    ])
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc.dead'])
+    assert.equal(world.cluster.get(DEPLOYMENTS, PROXY), undefined)
+  })
+
   test('whose pods are refused says why', async () => {
     const world = new World()
     world.apply()
@@ -424,6 +439,17 @@ describe('what is wrong is told, and heals', () => {
       plant: (world) => world.apply({ 'spec.topic.config': { 'retention.ms': '1' } }),
       condition: 'TopicReady=False TopicSettingsRefused',
       heal: (world) => world.apply(),
+      again: 60_000,
+    },
+    {
+      name: 'a topic that somebody else compacts',
+      plant: ({ kafka }) => {
+        kafka.topics.clear()
+        kafka.make('calc', 3, 3, { 'cleanup.policy': 'compact' })
+      },
+      condition: 'TopicReady=False TopicSettingsRefused',
+      heal: ({ kafka }) => kafka.change('calc', { config: { 'cleanup.policy': { value: 'delete', isSet: false } } }),
+      again: 60_000,
     },
     {
       name: 'a name that the namespace may not use',

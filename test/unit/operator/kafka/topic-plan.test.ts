@@ -16,6 +16,14 @@ const CALC: DesiredTopic = {
   partitions: 6,
   replicationFactor: 3,
   config: { 'max.message.bytes': '4259840', 'min.insync.replicas': '2' },
+  declared: ['max.message.bytes', 'min.insync.replicas'],
+}
+
+/** What the operator chooses where the resource names nothing. */
+const CHOSEN: DesiredTopic = {
+  ...CALC,
+  config: { ...CALC.config, 'cleanup.policy': 'delete', 'retention.ms': '2592000000' },
+  declared: [],
 }
 
 /** As Kafka describes it when it is as CALC says; with these differences. */
@@ -184,19 +192,89 @@ const ROWS: readonly Row[] = [
   },
   {
     name: 'a setting that Kafka writes another way is no drift',
-    plan: plan(there({}, { 'unclean.leader.election.enable': 'false', 'cleanup.policy': 'compact,delete' }), {
-      desired: [
-        {
-          ...CALC,
-          config: {
-            'max.message.bytes': ' 04259840',
-            'unclean.leader.election.enable': 'FALSE',
-            'cleanup.policy': 'compact, delete',
+    plan: plan(
+      there({}, { 'unclean.leader.election.enable': 'false', 'leader.replication.throttled.replicas': '0:1,0:2' }),
+      {
+        desired: [
+          {
+            ...CALC,
+            config: {
+              'max.message.bytes': ' 04259840',
+              'unclean.leader.election.enable': 'FALSE',
+              'leader.replication.throttled.replicas': '0:1, 0:2',
+            },
           },
+        ],
+      },
+    ),
+    actions: [],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was there keeps the settings that nobody declared and that hold or refuse records',
+    plan: plan(
+      there(
+        {},
+        { 'cleanup.policy': 'delete', 'retention.ms': '-1', 'retention.bytes': '-1', 'min.insync.replicas': '1' },
+      ),
+      { desired: [{ ...CHOSEN, config: { ...CHOSEN.config, 'retention.bytes': '1000' } }] },
+    ),
+    actions: [],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was there gets those that the resource declares',
+    plan: plan(there({}, { 'cleanup.policy': 'compact', 'retention.ms': '-1' }), {
+      desired: [{ ...CHOSEN, declared: ['cleanup.policy', 'retention.ms'] }],
+    }),
+    actions: [alter({ 'cleanup.policy': 'delete', 'retention.ms': '2592000000' })],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was created here gets them declared or not',
+    plan: plan(there({}, { 'cleanup.policy': 'compact', 'retention.ms': '-1' }), {
+      desired: [CHOSEN],
+      remembered: [REMEMBERED],
+    }),
+    actions: [alter({ 'cleanup.policy': 'delete', 'retention.ms': '2592000000' })],
+    origin: 'Created',
+  },
+  {
+    name: 'what was there takes larger records, declared or not',
+    plan: plan(there({}, { 'max.message.bytes': '1' }), { desired: [CHOSEN] }),
+    actions: [alter({ 'max.message.bytes': '4259840' })],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was there never takes smaller ones that nobody declared',
+    plan: plan(there({}, { 'max.message.bytes': '9000000' }), { desired: [CHOSEN] }),
+    actions: [],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was there is not given Kafka’s own value where the spec names one no more that may delete or refuse',
+    plan: plan(there({}, { 'retention.ms': '-1', 'max.message.bytes': '9000000', 'segment.ms': '5' }), {
+      desired: [CHOSEN],
+      remembered: [
+        {
+          ...REMEMBERED,
+          origin: 'Adopted',
+          config: { 'retention.ms': '-1', 'max.message.bytes': '4259840', 'segment.ms': '5' },
         },
       ],
     }),
+    actions: [alter({}, { unset: ['segment.ms'] })],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was there and is compacted cannot be used, and nothing is done about it',
+    plan: plan(there({ partitions: 3 }, { 'cleanup.policy': 'compact,delete', 'max.message.bytes': '1' }), {
+      desired: [CHOSEN],
+    }),
     actions: [],
+    problems: [
+      'TopicSettingsRefused topic calc cannot be used: its cleanup.policy is compact,delete, delete is needed: compaction drops records of the same key',
+    ],
     origin: 'Adopted',
   },
 ]
