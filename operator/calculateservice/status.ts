@@ -4,7 +4,7 @@ import { finding, readiness, rfc3339, toConditions } from '../conditions.ts'
 import type { Condition, ConditionReason, Finding } from '../conditions.ts'
 import { KubeError } from '../controller/kube-error.ts'
 import { planTopics } from '../kafka/topic-plan.ts'
-import type { ObservedCluster, RememberedTopic } from '../kafka/topic-plan.ts'
+import type { ObservedCluster, ObservedTopic, RememberedTopic } from '../kafka/topic-plan.ts'
 import type { Deployment } from '../kinds.ts'
 import type { Outcome } from './execute.ts'
 import { instancesOf, placeOf } from './instances.ts'
@@ -40,7 +40,7 @@ export function desiredStatus(
       const deployment = appliedDeployment(outcomes) ?? observed.live.deployment
       const topics = cluster === undefined ? (service.status?.topics ?? []) : remember(observed, outcomes, cluster)
       const findings = [
-        topicFinding(plan, outcomes, topics),
+        topicFinding(plan, outcomes, topics, cluster),
         proxyFinding(service, plan, outcomes, deployment),
         registrationFinding(observed, plan, outcomes),
       ]
@@ -102,13 +102,25 @@ function troubleOf(
     : { reason: first.reason, message: problems.map(({ message }) => message).join('; ') }
 }
 
-function topicFinding(plan: Kept, outcomes: readonly Outcome[], topics: readonly RememberedTopic[]): Finding {
+function topicFinding(
+  plan: Kept,
+  outcomes: readonly Outcome[],
+  topics: readonly RememberedTopic[],
+  cluster: ObservedCluster | undefined,
+): Finding {
   const trouble = troubleOf('TopicReady', plan, outcomes)
   if (trouble !== undefined) return found('TopicReady', trouble)
   const each = topics.map(
-    ({ name, partitions }) => `${name} has ${partitions} ${partitions === 1 ? 'partition' : 'partitions'}`,
+    ({ name, partitions }) =>
+      `${name} has ${partitions} ${partitions === 1 ? 'partition' : 'partitions'}${sizeOf(cluster?.topics.get(name))}`,
   )
   return found('TopicReady', { reason: 'TopicsReady', message: each.join(', ') })
+}
+
+/** How much may wait is for people to judge: nobody knows how large calls are. */
+function sizeOf(topic: ObservedTopic | undefined): string {
+  const bytes = topic?.config['retention.bytes']?.value ?? '-1'
+  return bytes === '-1' ? '' : ` of at most ${bytes} bytes (retention.bytes: what is older is deleted, read or not)`
 }
 
 function proxyFinding(

@@ -107,7 +107,7 @@ function planTopic(
   const origin = originOf(found, remembered, announced ? topic : undefined)
   const before = remembered?.topicId === found.id ? remembered.config : undefined
   const wanted = settingsToKeep(topic, found, origin)
-  const losing = settingsThatLose(found, wanted)
+  const losing = settingsThatLose(topic, found, wanted)
   // What was there before, and would lose calls, is not for them: nothing is done about it.
   const isUnusable = losing.length > 0 && origin === 'Adopted'
   const alter = planSettings(found, wanted, before, origin)
@@ -174,13 +174,14 @@ function isAsCreated(found: ObservedTopic, topic: DesiredTopic): boolean {
 }
 
 const CLEANUP_POLICY = 'cleanup.policy'
+const RETENTION = 'retention.ms'
 const MAX_MESSAGE_BYTES = 'max.message.bytes'
 const MIN_IN_SYNC = 'min.insync.replicas'
 
 /** Another value of these may delete records that are there, or refuse records that somebody else writes. */
 const DANGEROUS: ReadonlySet<string> = new Set([
   CLEANUP_POLICY,
-  'retention.ms',
+  RETENTION,
   'retention.bytes',
   MAX_MESSAGE_BYTES,
   MIN_IN_SYNC,
@@ -203,11 +204,31 @@ function settingsToKeep(
 }
 
 /** Settings in force, once those that are kept are set, that would lose what is written. */
-function settingsThatLose(found: ObservedTopic, wanted: Readonly<Record<string, string>>): readonly TopicProblem[] {
-  const policy = wanted[CLEANUP_POLICY] ?? found.config[CLEANUP_POLICY]?.value ?? ''
-  if (!policy.includes('compact')) return []
-  const message = `topic ${found.name} cannot be used: its ${CLEANUP_POLICY} is ${policy}, delete is needed: compaction drops records of the same key`
-  return [{ reason: 'TopicSettingsRefused', message }]
+function settingsThatLose(
+  { shortestRetention = 0 }: DesiredTopic,
+  found: ObservedTopic,
+  wanted: Readonly<Record<string, string>>,
+): readonly TopicProblem[] {
+  const inForce = (name: string): string => wanted[name] ?? found.config[name]?.value ?? ''
+  const refused = (name: string, needed: string): TopicProblem => ({
+    reason: 'TopicSettingsRefused',
+    message: `topic ${found.name} cannot be used: its ${name} is ${inForce(name)}, ${needed}`,
+  })
+  const retention = inForce(RETENTION)
+  const isShort = retention !== '' && Number(retention) >= 0 && Number(retention) < shortestRetention
+  return [
+    ...(inForce(CLEANUP_POLICY).includes('compact')
+      ? [refused(CLEANUP_POLICY, 'delete is needed: compaction drops records of the same key')]
+      : []),
+    ...(isShort
+      ? [
+          refused(
+            RETENTION,
+            `-1 or at least ${shortestRetention} is needed, the longest timeout of a method: calls would be deleted unread`,
+          ),
+        ]
+      : []),
+  ]
 }
 
 function planSettings(

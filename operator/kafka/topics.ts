@@ -9,6 +9,8 @@ export interface DesiredTopic {
   readonly config: Readonly<Record<string, string>>
   /** Names of those of them that the resource itself names; the others are chosen here. */
   readonly declared: readonly string[]
+  /** Milliseconds for which its records must stay, at least: so long may one be waited for. */
+  readonly shortestRetention?: number
 }
 
 /** A resource asks for topic settings that would lose calls. `problems` has one line each, beginning with the path. */
@@ -98,6 +100,7 @@ export function desiredTopics(service: CalculateService, brokers = Infinity): re
       replicationFactor,
       config: { ...topic.config, ...common, 'max.message.bytes': String(maxMessageBytes) },
       declared: Object.keys(topic.config),
+      shortestRetention: longestWait,
     },
     {
       name: `${topic.name}.dead`,

@@ -216,6 +216,18 @@ describe('a new service', () => {
     assert.equal(world.cluster.get(DEPLOYMENTS, PROXY), undefined)
   })
 
+  test('whose topic is bounded by size says so', async () => {
+    const world = await started()
+    const { config } = world.kafka.topics.get('calc')!
+    world.kafka.change('calc', { config: { ...config, 'retention.bytes': { value: '1000', isSet: false } } })
+    await world.settle()
+    assert.deepEqual(world.conditions(), READY)
+    assert.equal(
+      world.message('TopicReady'),
+      'calc has 3 partitions of at most 1000 bytes (retention.bytes: what is older is deleted, read or not), calc.dead has 1 partition',
+    )
+  })
+
   test('whose pods are refused says why', async () => {
     const world = new World()
     world.apply()
@@ -439,6 +451,16 @@ describe('what is wrong is told, and heals', () => {
       plant: (world) => world.apply({ 'spec.topic.config': { 'retention.ms': '1' } }),
       condition: 'TopicReady=False TopicSettingsRefused',
       heal: (world) => world.apply(),
+      again: 60_000,
+    },
+    {
+      name: 'brokers that keep calls for less than they may wait',
+      plant: ({ kafka }) =>
+        kafka.change('calc', {
+          config: { ...kafka.topics.get('calc')?.config, 'retention.ms': { value: '2999', isSet: false } },
+        }),
+      condition: 'TopicReady=False TopicSettingsRefused',
+      heal: (world) => world.apply({ 'spec.topic.config': { 'retention.ms': '3000' } }),
       again: 60_000,
     },
     {

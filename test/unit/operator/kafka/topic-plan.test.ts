@@ -26,6 +26,14 @@ const CHOSEN: DesiredTopic = {
   declared: [],
 }
 
+/** Calls in it may wait so long. */
+const WAITED_FOR: DesiredTopic = { ...CALC, declared: [], shortestRetention: 3000 }
+
+const brief = (topic: ObservedTopic): ObservedTopic => ({
+  ...topic,
+  config: { ...topic.config, 'retention.ms': { value: '60', isSet: false } },
+})
+
 /** As Kafka describes it when it is as CALC says; with these differences. */
 const there = (put: Partial<ObservedTopic> = {}, config: Record<string, string | undefined> = {}): ObservedTopic => ({
   name: 'calc',
@@ -275,6 +283,44 @@ const ROWS: readonly Row[] = [
     problems: [
       'TopicSettingsRefused topic calc cannot be used: its cleanup.policy is compact,delete, delete is needed: compaction drops records of the same key',
     ],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was there and keeps calls for less than they may wait cannot be used',
+    plan: plan(there({ partitions: 3 }, { 'retention.ms': '2999' }), { desired: [WAITED_FOR] }),
+    actions: [],
+    problems: [
+      'TopicSettingsRefused topic calc cannot be used: its retention.ms is 2999, -1 or at least 3000 is needed, the longest timeout of a method: calls would be deleted unread',
+    ],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was created here is told of the same, where the brokers’ own retention is that short',
+    plan: plan(brief(there({ partitions: 3 })), { desired: [WAITED_FOR], remembered: [REMEMBERED] }),
+    actions: [{ type: 'GrowTopic', name: 'calc', from: 3, to: 6 }],
+    problems: [
+      'TopicSettingsRefused topic calc cannot be used: its retention.ms is 60, -1 or at least 3000 is needed, the longest timeout of a method: calls would be deleted unread',
+    ],
+    origin: 'Created',
+  },
+  {
+    name: 'a retention that the resource declares mends one that is too short',
+    plan: plan(brief(there()), {
+      desired: [{ ...WAITED_FOR, config: { ...CALC.config, 'retention.ms': '3000' }, declared: ['retention.ms'] }],
+    }),
+    actions: [alter({ 'retention.ms': '3000' })],
+    origin: 'Adopted',
+  },
+  {
+    name: 'a retention without end is no problem',
+    plan: plan(there({}, { 'retention.ms': '-1' }), { desired: [WAITED_FOR] }),
+    actions: [],
+    origin: 'Adopted',
+  },
+  {
+    name: 'one of just the longest wait is none either',
+    plan: plan(there({}, { 'retention.ms': '3000' }), { desired: [WAITED_FOR] }),
+    actions: [],
     origin: 'Adopted',
   },
 ]
