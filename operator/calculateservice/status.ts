@@ -3,6 +3,7 @@ import type { CalculateService } from '../../crds/types.ts'
 import { finding, readiness, rfc3339, toConditions } from '../conditions.ts'
 import type { Condition, ConditionReason, Finding } from '../conditions.ts'
 import { KubeError } from '../controller/kube-error.ts'
+import { isAmbiguous, KafkaProblem } from '../kafka/kafka-problem.ts'
 import { planTopics } from '../kafka/topic-plan.ts'
 import type { ObservedCluster, ObservedTopic, RememberedTopic } from '../kafka/topic-plan.ts'
 import type { Deployment } from '../kinds.ts'
@@ -207,6 +208,20 @@ const isClean = ({ registry }: ConsulView, outcomes: readonly Outcome[]): boolea
     ),
   )
 
+/** Kafka said so, or its answer was lost and the topic was announced right before. */
+const mayHaveMade = (outcome: Outcome, name: string, outcomes: readonly Outcome[]): boolean =>
+  'failure' in outcome
+    ? outcome.failure instanceof KafkaProblem &&
+      isAmbiguous(outcome.failure) &&
+      outcomes.some(
+        ({ action, ...one }) =>
+          action.type === 'AnnounceTopics' &&
+          !('failure' in one) &&
+          action.names.includes(name) &&
+          action.notMade?.has(name) !== true,
+      )
+    : outcome.topic !== 'WasThere'
+
 /** What is remembered of the topics: never less than before, for it decides what may be deleted one day. */
 function remember(
   observed: Observed,
@@ -214,9 +229,11 @@ function remember(
   cluster: ObservedCluster,
 ): readonly RememberedTopic[] {
   const before = observed.service.status?.topics ?? []
-  const made = outcomes.flatMap(({ action, ...outcome }) =>
-    action.type === 'Topic' && action.action.type === 'CreateTopic' && !('failure' in outcome)
-      ? [action.action.topic.name]
+  const made = outcomes.flatMap((outcome) =>
+    outcome.action.type === 'Topic' &&
+    outcome.action.action.type === 'CreateTopic' &&
+    mayHaveMade(outcome, outcome.action.action.topic.name, outcomes)
+      ? [outcome.action.action.topic.name]
       : [],
   )
   const failed = new Set(

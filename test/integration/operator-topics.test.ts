@@ -99,11 +99,11 @@ test('a topic is made as planned, and then there is nothing left to do', async (
   assert.equal(found?.config['retention.ms']?.isSet, false)
 })
 
-test('making a topic that is there already changes nothing', async (t) => {
+test('making a topic that is there already changes nothing, and says so', async (t) => {
   const { admin, topic } = ownTopic(t)
-  await admin.execute({ type: 'CreateTopic', topic })
+  assert.equal(await admin.execute({ type: 'CreateTopic', topic }), 'Done')
   const before = await look(admin, topic)
-  await admin.execute({ type: 'CreateTopic', topic })
+  assert.equal(await admin.execute({ type: 'CreateTopic', topic }), 'WasThere')
   assert.deepEqual(await look(admin, topic), before)
 })
 

@@ -8,6 +8,7 @@ import { CONDITIONS } from '../../../../operator/conditions.ts'
 import type { KubeEvent } from '../../../../operator/controller/events.ts'
 import { KubeError } from '../../../../operator/controller/kube-error.ts'
 import { KafkaProblem } from '../../../../operator/kafka/kafka-problem.ts'
+import type { ObservedTopic } from '../../../../operator/kafka/topic-plan.ts'
 import {
   CALCULATE_SERVICES,
   CONFIG_MAPS,
@@ -772,6 +773,91 @@ describe('a service that is deleted', () => {
     world.delete()
     await world.settle()
     assert.equal(world.kafka.topics.size, 0)
+  })
+})
+
+describe('a topic that somebody else makes exactly as it was asked for', () => {
+  const DELETE = { 'spec.topic.deletionPolicy': 'Delete' }
+  const copyOf = (topic: ObservedTopic): Readonly<Record<string, string>> =>
+    Object.fromEntries(Object.entries(topic.config).map(([name, { value }]) => [name, value]))
+
+  /** What a service gets, made by somebody else. */
+  async function twin(): Promise<(world: World) => void> {
+    const { kafka } = await started()
+    return (world) => {
+      for (const topic of kafka.topics.values()) {
+        world.kafka.make(topic.name, topic.partitions, topic.replicationFactor, copyOf(topic))
+      }
+    }
+  }
+  const staysAfterDeletion = async (world: World): Promise<void> => {
+    await world.settle()
+    assert.deepEqual(world.origins(), ['Adopted', 'Adopted'])
+    assert.equal(world.service?.metadata.annotations?.['grpckafka.dev/announced-topics'], undefined)
+    world.delete()
+    await world.settle()
+    assert.equal(world.service, undefined)
+    assert.equal(world.kafka.topics.size, 2)
+  }
+
+  test('between the look and the request is adopted, and no event says that it was created', async () => {
+    const world = new World()
+    const make = await twin()
+    world.apply(DELETE)
+    world.kafka.meanwhile = () => make(world)
+    await staysAfterDeletion(world)
+    assert.ok(!world.reasons().includes('TopicCreated'))
+  })
+
+  for (const reason of ['TopicRefused', 'KafkaNotAuthorized', 'NotSupported'] as const) {
+    test(`after a refusal (${reason}) is adopted`, async () => {
+      const world = new World()
+      const make = await twin()
+      world.apply(DELETE)
+      world.kafka.refuses.CreateTopic = new KafkaProblem(reason, 'no', { errorCode: 44 })
+      await world.settle()
+      // A Kafka that is away meanwhile makes the refusal none the less.
+      world.kafka.down = unavailable
+      await world.settle()
+      world.kafka.down = undefined
+      make(world)
+      await staysAfterDeletion(world)
+    })
+  }
+
+  test('is adopted also where another one of the service is the one that was asked for', async () => {
+    const world = new World()
+    const make = await twin()
+    world.apply(DELETE)
+    world.kafka.refuses.CreateTopic = unavailable
+    await world.reconcile()
+    world.kafka.refuses = {}
+    make(world)
+    world.kafka.topics.delete('calc')
+    await world.settle()
+    assert.deepEqual(world.origins(), ['Created', 'Adopted'])
+  })
+
+  test('and that was made by a request whose answer was lost is our own', async () => {
+    const world = new World()
+    world.apply(DELETE)
+    world.kafka.losesAnswer = true
+    await world.settle()
+    assert.deepEqual(world.origins(), ['Created', 'Created'])
+  })
+
+  test('and that was made so, and is seen only by the next request, is our own', async () => {
+    const world = new World()
+    world.apply(DELETE)
+    world.kafka.losesAnswer = true
+    await world.reconcile()
+    const made = world.kafka.topics.get('calc')!
+    world.kafka.topics.delete('calc')
+    world.kafka.meanwhile = () => world.kafka.topics.set('calc', made)
+    // The service forgets what it saw: a broker that lags.
+    world.cluster.change(CALCULATE_SERVICES, KEY, ({ status: _, ...object }: CalculateService) => object)
+    await world.settle()
+    assert.deepEqual(world.origins(), ['Created', 'Created'])
   })
 })
 
