@@ -122,16 +122,20 @@ function planTopic(
           ...(alter === undefined ? [] : [alter]),
         ],
     problems: [...losing, ...tooManyPartitions(topic, found), ...otherReplicationFactor(topic, found)],
-    kept: [
-      {
-        name: topic.name,
-        topicId: found.id,
-        partitions: found.partitions,
-        replicationFactor: found.replicationFactor,
-        origin,
-        config: isUnusable ? (before ?? {}) : wanted,
-      },
-    ],
+    // One that is not usable is nobody's to work on, unless it was so before.
+    kept:
+      isUnusable && remembered === undefined
+        ? []
+        : [
+            {
+              name: topic.name,
+              topicId: found.id,
+              partitions: found.partitions,
+              replicationFactor: found.replicationFactor,
+              origin,
+              config: isUnusable ? (before ?? {}) : wanted,
+            },
+          ],
     replaced: remembered !== undefined && remembered.topicId !== found.id ? [topic.name] : [],
   }
 }

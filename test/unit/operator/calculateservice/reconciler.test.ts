@@ -214,6 +214,11 @@ describe('a new service', () => {
       'Registered=False TopicNotOurs',
     ])
     assert.deepEqual(world.kafka.done, ['CreateTopic calc.dead'])
+    assert.deepEqual(
+      world.service?.status?.topics?.map(({ name }) => name),
+      ['calc.dead'],
+      'no workers are started on it either',
+    )
     assert.equal(world.cluster.get(DEPLOYMENTS, PROXY), undefined)
   })
 

@@ -283,7 +283,6 @@ const ROWS: readonly Row[] = [
     problems: [
       'TopicSettingsRefused topic calc cannot be used: its cleanup.policy is compact,delete, delete is needed: compaction drops records of the same key',
     ],
-    origin: 'Adopted',
   },
   {
     name: 'what was there and keeps calls for less than they may wait cannot be used',
@@ -292,7 +291,6 @@ const ROWS: readonly Row[] = [
     problems: [
       'TopicSettingsRefused topic calc cannot be used: its retention.ms is 2999, -1 or at least 3000 is needed, the longest timeout of a method: calls would be deleted unread',
     ],
-    origin: 'Adopted',
   },
   {
     name: 'what was created here is told of the same, where the brokers’ own retention is that short',
@@ -344,6 +342,13 @@ describe('what is done about a topic', () => {
   test('what is remembered is what there is, with the settings that it will have', () => {
     const { kept } = plan(there({ partitions: 3 }, { 'max.message.bytes': '1' }), { remembered: [REMEMBERED] })
     assert.deepEqual(kept, [{ ...REMEMBERED, partitions: 3 }])
+  })
+
+  test('one that cannot be used is remembered only where it was so before', () => {
+    const compacted = there({}, { 'cleanup.policy': 'compact' })
+    const remembered: readonly RememberedTopic[] = [{ ...REMEMBERED, origin: 'Adopted' }]
+    assert.deepEqual(plan(compacted, { desired: [CHOSEN] }).kept, [])
+    assert.deepEqual(plan(compacted, { desired: [CHOSEN], remembered }).kept, remembered)
   })
 
   test('a second look at what the first one did finds nothing to do', () => {
