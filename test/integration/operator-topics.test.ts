@@ -127,11 +127,23 @@ test('drift in a declared setting is put right, and what nobody declared stays',
 
 test('a setting that is named no more goes back to what Kafka has', async (t) => {
   const { admin, topic } = ownTopic(t)
-  const before = (await keep(admin, topic), (await look(admin, topic))?.config['retention.ms'])
-  const kept = await keep(admin, { ...topic, config: { ...topic.config, 'retention.ms': '1234567' } })
+  const made = await keep(admin, topic)
+  const before = (await look(admin, topic))?.config['retention.ms']
+  const kept = await keep(admin, { ...topic, config: { ...topic.config, 'retention.ms': '1234567' } }, made)
   assert.equal((await look(admin, topic))?.config['retention.ms']?.value, '1234567')
   await keep(admin, topic, kept)
   assert.deepEqual((await look(admin, topic))?.config['retention.ms'], before)
+})
+
+test('what somebody else made keeps what nobody declared, and takes larger records', async (t) => {
+  const { admin, topic } = ownTopic(t)
+  const config = { 'retention.ms': '-1', 'max.message.bytes': '1000' }
+  await admin.execute({ type: 'CreateTopic', topic: { ...topic, config } })
+  const kept = await keep(admin, { ...topic, config: { ...topic.config, 'retention.ms': '1234567' } })
+  assert.equal(kept[0]?.origin, 'Adopted')
+  const found = await look(admin, topic)
+  assert.equal(found?.config['retention.ms']?.value, '-1')
+  assert.equal(found.config['max.message.bytes']?.value, '2000000')
 })
 
 test('settings that Kafka writes its own way are no drift', async (t) => {
