@@ -36,7 +36,7 @@ export const CONDITIONS = {
       TopicsReady: is('the topics are there as the spec asks for'),
       TopicConflict: isNot('an older CalculateService has the topic; this one touches nothing of it'),
       TopicNotAllowed: isNot("the topic's name has none of the prefixes that its namespace may use"),
-      TopicSettingsRefused: isNot('settings in spec.topic.config would lose calls'),
+      TopicSettingsRefused: isNot('settings in spec.topic.config, or those that the topic has, would lose calls'),
       PartitionsWouldShrink: isNot('the topic has more partitions than spec.topic.partitions: partitions only grow'),
       ReplicationFactorDiffers: isNot('the topic that was there has another number of copies; that is left as it is'),
       TooFewBrokers: isNot('spec.topic.replicationFactor is larger than the number of brokers'),

@@ -91,7 +91,8 @@ export async function untilListed(address: string, id: number, signal: AbortSign
  *
  * @param plan  the topics as they should be where there are that many brokers
  * @returns one line for each thing done
- * @throws TopicError for a topic with more partitions than asked for: records of a key would move; KafkaProblem
+ * @throws TopicError for a topic with more partitions than asked for: records of a key would move; and for one whose
+ *   settings would lose calls; KafkaProblem
  */
 export async function ensureTopics(
   brokers: readonly string[],
@@ -104,6 +105,8 @@ export async function ensureTopics(
     const { actions, problems } = planTopics({ desired, cluster, remembered: [], announced: new Set() })
     const shrinking = problems.find(({ reason }) => reason === 'PartitionsWouldShrink')
     if (shrinking !== undefined) throw new TopicError(`${shrinking.message}: partitions only grow`)
+    const losing = problems.find(({ reason }) => reason === 'TopicSettingsRefused')
+    if (losing !== undefined) throw new TopicError(losing.message)
     for (const action of actions) await admin.execute(action)
     return actions.map(describeAction)
   } finally {

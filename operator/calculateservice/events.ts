@@ -13,7 +13,9 @@ export function eventsOf(
   after: ServiceStatus | undefined,
 ): readonly KubeEvent[] {
   const done = outcomes.flatMap((outcome) =>
-    outcome.action.type === 'Topic' && !('failure' in outcome) ? [ofTopic(outcome.action.action)].flat() : [],
+    outcome.action.type === 'Topic' && !('failure' in outcome) && outcome.topic !== 'WasThere'
+      ? [ofTopic(outcome.action.action)].flat()
+      : [],
   )
   const replaced = plan.type === 'Keep' ? plan.replacedTopics.map(ofReplaced) : []
   const left = plan.type === 'Paused' ? [] : plan.leftConsul.map(ofLeftConsul)

@@ -5,13 +5,14 @@ import type { KubeWriter } from '../controller/kube-client.ts'
 import { objectKey } from '../controller/object.ts'
 import type { KubeObject } from '../controller/object.ts'
 import type { KafkaAccess } from '../kafka/kafka-access.ts'
-import { KafkaProblem } from '../kafka/kafka-problem.ts'
+import { isAmbiguous, KafkaProblem } from '../kafka/kafka-problem.ts'
+import type { TopicResult } from '../kafka/topic-admin.ts'
 import type { TopicAdmins } from '../kafka/topic-admins.ts'
 import type { ConsulCatalog } from '../registry/consul-client.ts'
 import { ConsulProblem } from '../registry/consul-problem.ts'
 import { CALCULATE_SERVICES } from '../kinds.ts'
 import type { Action, Part } from './plan.ts'
-import { ANNOUNCED_TOPICS } from './reconciliation.ts'
+import { ANNOUNCED_TOPICS, announcedTopics, announcementOf, perhapsMadeTopics } from './reconciliation.ts'
 
 export interface ExecuteParts {
   readonly writer: KubeWriter
@@ -22,7 +23,7 @@ export interface ExecuteParts {
 }
 
 export type Outcome =
-  | { readonly action: Action; readonly stored?: KubeObject }
+  | { readonly action: Action; readonly stored?: KubeObject; readonly topic?: TopicResult }
   | { readonly action: Action; readonly failure: KafkaProblem | ConsulProblem | KubeError }
 
 /**
@@ -38,19 +39,22 @@ export async function execute(
   signal: AbortSignal,
 ): Promise<readonly Outcome[]> {
   const outcomes: Outcome[] = []
-  const runPart = async (ofIt: readonly Action[]): Promise<void> => {
+  const runAll = async (ofIt: readonly Action[]): Promise<void> => {
     for (const action of ofIt) {
       signal.throwIfAborted()
       if (!parts.mayWrite()) throw new KubeError('NotLeading', `${action.type}: not leading`)
       try {
-        const stored = await run(service, action, access, parts, signal)
-        outcomes.push({ action, ...(stored === undefined ? {} : { stored }) })
+        outcomes.push({ action, ...(await run(service, action, access, parts, signal)) })
       } catch (failure) {
         if (!isProblemOfTheObject(failure)) throw failure
         outcomes.push({ action, failure })
         return
       }
     }
+  }
+  const runPart = async (ofIt: readonly Action[]): Promise<void> => {
+    await runAll(ofIt)
+    await runAll(disclaim(service, ofIt, outcomes))
   }
   const byPart: ReadonlyMap<Part, readonly Action[]> = Map.groupBy(actions, ({ part }) => part)
   // All of them end before this does: nothing is written behind the back of who reads the outcomes.
@@ -72,39 +76,77 @@ async function run(
   access: KafkaAccess | undefined,
   { writer, kafka, consul }: ExecuteParts,
   signal: AbortSignal,
-): Promise<KubeObject | undefined> {
+): Promise<{ readonly stored?: KubeObject; readonly topic?: TopicResult }> {
   switch (action.type) {
     case 'Apply':
-      return writer.apply(action.object, signal)
+      return { stored: await writer.apply(action.object, signal) }
     case 'Delete':
       await writer.delete(action.resource, objectKey(action.object), { uid: action.object.metadata.uid ?? '' }, signal)
-      return undefined
+      return {}
     case 'SetFinalizers': {
       const { resourceVersion = '' } = service.metadata
       await writer.setFinalizers(CALCULATE_SERVICES, objectKey(service), resourceVersion, action.finalizers, signal)
-      return undefined
+      return {}
     }
     case 'AnnounceTopics':
-      await writer.apply(announcement(service, action.names), signal)
-      return undefined
+      await writer.apply(announcement(service, action), signal)
+      return {}
     case 'Topic':
       if (access === undefined) throw new RangeError('topics were planned for a Kafka that cannot be asked')
-      await kafka.use(access, (admin) => admin.execute(action.action, signal))
-      return undefined
+      return { topic: await kafka.use(access, (admin) => admin.execute(action.action, signal)) }
     case 'Consul':
       await consul.execute(action.access, action.node, action.action, signal)
-      return undefined
+      return {}
   }
 }
 
+type Announcement = Extract<Action, { readonly type: 'AnnounceTopics' }>
+
+/**
+ * Takes back what was announced of topics that Kafka did not make: it refused, had one of the name, or was not asked. What
+ * an earlier announcement may have led to stays announced, but for a refusal: in doubt a topic is not ours to delete.
+ */
+function disclaim(
+  service: CalculateService,
+  actions: readonly Action[],
+  outcomes: readonly Outcome[],
+): readonly Action[] {
+  const before = perhapsMadeTopics(service)
+  const isNotMade = (action: Action, name: string): boolean => {
+    const outcome = outcomes.find((one) => one.action === action)
+    if (outcome === undefined) return !before.has(name)
+    if (!('failure' in outcome)) return outcome.topic === 'WasThere' && !before.has(name)
+    return !(outcome.failure instanceof KafkaProblem) || !isAmbiguous(outcome.failure)
+  }
+  const notMade = new Set(
+    actions.flatMap((action) =>
+      action.type === 'Topic' && action.action.type === 'CreateTopic' && isNotMade(action, action.action.topic.name)
+        ? [action.action.topic.name]
+        : [],
+    ),
+  )
+  const written = outcomes.find(
+    (outcome) =>
+      !('failure' in outcome) && outcome.action.type === 'AnnounceTopics' && actions.includes(outcome.action),
+  )?.action
+  const names = written?.type === 'AnnounceTopics' ? written.names : [...announcedTopics(service)]
+  const now = written === undefined ? before : new Set(names)
+  if (!names.some((name) => now.has(name) && notMade.has(name))) return []
+  const all = new Set(names.filter((name) => !now.has(name) || notMade.has(name)))
+  return [{ part: 'TopicReady', type: 'AnnounceTopics', names, notMade: all }]
+}
+
 /** All that the operator owns of the resource itself, beside its status and finalizer. The uid: not of another of its name. */
-const announcement = ({ apiVersion, kind, metadata }: CalculateService, names: readonly string[]): KubeObject => ({
+const announcement = (
+  { apiVersion, kind, metadata }: CalculateService,
+  { names, notMade = new Set() }: Announcement,
+): KubeObject => ({
   apiVersion,
   kind,
   metadata: {
     name: metadata.name,
     ...(metadata.namespace === undefined ? {} : { namespace: metadata.namespace }),
     ...(metadata.uid === undefined ? {} : { uid: metadata.uid }),
-    ...(names.length === 0 ? {} : { annotations: { [ANNOUNCED_TOPICS]: names.join(',') } }),
+    ...(names.length === 0 ? {} : { annotations: { [ANNOUNCED_TOPICS]: announcementOf(names, notMade) } }),
   },
 })

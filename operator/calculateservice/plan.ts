@@ -19,7 +19,7 @@ import type { ProxyImage, Rendered } from './objects.ts'
 import type { Observed } from './observe.ts'
 import { drainSeconds } from './drain.ts'
 import { isGivenUp, needsConsulFinalizer, planConsul, planConsulLeft } from './plan-consul.ts'
-import { announcedTopics, CONSUL_FINALIZER, TOPICS_FINALIZER } from './reconciliation.ts'
+import { announcedTopics, CONSUL_FINALIZER, perhapsMadeTopics, TOPICS_FINALIZER } from './reconciliation.ts'
 import { isPaused } from '../paused.ts'
 import { topicRefusal } from './topic-right.ts'
 
@@ -28,7 +28,12 @@ export type Part = Exclude<ConditionType<'CalculateService'>, 'Ready'>
 
 export type Action = { readonly part: Part } & (
   | { readonly type: 'SetFinalizers'; readonly finalizers: readonly string[] }
-  | { readonly type: 'AnnounceTopics'; readonly names: readonly string[] }
+  | {
+      readonly type: 'AnnounceTopics'
+      readonly names: readonly string[]
+      /** Those of them that Kafka is known not to have made for this service. */
+      readonly notMade?: ReadonlySet<string>
+    }
   | { readonly type: 'Topic'; readonly action: TopicAction }
   | { readonly type: 'Apply'; readonly object: Rendered }
   | { readonly type: 'Consul'; readonly access: ConsulAccess; readonly node: string; readonly action: ConsulAction }
@@ -82,8 +87,9 @@ export function planService(observed: Observed, image: ProxyImage): Plan {
   if (isPaused(observed.service)) return { type: 'Paused' }
   const refusal = topicRefusal(observed)
   const topics = refusal === undefined ? topicPart(observed) : { ...NOTHING, problems: [refusal] }
-  const objects = refusal === undefined ? objectPart(observed, image) : notOurs(refusal)
-  const consul = planConsul(observed, refusal !== undefined)
+  const unusable = refusal ?? topics.problems.find(({ reason }) => reason === 'TopicSettingsRefused')
+  const objects = unusable === undefined ? objectPart(observed, image) : notOurs(unusable)
+  const consul = planConsul(observed, unusable !== undefined)
   return {
     type: 'Keep',
     actions: [...keepFinalizers(observed), ...topics.actions, ...objects.actions, ...consul.actions],
@@ -111,7 +117,7 @@ export const topicsWanted = (
   desired: desiredTopics(service),
   cluster,
   remembered: service.status?.topics ?? [],
-  announced: new Set([...announcedTopics(service), ...made]),
+  announced: new Set([...perhapsMadeTopics(service), ...made]),
 })
 
 function topicPart(observed: Observed): {

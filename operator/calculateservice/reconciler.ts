@@ -36,6 +36,7 @@ const OUTSIDE: ReadonlySet<string> = new Set([
   'KafkaNotAuthorized',
   'NotSupported',
   'TopicRefused',
+  'TopicSettingsRefused',
   'TooFewBrokers',
   'PartitionsWouldShrink',
   'ReplicationFactorDiffers',

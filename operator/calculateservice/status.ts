@@ -3,8 +3,9 @@ import type { CalculateService } from '../../crds/types.ts'
 import { finding, readiness, rfc3339, toConditions } from '../conditions.ts'
 import type { Condition, ConditionReason, Finding } from '../conditions.ts'
 import { KubeError } from '../controller/kube-error.ts'
+import { isAmbiguous, KafkaProblem } from '../kafka/kafka-problem.ts'
 import { planTopics } from '../kafka/topic-plan.ts'
-import type { ObservedCluster, RememberedTopic } from '../kafka/topic-plan.ts'
+import type { ObservedCluster, ObservedTopic, RememberedTopic } from '../kafka/topic-plan.ts'
 import type { Deployment } from '../kinds.ts'
 import type { Outcome } from './execute.ts'
 import { instancesOf, placeOf } from './instances.ts'
@@ -45,7 +46,7 @@ export function desiredStatus(
           ? (service.status?.topics ?? [])
           : remember(observed, outcomes, cluster)
       const findings = [
-        topicFinding(plan, outcomes, topics),
+        topicFinding(plan, outcomes, topics, cluster),
         proxyFinding(service, plan, outcomes, deployment),
         registrationFinding(observed, plan, outcomes),
       ]
@@ -107,13 +108,25 @@ function troubleOf(
     : { reason: first.reason, message: problems.map(({ message }) => message).join('; ') }
 }
 
-function topicFinding(plan: Kept, outcomes: readonly Outcome[], topics: readonly RememberedTopic[]): Finding {
+function topicFinding(
+  plan: Kept,
+  outcomes: readonly Outcome[],
+  topics: readonly RememberedTopic[],
+  cluster: ObservedCluster | undefined,
+): Finding {
   const trouble = troubleOf('TopicReady', plan, outcomes)
   if (trouble !== undefined) return found('TopicReady', trouble)
   const each = topics.map(
-    ({ name, partitions }) => `${name} has ${partitions} ${partitions === 1 ? 'partition' : 'partitions'}`,
+    ({ name, partitions }) =>
+      `${name} has ${partitions} ${partitions === 1 ? 'partition' : 'partitions'}${sizeOf(cluster?.topics.get(name))}`,
   )
   return found('TopicReady', { reason: 'TopicsReady', message: each.join(', ') })
+}
+
+/** How much may wait is for people to judge: nobody knows how large calls are. */
+function sizeOf(topic: ObservedTopic | undefined): string {
+  const bytes = topic?.config['retention.bytes']?.value ?? '-1'
+  return bytes === '-1' ? '' : ` of at most ${bytes} bytes (retention.bytes: what is older is deleted, read or not)`
 }
 
 function proxyFinding(
@@ -200,6 +213,20 @@ const isClean = ({ registry }: ConsulView, outcomes: readonly Outcome[]): boolea
     ),
   )
 
+/** Kafka said so, or its answer was lost and the topic was announced right before. */
+const mayHaveMade = (outcome: Outcome, name: string, outcomes: readonly Outcome[]): boolean =>
+  'failure' in outcome
+    ? outcome.failure instanceof KafkaProblem &&
+      isAmbiguous(outcome.failure) &&
+      outcomes.some(
+        ({ action, ...one }) =>
+          action.type === 'AnnounceTopics' &&
+          !('failure' in one) &&
+          action.names.includes(name) &&
+          action.notMade?.has(name) !== true,
+      )
+    : outcome.topic !== 'WasThere'
+
 /** What is remembered of the topics: never less than before, for it decides what may be deleted one day. */
 function remember(
   observed: Observed,
@@ -207,9 +234,11 @@ function remember(
   cluster: ObservedCluster,
 ): readonly RememberedTopic[] {
   const before = observed.service.status?.topics ?? []
-  const made = outcomes.flatMap(({ action, ...outcome }) =>
-    action.type === 'Topic' && action.action.type === 'CreateTopic' && !('failure' in outcome)
-      ? [action.action.topic.name]
+  const made = outcomes.flatMap((outcome) =>
+    outcome.action.type === 'Topic' &&
+    outcome.action.action.type === 'CreateTopic' &&
+    mayHaveMade(outcome, outcome.action.action.topic.name, outcomes)
+      ? [outcome.action.action.topic.name]
       : [],
   )
   const failed = new Set(

@@ -33,6 +33,10 @@ export class KafkaProblem extends Error {
   }
 }
 
+/** Whether it is not known that what was asked for was left undone: the answer was lost, or Kafka gave up waiting. */
+export const isAmbiguous = ({ reason, errorCode }: KafkaProblem): boolean =>
+  reason === 'KafkaUnavailable' && (errorCode === undefined || errorCode === KAFKA_ERRORS.REQUEST_TIMED_OUT)
+
 /** Kafka's numbers that mean something here (kafka.apache.org/protocol, error codes). */
 export const KAFKA_ERRORS = {
   UNKNOWN_TOPIC_OR_PARTITION: 3,

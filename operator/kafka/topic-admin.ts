@@ -20,12 +20,17 @@ const KAFKA_TIMEOUT_MILLISECONDS = 10_000
 const APPEARANCE_MILLISECONDS = 10_000
 const LOOK_AGAIN_MILLISECONDS = 50
 
+export type TopicResult = 'Done' | 'WasThere'
+
 /** What the operator asks of one Kafka, as one user. Each method throws KafkaProblem, or the signal's reason. */
 export interface TopicAdmin {
   /** The cluster, and those of the named topics that are there. Takes 6 s at most; connecting goes on behind. */
   observe(topics: readonly string[], signal?: AbortSignal): Promise<ObservedCluster>
-  /** Does one thing of a plan. A topic that was to be made or to be deleted and is so already is no error. */
-  execute(action: TopicAction, signal?: AbortSignal): Promise<void>
+  /**
+   * Does one thing of a plan. A topic that was to be made or to be deleted and is so already is no error.
+   * @returns `WasThere`: the topic that was to be made was there, and Kafka did not make it for this request.
+   */
+  execute(action: TopicAction, signal?: AbortSignal): Promise<TopicResult>
   close(): Promise<void>
 }
 
@@ -75,25 +80,25 @@ export class KafkaTopicAdmin implements TopicAdmin {
     return { id: clusterId, brokers, topics: new Map(observed.map((topic) => [topic.name, topic])) }
   }
 
-  async execute(action: TopicAction, signal?: AbortSignal): Promise<void> {
+  async execute(action: TopicAction, signal?: AbortSignal): Promise<TopicResult> {
     switch (action.type) {
       case 'CreateTopic':
-        await this.#create(action.topic, signal)
-        return
+        return this.#create(action.topic, signal)
       case 'GrowTopic': {
         const result = await this.#ask(growTopic(action.name, action.to, KAFKA_TIMEOUT_MILLISECONDS), signal)
         assertDone(`partitions of topic ${action.name}`, result)
         await this.#untilThere(action.name, action.to, signal)
-        return
+        return 'Done'
       }
       case 'AlterTopic': {
         const result = await this.#ask(alterTopic(action.name, action.set, action.unset), signal)
         assertDone(`the settings of topic ${action.name}`, result)
-        return
+        return 'Done'
       }
       case 'DeleteTopic': {
         const result = await this.#ask(deleteTopic(action.topicId, KAFKA_TIMEOUT_MILLISECONDS), signal)
         if (result.errorCode !== KAFKA_ERRORS.UNKNOWN_TOPIC_ID) assertDone(`deleting topic ${action.name}`, result)
+        return 'Done'
       }
     }
   }
@@ -105,10 +110,13 @@ export class KafkaTopicAdmin implements TopicAdmin {
     if (attempts.length > 0) void Promise.allSettled(attempts).then(() => this.close())
   }
 
-  async #create(topic: DesiredTopic, signal: AbortSignal | undefined): Promise<void> {
+  async #create(topic: DesiredTopic, signal: AbortSignal | undefined): Promise<TopicResult> {
     const result = await this.#ask(createTopic(topic, KAFKA_TIMEOUT_MILLISECONDS), signal)
-    if (result.errorCode !== KAFKA_ERRORS.TOPIC_ALREADY_EXISTS) assertDone(`creating topic ${topic.name}`, result)
-    await this.#untilThere(topic.name, topic.partitions, signal)
+    const wasThere = result.errorCode === KAFKA_ERRORS.TOPIC_ALREADY_EXISTS
+    if (!wasThere) assertDone(`creating topic ${topic.name}`, result)
+    // Somebody else's may have fewer partitions.
+    await this.#untilThere(topic.name, wasThere ? 1 : topic.partitions, signal)
+    return wasThere ? 'WasThere' : 'Done'
   }
 
   /** The answer to a change comes before all brokers have heard of it. */

@@ -106,25 +106,36 @@ function planTopic(
 
   const origin = originOf(found, remembered, announced ? topic : undefined)
   const before = remembered?.topicId === found.id ? remembered.config : undefined
-  const wanted = settingsThatFit(topic, found)
-  const alter = planSettings(found, wanted, before)
+  const wanted = settingsToKeep(topic, found, origin)
+  const losing = settingsThatLose(topic, found, wanted)
+  // What was there before, and would lose calls, is not for them: nothing is done about it.
+  const isUnusable = losing.length > 0 && origin === 'Adopted'
+  const alter = planSettings(found, wanted, before, origin)
   const grow = found.partitions < topic.partitions
   return {
-    actions: [
-      ...(grow ? [{ type: 'GrowTopic', name: topic.name, from: found.partitions, to: topic.partitions } as const] : []),
-      ...(alter === undefined ? [] : [alter]),
-    ],
-    problems: [...tooManyPartitions(topic, found), ...otherReplicationFactor(topic, found)],
-    kept: [
-      {
-        name: topic.name,
-        topicId: found.id,
-        partitions: found.partitions,
-        replicationFactor: found.replicationFactor,
-        origin,
-        config: wanted,
-      },
-    ],
+    actions: isUnusable
+      ? []
+      : [
+          ...(grow
+            ? [{ type: 'GrowTopic', name: topic.name, from: found.partitions, to: topic.partitions } as const]
+            : []),
+          ...(alter === undefined ? [] : [alter]),
+        ],
+    problems: [...losing, ...tooManyPartitions(topic, found), ...otherReplicationFactor(topic, found)],
+    // One that is not usable is nobody's to work on, unless it was so before.
+    kept:
+      isUnusable && remembered === undefined
+        ? []
+        : [
+            {
+              name: topic.name,
+              topicId: found.id,
+              partitions: found.partitions,
+              replicationFactor: found.replicationFactor,
+              origin,
+              config: isUnusable ? (before ?? {}) : wanted,
+            },
+          ],
     replaced: remembered !== undefined && remembered.topicId !== found.id ? [topic.name] : [],
   }
 }
@@ -166,23 +177,77 @@ function isAsCreated(found: ObservedTopic, topic: DesiredTopic): boolean {
   )
 }
 
-/** More copies in sync than there are copies would refuse every record of a topic that was there before. */
-function settingsThatFit({ config }: DesiredTopic, found: ObservedTopic): Readonly<Record<string, string>> {
-  const inSync = config[MIN_IN_SYNC]
-  if (inSync === undefined || Number(inSync) <= found.replicationFactor) return config
-  return Object.fromEntries(Object.entries(config).filter(([name]) => name !== MIN_IN_SYNC))
+const CLEANUP_POLICY = 'cleanup.policy'
+const RETENTION = 'retention.ms'
+const MAX_MESSAGE_BYTES = 'max.message.bytes'
+const MIN_IN_SYNC = 'min.insync.replicas'
+
+/** Another value of these may delete records that are there, or refuse records that somebody else writes. */
+const DANGEROUS: ReadonlySet<string> = new Set([
+  CLEANUP_POLICY,
+  RETENTION,
+  'retention.bytes',
+  MAX_MESSAGE_BYTES,
+  MIN_IN_SYNC,
+])
+
+/** Of the settings that are wanted, those that this topic may be given. */
+function settingsToKeep(
+  { config, declared }: DesiredTopic,
+  found: ObservedTopic,
+  origin: RememberedTopic['origin'],
+): Readonly<Record<string, string>> {
+  const isKept = ([name, value]: readonly [string, string]): boolean => {
+    // More copies in sync than there are copies would refuse every record of a topic that was there before.
+    if (name === MIN_IN_SYNC && Number(value) > found.replicationFactor) return false
+    if (origin === 'Created' || declared.includes(name) || !DANGEROUS.has(name)) return true
+    // Larger records than before do no harm to those that are there.
+    return name === MAX_MESSAGE_BYTES && !(Number(found.config[name]?.value) > Number(value))
+  }
+  return Object.fromEntries(Object.entries(config).filter(isKept))
 }
 
-const MIN_IN_SYNC = 'min.insync.replicas'
+/** Settings in force, once those that are kept are set, that would lose what is written. */
+function settingsThatLose(
+  { shortestRetention = 0 }: DesiredTopic,
+  found: ObservedTopic,
+  wanted: Readonly<Record<string, string>>,
+): readonly TopicProblem[] {
+  const inForce = (name: string): string => wanted[name] ?? found.config[name]?.value ?? ''
+  const refused = (name: string, needed: string): TopicProblem => ({
+    reason: 'TopicSettingsRefused',
+    message: `topic ${found.name} cannot be used: its ${name} is ${inForce(name)}, ${needed}`,
+  })
+  const retention = inForce(RETENTION)
+  const isShort = retention !== '' && Number(retention) >= 0 && Number(retention) < shortestRetention
+  return [
+    ...(inForce(CLEANUP_POLICY).includes('compact')
+      ? [refused(CLEANUP_POLICY, 'delete is needed: compaction drops records of the same key')]
+      : []),
+    ...(isShort
+      ? [
+          refused(
+            RETENTION,
+            `-1 or at least ${shortestRetention} is needed, the longest timeout of a method: calls would be deleted unread`,
+          ),
+        ]
+      : []),
+  ]
+}
 
 function planSettings(
   found: ObservedTopic,
   wanted: Readonly<Record<string, string>>,
   before: Readonly<Record<string, string>> | undefined,
+  origin: RememberedTopic['origin'],
 ): TopicAction | undefined {
   const wrong = Object.entries(wanted).filter(([name, value]) => !sameValue(found.config[name]?.value, value))
   const unset = Object.keys(before ?? {}).filter(
-    (name) => wanted[name] === undefined && found.config[name]?.isSet === true,
+    (name) =>
+      wanted[name] === undefined &&
+      found.config[name]?.isSet === true &&
+      // Kafka's own value may be worse than any that somebody gave the topic.
+      (origin === 'Created' || !DANGEROUS.has(name)),
   )
   if (wrong.length === 0 && unset.length === 0) return undefined
   return {

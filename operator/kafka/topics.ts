@@ -7,6 +7,10 @@ export interface DesiredTopic {
   readonly replicationFactor: number
   /** Kafka's own settings, as Kafka names and writes them. */
   readonly config: Readonly<Record<string, string>>
+  /** Names of those of them that the resource itself names; the others are chosen here. */
+  readonly declared: readonly string[]
+  /** Milliseconds for which its records must stay, at least: so long may one be waited for. */
+  readonly shortestRetention?: number
 }
 
 /** A resource asks for topic settings that would lose calls. `problems` has one line each, beginning with the path. */
@@ -95,6 +99,8 @@ export function desiredTopics(service: CalculateService, brokers = Infinity): re
       partitions: topic.partitions,
       replicationFactor,
       config: { ...topic.config, ...common, 'max.message.bytes': String(maxMessageBytes) },
+      declared: Object.keys(topic.config),
+      shortestRetention: longestWait,
     },
     {
       name: `${topic.name}.dead`,
@@ -107,6 +113,7 @@ export function desiredTopics(service: CalculateService, brokers = Infinity): re
         'max.message.bytes': String(maxMessageBytes + HEADERS_BYTES),
         'retention.ms': String(DEAD_RETENTION_MILLISECONDS),
       },
+      declared: [],
     },
   ]
 }

@@ -53,8 +53,14 @@ export async function startRoute(options: RouteOptions, signal: AbortSignal): Pr
   const { name, directory, brokers, redisUrl, handlerPort } = options
   const topic = `bench.${name}`
   await ensureTopics(brokers, () => [
-    { name: topic, partitions: 3, replicationFactor: 1, config: { 'max.message.bytes': '4400000' } },
-    { name: `${topic}.dead`, partitions: 1, replicationFactor: 1, config: { 'max.message.bytes': '4600000' } },
+    { name: topic, partitions: 3, replicationFactor: 1, config: { 'max.message.bytes': '4400000' }, declared: [] },
+    {
+      name: `${topic}.dead`,
+      partitions: 1,
+      replicationFactor: 1,
+      config: { 'max.message.bytes': '4600000' },
+      declared: [],
+    },
   ])
   const common = (role: string, adminPort: number) => ({
     instance: `${role}-${name}`,

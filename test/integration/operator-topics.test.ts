@@ -35,6 +35,7 @@ function ownTopic(t: TestContext): { readonly admin: KafkaTopicAdmin; readonly t
     partitions: 2,
     replicationFactor: 1,
     config: { 'cleanup.policy': 'delete', 'max.message.bytes': '2000000', 'min.insync.replicas': '1' },
+    declared: [],
   }
   atEnd(t, async () => {
     const found = await look(admin, topic)
@@ -98,11 +99,11 @@ test('a topic is made as planned, and then there is nothing left to do', async (
   assert.equal(found?.config['retention.ms']?.isSet, false)
 })
 
-test('making a topic that is there already changes nothing', async (t) => {
+test('making a topic that is there already changes nothing, and says so', async (t) => {
   const { admin, topic } = ownTopic(t)
-  await admin.execute({ type: 'CreateTopic', topic })
+  assert.equal(await admin.execute({ type: 'CreateTopic', topic }), 'Done')
   const before = await look(admin, topic)
-  await admin.execute({ type: 'CreateTopic', topic })
+  assert.equal(await admin.execute({ type: 'CreateTopic', topic }), 'WasThere')
   assert.deepEqual(await look(admin, topic), before)
 })
 
@@ -126,11 +127,23 @@ test('drift in a declared setting is put right, and what nobody declared stays',
 
 test('a setting that is named no more goes back to what Kafka has', async (t) => {
   const { admin, topic } = ownTopic(t)
-  const before = (await keep(admin, topic), (await look(admin, topic))?.config['retention.ms'])
-  const kept = await keep(admin, { ...topic, config: { ...topic.config, 'retention.ms': '1234567' } })
+  const made = await keep(admin, topic)
+  const before = (await look(admin, topic))?.config['retention.ms']
+  const kept = await keep(admin, { ...topic, config: { ...topic.config, 'retention.ms': '1234567' } }, made)
   assert.equal((await look(admin, topic))?.config['retention.ms']?.value, '1234567')
   await keep(admin, topic, kept)
   assert.deepEqual((await look(admin, topic))?.config['retention.ms'], before)
+})
+
+test('what somebody else made keeps what nobody declared, and takes larger records', async (t) => {
+  const { admin, topic } = ownTopic(t)
+  const config = { 'retention.ms': '-1', 'max.message.bytes': '1000' }
+  await admin.execute({ type: 'CreateTopic', topic: { ...topic, config } })
+  const kept = await keep(admin, { ...topic, config: { ...topic.config, 'retention.ms': '1234567' } })
+  assert.equal(kept[0]?.origin, 'Adopted')
+  const found = await look(admin, topic)
+  assert.equal(found?.config['retention.ms']?.value, '-1')
+  assert.equal(found.config['max.message.bytes']?.value, '2000000')
 })
 
 test('settings that Kafka writes its own way are no drift', async (t) => {

@@ -22,7 +22,7 @@ test('a broker comes back on its port with its data after a kill', async (contex
   const kafka = await startKafka({ directory: await ownDirectory(context), report: quiet })
   atEnd(context, () => kafka.stop())
   const plan = (partitions: number) => () => [
-    { name: 'kept', partitions, replicationFactor: 1, config: { 'max.message.bytes': '2000000' } },
+    { name: 'kept', partitions, replicationFactor: 1, config: { 'max.message.bytes': '2000000' }, declared: [] },
   ]
   assert.deepEqual(await ensureTopics(kafka.brokers, plan(2)), ['topic kept: created, partitions 2, copies of each 1'])
   const first = kafka.pid

@@ -251,6 +251,9 @@ export const CASES: readonly Case[] = [
   service("a failure topic's name", { 'spec.topic.name': 'a.dead' }, [
     'spec.topic.name: must not end in ".dead", the name of a failure topic',
   ]),
+  service("one of Kafka's own topics", { 'spec.topic.name': '__consumer_offsets' }, [
+    'spec.topic.name: must not begin with "__", as Kafka\'s own topics do',
+  ]),
   service('another topic', { 'spec.topic.name': 'b' }, ['spec.topic.name: is immutable'], {
     'spec.topic.name': 'a',
   }),

@@ -1,5 +1,5 @@
 import { KafkaProblem } from '../../../operator/kafka/kafka-problem.ts'
-import type { TopicAdmin } from '../../../operator/kafka/topic-admin.ts'
+import type { TopicAdmin, TopicResult } from '../../../operator/kafka/topic-admin.ts'
 import type { ObservedCluster, ObservedTopic, TopicAction } from '../../../operator/kafka/topic-plan.ts'
 
 /** A Kafka in memory that does what it is asked, or fails as it is told to. */
@@ -15,6 +15,10 @@ export class FakeKafka implements TopicAdmin {
   refuses: Partial<Record<TopicAction['type'], KafkaProblem>> = {}
   /** Ends the operator right behind an action of this type, before it hears of it. */
   crashAfter: TopicAction['type'] | undefined
+  /** What somebody else does right before the next action. */
+  meanwhile: (() => void) | undefined
+  /** The next action is done, and its answer lost. */
+  losesAnswer = false
   #ids = 0
 
   /** Somebody makes a topic. */
@@ -40,15 +44,23 @@ export class FakeKafka implements TopicAdmin {
     return { id: this.cluster, brokers: this.brokers, topics: new Map(present.map((topic) => [topic.name, topic])) }
   }
 
-  async execute(action: TopicAction): Promise<void> {
+  async execute(action: TopicAction): Promise<TopicResult> {
+    this.meanwhile?.()
+    this.meanwhile = undefined
     const refusal = this.down ?? this.refuses[action.type]
     if (refusal !== undefined) throw refusal
     this.done.push(`${action.type} ${action.type === 'CreateTopic' ? action.topic.name : action.name}`)
+    const wasThere = action.type === 'CreateTopic' && this.topics.has(action.topic.name)
     this.#change(action)
+    if (this.losesAnswer) {
+      this.losesAnswer = false
+      throw unavailable
+    }
     if (this.crashAfter === action.type) {
       this.crashAfter = undefined
       throw new Error('the operator is gone')
     }
+    return wasThere ? 'WasThere' : 'Done'
   }
 
   async close(): Promise<void> {}

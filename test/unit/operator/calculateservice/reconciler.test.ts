@@ -8,6 +8,7 @@ import { CONDITIONS } from '../../../../operator/conditions.ts'
 import type { KubeEvent } from '../../../../operator/controller/events.ts'
 import { KubeError } from '../../../../operator/controller/kube-error.ts'
 import { KafkaProblem } from '../../../../operator/kafka/kafka-problem.ts'
+import type { ObservedTopic } from '../../../../operator/kafka/topic-plan.ts'
 import {
   CALCULATE_SERVICES,
   CONFIG_MAPS,
@@ -201,6 +202,38 @@ describe('a new service', () => {
     assert.equal(world.message('TopicReady'), 'calc has 3 partitions, calc.dead has 1 partition')
     assert.equal(world.service?.status?.address, 'calc-proxy.default.svc:8080')
     assert.equal(world.service?.status?.observedGeneration, 1)
+  })
+
+  test('whose topic is there and would lose calls starts nothing on it and changes nothing of it', async () => {
+    const world = new World()
+    const config = { 'cleanup.policy': 'compact', 'min.insync.replicas': '1' }
+    world.kafka.make('calc', 1, 3, config)
+    world.apply()
+    await world.settle()
+    assert.deepEqual(world.conditions().slice(1), [
+      'TopicReady=False TopicSettingsRefused',
+      'ProxyAvailable=False TopicNotOurs',
+      'Registered=False TopicNotOurs',
+    ])
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc.dead'])
+    assert.deepEqual(
+      world.service?.status?.topics?.map(({ name }) => name),
+      ['calc.dead'],
+      'no workers are started on it either',
+    )
+    assert.equal(world.cluster.get(DEPLOYMENTS, PROXY), undefined)
+  })
+
+  test('whose topic is bounded by size says so', async () => {
+    const world = await started()
+    const { config } = world.kafka.topics.get('calc')!
+    world.kafka.change('calc', { config: { ...config, 'retention.bytes': { value: '1000', isSet: false } } })
+    await world.settle()
+    assert.deepEqual(world.conditions(), READY)
+    assert.equal(
+      world.message('TopicReady'),
+      'calc has 3 partitions of at most 1000 bytes (retention.bytes: what is older is deleted, read or not), calc.dead has 1 partition',
+    )
   })
 
   test('whose pods are refused says why', async () => {
@@ -426,6 +459,27 @@ describe('what is wrong is told, and heals', () => {
       plant: (world) => world.apply({ 'spec.topic.config': { 'retention.ms': '1' } }),
       condition: 'TopicReady=False TopicSettingsRefused',
       heal: (world) => world.apply(),
+      again: 60_000,
+    },
+    {
+      name: 'brokers that keep calls for less than they may wait',
+      plant: ({ kafka }) =>
+        kafka.change('calc', {
+          config: { ...kafka.topics.get('calc')?.config, 'retention.ms': { value: '2999', isSet: false } },
+        }),
+      condition: 'TopicReady=False TopicSettingsRefused',
+      heal: (world) => world.apply({ 'spec.topic.config': { 'retention.ms': '3000' } }),
+      again: 60_000,
+    },
+    {
+      name: 'a topic that somebody else compacts',
+      plant: ({ kafka }) => {
+        kafka.topics.clear()
+        kafka.make('calc', 3, 3, { 'cleanup.policy': 'compact' })
+      },
+      condition: 'TopicReady=False TopicSettingsRefused',
+      heal: ({ kafka }) => kafka.change('calc', { config: { 'cleanup.policy': { value: 'delete', isSet: false } } }),
+      again: 60_000,
     },
     {
       name: 'a name that the namespace may not use',
@@ -780,6 +834,91 @@ describe('a service that is deleted', () => {
     world.delete()
     await world.settle()
     assert.equal(world.kafka.topics.size, 0)
+  })
+})
+
+describe('a topic that somebody else makes exactly as it was asked for', () => {
+  const DELETE = { 'spec.topic.deletionPolicy': 'Delete' }
+  const copyOf = (topic: ObservedTopic): Readonly<Record<string, string>> =>
+    Object.fromEntries(Object.entries(topic.config).map(([name, { value }]) => [name, value]))
+
+  /** What a service gets, made by somebody else. */
+  async function twin(): Promise<(world: World) => void> {
+    const { kafka } = await started()
+    return (world) => {
+      for (const topic of kafka.topics.values()) {
+        world.kafka.make(topic.name, topic.partitions, topic.replicationFactor, copyOf(topic))
+      }
+    }
+  }
+  const staysAfterDeletion = async (world: World): Promise<void> => {
+    await world.settle()
+    assert.deepEqual(world.origins(), ['Adopted', 'Adopted'])
+    assert.equal(world.service?.metadata.annotations?.['grpckafka.dev/announced-topics'], undefined)
+    world.delete()
+    await world.settle()
+    assert.equal(world.service, undefined)
+    assert.equal(world.kafka.topics.size, 2)
+  }
+
+  test('between the look and the request is adopted, and no event says that it was created', async () => {
+    const world = new World()
+    const make = await twin()
+    world.apply(DELETE)
+    world.kafka.meanwhile = () => make(world)
+    await staysAfterDeletion(world)
+    assert.ok(!world.reasons().includes('TopicCreated'))
+  })
+
+  for (const reason of ['TopicRefused', 'KafkaNotAuthorized', 'NotSupported'] as const) {
+    test(`after a refusal (${reason}) is adopted`, async () => {
+      const world = new World()
+      const make = await twin()
+      world.apply(DELETE)
+      world.kafka.refuses.CreateTopic = new KafkaProblem(reason, 'no', { errorCode: 44 })
+      await world.settle()
+      // A Kafka that is away meanwhile makes the refusal none the less.
+      world.kafka.down = unavailable
+      await world.settle()
+      world.kafka.down = undefined
+      make(world)
+      await staysAfterDeletion(world)
+    })
+  }
+
+  test('is adopted also where another one of the service is the one that was asked for', async () => {
+    const world = new World()
+    const make = await twin()
+    world.apply(DELETE)
+    world.kafka.refuses.CreateTopic = unavailable
+    await world.reconcile()
+    world.kafka.refuses = {}
+    make(world)
+    world.kafka.topics.delete('calc')
+    await world.settle()
+    assert.deepEqual(world.origins(), ['Created', 'Adopted'])
+  })
+
+  test('and that was made by a request whose answer was lost is our own', async () => {
+    const world = new World()
+    world.apply(DELETE)
+    world.kafka.losesAnswer = true
+    await world.settle()
+    assert.deepEqual(world.origins(), ['Created', 'Created'])
+  })
+
+  test('and that was made so, and is seen only by the next request, is our own', async () => {
+    const world = new World()
+    world.apply(DELETE)
+    world.kafka.losesAnswer = true
+    await world.reconcile()
+    const made = world.kafka.topics.get('calc')!
+    world.kafka.topics.delete('calc')
+    world.kafka.meanwhile = () => world.kafka.topics.set('calc', made)
+    // The service forgets what it saw: a broker that lags.
+    world.cluster.change(CALCULATE_SERVICES, KEY, ({ status: _, ...object }: CalculateService) => object)
+    await world.settle()
+    assert.deepEqual(world.origins(), ['Created', 'Created'])
   })
 })
 

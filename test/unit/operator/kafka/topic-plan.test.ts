@@ -16,7 +16,23 @@ const CALC: DesiredTopic = {
   partitions: 6,
   replicationFactor: 3,
   config: { 'max.message.bytes': '4259840', 'min.insync.replicas': '2' },
+  declared: ['max.message.bytes', 'min.insync.replicas'],
 }
+
+/** What the operator chooses where the resource names nothing. */
+const CHOSEN: DesiredTopic = {
+  ...CALC,
+  config: { ...CALC.config, 'cleanup.policy': 'delete', 'retention.ms': '2592000000' },
+  declared: [],
+}
+
+/** Calls in it may wait so long. */
+const WAITED_FOR: DesiredTopic = { ...CALC, declared: [], shortestRetention: 3000 }
+
+const brief = (topic: ObservedTopic): ObservedTopic => ({
+  ...topic,
+  config: { ...topic.config, 'retention.ms': { value: '60', isSet: false } },
+})
 
 /** As Kafka describes it when it is as CALC says; with these differences. */
 const there = (put: Partial<ObservedTopic> = {}, config: Record<string, string | undefined> = {}): ObservedTopic => ({
@@ -184,18 +200,124 @@ const ROWS: readonly Row[] = [
   },
   {
     name: 'a setting that Kafka writes another way is no drift',
-    plan: plan(there({}, { 'unclean.leader.election.enable': 'false', 'cleanup.policy': 'compact,delete' }), {
-      desired: [
-        {
-          ...CALC,
-          config: {
-            'max.message.bytes': ' 04259840',
-            'unclean.leader.election.enable': 'FALSE',
-            'cleanup.policy': 'compact, delete',
+    plan: plan(
+      there({}, { 'unclean.leader.election.enable': 'false', 'leader.replication.throttled.replicas': '0:1,0:2' }),
+      {
+        desired: [
+          {
+            ...CALC,
+            config: {
+              'max.message.bytes': ' 04259840',
+              'unclean.leader.election.enable': 'FALSE',
+              'leader.replication.throttled.replicas': '0:1, 0:2',
+            },
           },
+        ],
+      },
+    ),
+    actions: [],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was there keeps the settings that nobody declared and that hold or refuse records',
+    plan: plan(
+      there(
+        {},
+        { 'cleanup.policy': 'delete', 'retention.ms': '-1', 'retention.bytes': '-1', 'min.insync.replicas': '1' },
+      ),
+      { desired: [{ ...CHOSEN, config: { ...CHOSEN.config, 'retention.bytes': '1000' } }] },
+    ),
+    actions: [],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was there gets those that the resource declares',
+    plan: plan(there({}, { 'cleanup.policy': 'compact', 'retention.ms': '-1' }), {
+      desired: [{ ...CHOSEN, declared: ['cleanup.policy', 'retention.ms'] }],
+    }),
+    actions: [alter({ 'cleanup.policy': 'delete', 'retention.ms': '2592000000' })],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was created here gets them declared or not',
+    plan: plan(there({}, { 'cleanup.policy': 'compact', 'retention.ms': '-1' }), {
+      desired: [CHOSEN],
+      remembered: [REMEMBERED],
+    }),
+    actions: [alter({ 'cleanup.policy': 'delete', 'retention.ms': '2592000000' })],
+    origin: 'Created',
+  },
+  {
+    name: 'what was there takes larger records, declared or not',
+    plan: plan(there({}, { 'max.message.bytes': '1' }), { desired: [CHOSEN] }),
+    actions: [alter({ 'max.message.bytes': '4259840' })],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was there never takes smaller ones that nobody declared',
+    plan: plan(there({}, { 'max.message.bytes': '9000000' }), { desired: [CHOSEN] }),
+    actions: [],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was there is not given Kafka’s own value where the spec names one no more that may delete or refuse',
+    plan: plan(there({}, { 'retention.ms': '-1', 'max.message.bytes': '9000000', 'segment.ms': '5' }), {
+      desired: [CHOSEN],
+      remembered: [
+        {
+          ...REMEMBERED,
+          origin: 'Adopted',
+          config: { 'retention.ms': '-1', 'max.message.bytes': '4259840', 'segment.ms': '5' },
         },
       ],
     }),
+    actions: [alter({}, { unset: ['segment.ms'] })],
+    origin: 'Adopted',
+  },
+  {
+    name: 'what was there and is compacted cannot be used, and nothing is done about it',
+    plan: plan(there({ partitions: 3 }, { 'cleanup.policy': 'compact,delete', 'max.message.bytes': '1' }), {
+      desired: [CHOSEN],
+    }),
+    actions: [],
+    problems: [
+      'TopicSettingsRefused topic calc cannot be used: its cleanup.policy is compact,delete, delete is needed: compaction drops records of the same key',
+    ],
+  },
+  {
+    name: 'what was there and keeps calls for less than they may wait cannot be used',
+    plan: plan(there({ partitions: 3 }, { 'retention.ms': '2999' }), { desired: [WAITED_FOR] }),
+    actions: [],
+    problems: [
+      'TopicSettingsRefused topic calc cannot be used: its retention.ms is 2999, -1 or at least 3000 is needed, the longest timeout of a method: calls would be deleted unread',
+    ],
+  },
+  {
+    name: 'what was created here is told of the same, where the brokers’ own retention is that short',
+    plan: plan(brief(there({ partitions: 3 })), { desired: [WAITED_FOR], remembered: [REMEMBERED] }),
+    actions: [{ type: 'GrowTopic', name: 'calc', from: 3, to: 6 }],
+    problems: [
+      'TopicSettingsRefused topic calc cannot be used: its retention.ms is 60, -1 or at least 3000 is needed, the longest timeout of a method: calls would be deleted unread',
+    ],
+    origin: 'Created',
+  },
+  {
+    name: 'a retention that the resource declares mends one that is too short',
+    plan: plan(brief(there()), {
+      desired: [{ ...WAITED_FOR, config: { ...CALC.config, 'retention.ms': '3000' }, declared: ['retention.ms'] }],
+    }),
+    actions: [alter({ 'retention.ms': '3000' })],
+    origin: 'Adopted',
+  },
+  {
+    name: 'a retention without end is no problem',
+    plan: plan(there({}, { 'retention.ms': '-1' }), { desired: [WAITED_FOR] }),
+    actions: [],
+    origin: 'Adopted',
+  },
+  {
+    name: 'one of just the longest wait is none either',
+    plan: plan(there({}, { 'retention.ms': '3000' }), { desired: [WAITED_FOR] }),
     actions: [],
     origin: 'Adopted',
   },
@@ -220,6 +342,13 @@ describe('what is done about a topic', () => {
   test('what is remembered is what there is, with the settings that it will have', () => {
     const { kept } = plan(there({ partitions: 3 }, { 'max.message.bytes': '1' }), { remembered: [REMEMBERED] })
     assert.deepEqual(kept, [{ ...REMEMBERED, partitions: 3 }])
+  })
+
+  test('one that cannot be used is remembered only where it was so before', () => {
+    const compacted = there({}, { 'cleanup.policy': 'compact' })
+    const remembered: readonly RememberedTopic[] = [{ ...REMEMBERED, origin: 'Adopted' }]
+    assert.deepEqual(plan(compacted, { desired: [CHOSEN] }).kept, [])
+    assert.deepEqual(plan(compacted, { desired: [CHOSEN], remembered }).kept, remembered)
   })
 
   test('a second look at what the first one did finds nothing to do', () => {

@@ -99,6 +99,16 @@ describe('desiredTopics', () => {
     )
   })
 
+  test('calls must stay as long as any method may take, dead letters are not waited for', () => {
+    const methods = [
+      { name: 'A', timeoutMilliseconds: 5000 },
+      { name: 'B', timeoutMilliseconds: 90_000 },
+    ]
+    const [calls, dead] = desiredTopics(service({ 'spec.methods': methods }))
+    assert.equal(calls?.shortestRetention, 90_000)
+    assert.equal(dead?.shortestRetention, undefined)
+  })
+
   test('retention without end is kept', () => {
     const [calls] = desiredTopics(service({ 'spec.topic.config': { 'retention.ms': '-1' } }))
     assert.equal(calls?.config['retention.ms'], '-1')
