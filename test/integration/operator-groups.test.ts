@@ -8,6 +8,7 @@ import { freePort } from '../../local/platform/free-port.ts'
 import { KafkaGroupAdmin } from '../../operator/kafka/group-admin.ts'
 import { KafkaProblem } from '../../operator/kafka/kafka-problem.ts'
 import { atEnd } from './support/clean-up.ts'
+import { createTopics } from './support/route.ts'
 
 const servers = (process.env['KAFKA_BROKERS'] ?? '').split(',')
 const kafka = new kafkajs.Kafka({ brokers: servers, logLevel: kafkajs.logLevel.NOTHING })
@@ -19,7 +20,7 @@ async function ownGroup(t: TestContext, records: readonly [number, number]) {
   const admin = kafka.admin()
   await admin.connect()
   atEnd(t, () => admin.disconnect())
-  await admin.createTopics({ topics: [{ topic, numPartitions: 2 }], waitForLeaders: true })
+  await createTopics(admin, [{ topic, numPartitions: 2 }])
   atEnd(t, () => admin.deleteTopics({ topics: [topic] }))
   const producer = kafka.producer()
   await producer.connect()
@@ -81,7 +82,7 @@ test('a topic that is deleted after it was asked about spoils nothing for others
   const { topic, groupId, admin, operator } = await ownGroup(t, [1, 0])
   const group = { topic, groupId, startFrom: 'Earliest' } as const
   const other = `${topic}-other`
-  await admin.createTopics({ topics: [{ topic: other, numPartitions: 1 }], waitForLeaders: true })
+  await createTopics(admin, [{ topic: other, numPartitions: 1 }])
   assert.deepEqual(await operator.read({ ...group, topic: other }), { lag: 0, members: 0 })
   await admin.deleteTopics({ topics: [other] })
   await assert.rejects(operator.read({ ...group, topic: other }), KafkaProblem)

@@ -6,7 +6,7 @@ import type { TestContext } from 'node:test'
 import type { CallId } from '../../sidecar/call-id.ts'
 import { GrpcStatus } from '../../sidecar/errors.ts'
 import { packedHeader, packedPrefix, randomCallId } from './support/packed-header.ts'
-import { PATIENT, startRoute, until } from './support/route.ts'
+import { createTopics, PATIENT, startRoute, until } from './support/route.ts'
 import type { Route, Worker } from './support/route.ts'
 import { OutcomeReader, headerTexts, produceRaw, readTopic } from './support/topic.ts'
 import type { RawMessage } from './support/topic.ts'
@@ -396,7 +396,7 @@ test('a failure topic that is gone', async (t) => {
   })
 
   await t.test('goes on when it is made again', async () => {
-    await route.admin.createTopics({ waitForLeaders: true, topics: [{ topic: failureTopic, numPartitions: 1 }] })
+    await createTopics(route.admin, [{ topic: failureTopic, numPartitions: 1 }])
     await until('the lag is 0', async () => (await route.lag()) === 0)
     assert.equal(await route.records(failureTopic), 1)
     assert.deepEqual(

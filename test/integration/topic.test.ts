@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { startRoute, until } from './support/route.ts'
+import { createTopics, startRoute, until } from './support/route.ts'
 
 test('calls are answered again after the topic was deleted and made anew under the same name', async (t) => {
   const route = await startRoute(t, { partitions: 2 })
@@ -10,7 +10,7 @@ test('calls are answered again after the topic was deleted and made anew under t
 
   await route.admin.deleteTopics({ topics: [route.topic] })
   await until('the topic is gone', async () => !(await route.admin.listTopics()).includes(route.topic))
-  await route.admin.createTopics({ waitForLeaders: true, topics: [{ topic: route.topic, numPartitions: 2 }] })
+  await createTopics(route.admin, [{ topic: route.topic, numPartitions: 2 }])
 
   const after = await Promise.all(
     Array.from({ length: 20 }, (_, index) => route.call({ id: `after-${index}` }, { deadline: 60_000 })),

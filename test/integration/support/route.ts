@@ -14,7 +14,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Metadata } from '@grpc/grpc-js'
 import type { Client, ServiceError } from '@grpc/grpc-js'
 import { Kafka, logLevel } from 'kafkajs'
-import type { Admin } from 'kafkajs'
+import type { Admin, ITopicConfig } from 'kafkajs'
 import type { SidecarConfigInput } from '../../../sidecar/config.ts'
 import { freePort } from '../../../local/platform/free-port.ts'
 import { atEnd } from './clean-up.ts'
@@ -206,26 +206,15 @@ export class Route {
     const configEntries = Object.entries({ 'max.message.bytes': '4400000', ...this.#options.topicConfig }).map(
       ([name, value]) => ({ name, value }),
     )
-    await this.admin.createTopics({
-      // kafkajs' own waiting fails when a broker has not heard of the topic yet, which on a busy machine it may not have.
-      waitForLeaders: false,
-      topics: [
-        { topic: this.topic, numPartitions: this.#options.partitions ?? 3, replicationFactor, configEntries },
-        {
-          topic: `${this.topic}.dead`,
-          numPartitions: 1,
-          replicationFactor,
-          configEntries: [{ name: 'max.message.bytes', value: '4600000' }],
-        },
-      ],
-    })
-    const topics = [this.topic, `${this.topic}.dead`]
-    await until('the topics have leaders', () =>
-      this.admin.fetchTopicMetadata({ topics }).then(
-        (found) => found.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0)),
-        () => false,
-      ),
-    )
+    await createTopics(this.admin, [
+      { topic: this.topic, numPartitions: this.#options.partitions ?? 3, replicationFactor, configEntries },
+      {
+        topic: `${this.topic}.dead`,
+        numPartitions: 1,
+        replicationFactor,
+        configEntries: [{ name: 'max.message.bytes', value: '4600000' }],
+      },
+    ])
   }
 
   /** Aborted when the route is closed. */
@@ -448,6 +437,18 @@ export class Route {
       return sum + Number(high) - Math.max(0, offset)
     }, 0)
   }
+}
+
+/** Resolves when they have leaders. kafkajs' own waiting fails when a broker has not heard of a topic yet, as it may on a busy machine. */
+export async function createTopics(admin: Admin, topics: ITopicConfig[]): Promise<void> {
+  await admin.createTopics({ waitForLeaders: false, topics })
+  const names = topics.map(({ topic }) => topic)
+  await until('the topics have leaders', () =>
+    admin.fetchTopicMetadata({ topics: names }).then(
+      (found) => found.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0)),
+      () => false,
+    ),
+  )
 }
 
 export interface CallOptions {
