@@ -7,6 +7,11 @@
 import { createHash } from 'node:crypto'
 import type { KubeObject } from './controller/object.ts'
 
+/** An object with all of its fields, as it is to be applied. */
+export interface Rendered extends KubeObject {
+  readonly [field: string]: unknown
+}
+
 /** Of what was applied: tells that a later version of the operator, or of the resource, wants something else. */
 export const APPLIED_HASH = 'grpckafka.dev/applied-hash'
 

@@ -1,5 +1,6 @@
 /** Writing a status: at most once in a reconcile, and not where it would say what stands there already. */
 import { isDeepStrictEqual } from 'node:util'
+import { identityOf } from './controller/object.ts'
 import type { KubeObject } from './controller/object.ts'
 
 interface WithStatus extends KubeObject {
@@ -13,15 +14,13 @@ interface WithStatus extends KubeObject {
 export function statusToApply(object: WithStatus, status: object): KubeObject | undefined {
   const wanted: unknown = withoutUndefined(status)
   if (isDeepStrictEqual(wanted, withoutUndefined(object.status ?? {}))) return undefined
-  const { apiVersion, kind, metadata } = object
-  const { name, namespace } = metadata
-  // With the uid, an object that was made anew under the name meanwhile does not get the status of the one before.
-  const identity = {
-    name,
-    ...(namespace === undefined ? {} : { namespace }),
-    ...(metadata.uid === undefined ? {} : { uid: metadata.uid }),
+  const { apiVersion, kind } = object
+  const applied: KubeObject & { readonly status: unknown } = {
+    apiVersion,
+    kind,
+    metadata: identityOf(object),
+    status: wanted,
   }
-  const applied: KubeObject & { readonly status: unknown } = { apiVersion, kind, metadata: identity, status: wanted }
   return applied
 }
 

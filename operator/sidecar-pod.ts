@@ -19,6 +19,12 @@ export const RESTART_HASH = 'grpckafka.dev/restart-hash'
 /** `nonroot` in the images that are used most. */
 export const USER = 65532
 
+/** What the operator's own configuration decides of a sidecar. */
+export interface SidecarImage {
+  readonly sidecarImage: string
+  readonly logLevel?: 'debug' | 'info' | 'warn' | 'error'
+}
+
 export const configText = (config: SidecarConfigInput): string => `${JSON.stringify(config, null, 2)}\n`
 
 export const restartHash = (config: SidecarConfigInput): string => hashOf(settingsForGood(config))

@@ -1,8 +1,8 @@
 /** Does what a plan says. The only place where something is changed for a CalculateService. */
 import type { CalculateService } from '../../crds/types.ts'
-import { isKubeError, KubeError } from '../controller/kube-error.ts'
+import { KubeError } from '../controller/kube-error.ts'
 import type { KubeWriter } from '../controller/kube-client.ts'
-import { objectKey } from '../controller/object.ts'
+import { identityOf } from '../controller/object.ts'
 import type { KubeObject } from '../controller/object.ts'
 import type { KafkaAccess } from '../kafka/kafka-access.ts'
 import { isAmbiguous, KafkaProblem } from '../kafka/kafka-problem.ts'
@@ -10,7 +10,7 @@ import type { TopicResult } from '../kafka/topic-admin.ts'
 import type { TopicAdmins } from '../kafka/topic-admins.ts'
 import type { ConsulCatalog } from '../registry/consul-client.ts'
 import { ConsulProblem } from '../registry/consul-problem.ts'
-import { CALCULATE_SERVICES } from '../kinds.ts'
+import { executeObjectAction, isToTell } from '../object-actions.ts'
 import type { Action, Part } from './plan.ts'
 import { ANNOUNCED_TOPICS, announcedTopics, announcementOf, perhapsMadeTopics } from './reconciliation.ts'
 
@@ -65,10 +65,7 @@ export async function execute(
 }
 
 const isProblemOfTheObject = (error: unknown): error is KafkaProblem | ConsulProblem | KubeError =>
-  error instanceof KafkaProblem ||
-  error instanceof ConsulProblem ||
-  (error instanceof KubeError &&
-    !(['Conflict', 'NotLeading', 'Aborted'] as const).some((code) => isKubeError(error, code)))
+  error instanceof KafkaProblem || error instanceof ConsulProblem || isToTell(error)
 
 async function run(
   service: CalculateService,
@@ -78,16 +75,6 @@ async function run(
   signal: AbortSignal,
 ): Promise<{ readonly stored?: KubeObject; readonly topic?: TopicResult }> {
   switch (action.type) {
-    case 'Apply':
-      return { stored: await writer.apply(action.object, signal) }
-    case 'Delete':
-      await writer.delete(action.resource, objectKey(action.object), { uid: action.object.metadata.uid ?? '' }, signal)
-      return {}
-    case 'SetFinalizers': {
-      const { resourceVersion = '' } = service.metadata
-      await writer.setFinalizers(CALCULATE_SERVICES, objectKey(service), resourceVersion, action.finalizers, signal)
-      return {}
-    }
     case 'AnnounceTopics':
       await writer.apply(announcement(service, action), signal)
       return {}
@@ -97,6 +84,10 @@ async function run(
     case 'Consul':
       await consul.execute(action.access, action.node, action.action, signal)
       return {}
+    default: {
+      const stored = await executeObjectAction(writer, action, signal)
+      return stored === undefined ? {} : { stored }
+    }
   }
 }
 
@@ -136,17 +127,12 @@ function disclaim(
   return [{ part: 'TopicReady', type: 'AnnounceTopics', names, notMade: all }]
 }
 
-/** All that the operator owns of the resource itself, beside its status and finalizer. The uid: not of another of its name. */
-const announcement = (
-  { apiVersion, kind, metadata }: CalculateService,
-  { names, notMade = new Set() }: Announcement,
-): KubeObject => ({
-  apiVersion,
-  kind,
+/** All that the operator owns of the resource itself, beside its status and finalizer. */
+const announcement = (service: CalculateService, { names, notMade = new Set() }: Announcement): KubeObject => ({
+  apiVersion: service.apiVersion,
+  kind: service.kind,
   metadata: {
-    name: metadata.name,
-    ...(metadata.namespace === undefined ? {} : { namespace: metadata.namespace }),
-    ...(metadata.uid === undefined ? {} : { uid: metadata.uid }),
+    ...identityOf(service),
     ...(names.length === 0 ? {} : { annotations: { [ANNOUNCED_TOPICS]: announcementOf(names, notMade) } }),
   },
 })

@@ -2,7 +2,7 @@
 import type { CalculateService } from '../../crds/types.ts'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
 import { withAppliedHash } from '../applied.ts'
-import type { KubeObject } from '../controller/object.ts'
+import type { Rendered } from '../applied.ts'
 import { CONFIG_MAPS, DEPLOYMENTS, POD_DISRUPTION_BUDGETS, SERVICE_ACCOUNTS, SERVICES } from '../kinds.ts'
 import { labelsOf, ownedBy } from '../labels.ts'
 import { sidecarSecrets } from '../secret-references.ts'
@@ -16,19 +16,9 @@ import {
   sidecarVolumes,
   USER,
 } from '../sidecar-pod.ts'
+import type { SidecarImage } from '../sidecar-pod.ts'
 import { drainSeconds } from './drain.ts'
 import { proxyConfig } from './proxy-config.ts'
-
-/** An object with all of its fields. */
-export interface Rendered extends KubeObject {
-  readonly [field: string]: unknown
-}
-
-/** What the operator's own configuration decides. */
-export interface ProxyImage {
-  readonly sidecarImage: string
-  readonly logLevel?: 'debug' | 'info' | 'warn' | 'error'
-}
 
 export interface ServiceObjects {
   readonly serviceAccount: Rendered
@@ -59,7 +49,7 @@ export const serviceAddress = (service: CalculateService): string | undefined =>
     : `${proxyName(service)}.${service.metadata.namespace ?? 'default'}.svc:${service.spec.proxy.port}`
 
 /** The objects of a service, each with the hash of itself (see applied.ts). */
-export function renderService(service: CalculateService, image: ProxyImage): ServiceObjects {
+export function renderService(service: CalculateService, image: SidecarImage): ServiceObjects {
   const { registration } = service.spec
   const config = configOf(service, image)
   return {
@@ -94,7 +84,7 @@ const adminPort = ({ spec }: CalculateService): number => (spec.proxy.port === A
 
 type ProxyConfig = Extract<SidecarConfigInput, { readonly role: 'proxy' }>
 
-const configOf = (service: CalculateService, { logLevel }: ProxyImage): ProxyConfig =>
+const configOf = (service: CalculateService, { logLevel }: SidecarImage): ProxyConfig =>
   proxyConfig(service, {
     instance: { env: POD_NAME },
     admin: { port: adminPort(service) },
@@ -117,7 +107,7 @@ const serviceSpec = (service: CalculateService) => ({
   ],
 })
 
-function deploymentSpec(service: CalculateService, image: ProxyImage, config: ProxyConfig) {
+function deploymentSpec(service: CalculateService, image: SidecarImage, config: ProxyConfig) {
   const { proxy } = service.spec
   return {
     replicas: proxy.replicas,
@@ -135,7 +125,7 @@ function deploymentSpec(service: CalculateService, image: ProxyImage, config: Pr
   }
 }
 
-function podSpec(service: CalculateService, { sidecarImage }: ProxyImage) {
+function podSpec(service: CalculateService, { sidecarImage }: SidecarImage) {
   const { proxy } = service.spec
   const { spec: own } = proxy.template
   const secrets = sidecarSecrets(service)

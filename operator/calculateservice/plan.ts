@@ -4,18 +4,21 @@
  */
 import type { CalculateService } from '../../crds/types.ts'
 import { needsApply } from '../applied.ts'
+import type { Rendered } from '../applied.ts'
 import type { ConditionReason, ConditionType } from '../conditions.ts'
-import type { KubeObject, Resource } from '../controller/object.ts'
+import type { KubeObject } from '../controller/object.ts'
 import { hasHeir } from '../kafka/topic-claims.ts'
 import { planTopics, planTopicsLeft } from '../kafka/topic-plan.ts'
 import type { ObservedCluster, TopicAction, TopicProblem, TopicsWanted } from '../kafka/topic-plan.ts'
 import { desiredTopics, TopicSettingsError } from '../kafka/topics.ts'
-import { DEPLOYMENTS, SERVICES } from '../kinds.ts'
+import { CALCULATE_SERVICES, DEPLOYMENTS, SERVICES } from '../kinds.ts'
+import { deletionOf, finalizersOf } from '../object-actions.ts'
+import type { ObjectAction } from '../object-actions.ts'
 import type { ConsulAccess } from '../registry/consul-client.ts'
 import type { ConsulAction } from '../registry/consul-plan.ts'
 import { belongsToAnother } from '../labels.ts'
 import { proxyName, renderService } from './objects.ts'
-import type { ProxyImage, Rendered } from './objects.ts'
+import type { SidecarImage } from '../sidecar-pod.ts'
 import type { Observed } from './observe.ts'
 import { drainSeconds } from './drain.ts'
 import { isGivenUp, needsConsulFinalizer, planConsul, planConsulLeft } from './plan-consul.ts'
@@ -27,7 +30,7 @@ import { topicRefusal } from './topic-right.ts'
 export type Part = Exclude<ConditionType<'CalculateService'>, 'Ready'>
 
 export type Action = { readonly part: Part } & (
-  | { readonly type: 'SetFinalizers'; readonly finalizers: readonly string[] }
+  | ObjectAction
   | {
       readonly type: 'AnnounceTopics'
       readonly names: readonly string[]
@@ -35,9 +38,7 @@ export type Action = { readonly part: Part } & (
       readonly notMade?: ReadonlySet<string>
     }
   | { readonly type: 'Topic'; readonly action: TopicAction }
-  | { readonly type: 'Apply'; readonly object: Rendered }
   | { readonly type: 'Consul'; readonly access: ConsulAccess; readonly node: string; readonly action: ConsulAction }
-  | { readonly type: 'Delete'; readonly resource: Resource; readonly object: KubeObject }
 )
 
 export type Problem<P extends Part> = {
@@ -82,7 +83,7 @@ const STUBBORN_MILLISECONDS = 30_000
 const LOOK_AGAIN_MILLISECONDS = 5_000
 
 /** What the plan is for one service; deletion comes before everything, also before a pause. */
-export function planService(observed: Observed, image: ProxyImage): Plan {
+export function planService(observed: Observed, image: SidecarImage): Plan {
   if (observed.service.metadata.deletionTimestamp !== undefined) return planLeaving(observed)
   if (isPaused(observed.service)) return { type: 'Paused' }
   const refusal = topicRefusal(observed)
@@ -165,7 +166,7 @@ function keepFinalizers(observed: Observed): readonly Action[] {
     ...Object.keys(wanted).filter((one) => wanted[one] === true && !now.includes(one)),
   ]
   const isSame = finalizers.length === now.length && finalizers.every((one) => now.includes(one))
-  return isSame ? [] : [{ part: 'TopicReady', type: 'SetFinalizers', finalizers }]
+  return isSame ? [] : [{ part: 'TopicReady', ...finalizersOf(CALCULATE_SERVICES, observed.service, finalizers) }]
 }
 
 /** Where nothing is ever deleted nobody needs to know who made what, should it be forgotten. */
@@ -193,7 +194,7 @@ const notOurs = ({ reason }: TopicProblem): ObjectPlan => ({
   },
 })
 
-function objectPart({ service, live, missingSecrets }: Observed, image: ProxyImage): ObjectPlan {
+function objectPart({ service, live, missingSecrets }: Observed, image: SidecarImage): ObjectPlan {
   const {
     serviceAccount,
     configMap,
@@ -222,7 +223,7 @@ function objectPart({ service, live, missingSecrets }: Observed, image: ProxyIma
     actions: [
       ...proxies
         .filter(([wanted, found]) => !belongsToAnother(found, service) && needsApply(wanted, found))
-        .map(([object]): Action => ({ part: 'ProxyAvailable', type: 'Apply', object })),
+        .map(([object]): Action => ({ part: 'ProxyAvailable', type: 'ApplyObject', object })),
       ...registrationActions(service, kubeService, live.service),
     ],
     problems: { ProxyAvailable: [...taken(proxies), ...secrets], Registered: taken(ours) },
@@ -235,14 +236,13 @@ function registrationActions(
   live: Observed['live']['service'],
 ): readonly Action[] {
   if (belongsToAnother(live, service)) return []
-  const gone: readonly Action[] =
-    live === undefined ? [] : [{ part: 'Registered', type: 'Delete', resource: SERVICES, object: live }]
+  const gone: readonly Action[] = live === undefined ? [] : [{ part: 'Registered', ...deletionOf(SERVICES, live) }]
   if (wanted === undefined) return gone
   if (!needsApply(wanted, live)) return []
   // A Service never becomes headless, nor stops being so.
   const isHeadless = live?.spec?.clusterIP === 'None'
   const another = live !== undefined && isHeadless !== (service.spec.registration.kubernetes === 'Headless')
-  return [...(another ? gone : []), { part: 'Registered', type: 'Apply', object: wanted }]
+  return [...(another ? gone : []), { part: 'Registered', type: 'ApplyObject', object: wanted }]
 }
 
 /**
@@ -266,7 +266,7 @@ function planLeaving(observed: Observed): Plan {
   const end: readonly Action[] =
     deployment === undefined || belongsToAnother(deployment, service)
       ? []
-      : [{ part: 'ProxyAvailable', type: 'Delete', resource: DEPLOYMENTS, object: deployment }]
+      : [{ part: 'ProxyAvailable', ...deletionOf(DEPLOYMENTS, deployment) }]
   if (all.includes(CONSUL_FINALIZER)) {
     const away = observed.consul.flatMap(({ place, registry }) =>
       registry.state === 'Failed' ? [{ address: place.address, message: registry.message }] : [],
@@ -278,7 +278,7 @@ function planLeaving(observed: Observed): Plan {
       return leave([...planConsulLeft(observed), ...end], { waitsFor })
     }
     const rest = all.filter((one) => one !== CONSUL_FINALIZER)
-    const free: Action = { part: 'Registered', type: 'SetFinalizers', finalizers: rest }
+    const free: Action = { part: 'Registered', ...finalizersOf(CALCULATE_SERVICES, service, rest) }
     // A Consul that can be read and does not take what it is told.
     const isStubborn = now >= late + STUBBORN_MILLISECONDS
     return leave([...(isStubborn ? [] : planConsulLeft(observed)), free], {
@@ -294,7 +294,7 @@ function planLeaving(observed: Observed): Plan {
     return leave([], { waitsFor, againMilliseconds: Math.min(LOOK_AGAIN_MILLISECONDS, drained - now) })
   }
   const finalizers = all.filter((one) => one !== TOPICS_FINALIZER)
-  const free: Action = { part: 'TopicReady', type: 'SetFinalizers', finalizers }
+  const free: Action = { part: 'TopicReady', ...finalizersOf(CALCULATE_SERVICES, service, finalizers) }
   if (service.spec.topic.deletionPolicy === 'Retain') return leave([free])
   if (kafka.state === 'Seen') {
     const actions = planTopicsLeft({

@@ -1,5 +1,4 @@
 /** observe -> plan -> execute -> status, for one CalculateService. */
-import { hashOf } from '../applied.ts'
 import type { EventRecorder } from '../controller/events.ts'
 import type { ObjectKey } from '../controller/object.ts'
 import type { Reconciler, ReconcileResult } from '../controller/reconciler.ts'
@@ -8,10 +7,11 @@ import type { KafkaAccess } from '../kafka/kafka-access.ts'
 import { KubeError } from '../controller/kube-error.ts'
 import { KafkaProblem } from '../kafka/kafka-problem.ts'
 import type { ObservedCluster } from '../kafka/topic-plan.ts'
+import { statusToApply } from '../resource-status.ts'
+import type { SidecarImage } from '../sidecar-pod.ts'
 import { eventsOf } from './events.ts'
 import { execute } from './execute.ts'
 import type { ExecuteParts, Outcome } from './execute.ts'
-import type { ProxyImage } from './objects.ts'
 import { observe, secretReader } from './observe.ts'
 import type { Observed, ObserveParts } from './observe.ts'
 import { planService } from './plan.ts'
@@ -21,7 +21,7 @@ import type { ServiceStatus } from './status.ts'
 import { topicNames } from './topic-names.ts'
 
 export interface ServiceReconcilerParts extends ObserveParts, ExecuteParts {
-  readonly image: ProxyImage
+  readonly image: SidecarImage
   readonly events: EventRecorder
 }
 
@@ -87,18 +87,8 @@ export class CalculateServiceReconciler implements Reconciler {
   }
 
   async #write({ service }: Observed, status: ServiceStatus, signal: AbortSignal): Promise<void> {
-    if (hashOf(status) === hashOf(service.status ?? {})) return
-    const { name, namespace, uid } = service.metadata
-    await this.#parts.writer.applyStatus(
-      {
-        apiVersion: service.apiVersion,
-        kind: service.kind,
-        // The uid: not into another object of the same name.
-        metadata: { name, ...(namespace === undefined ? {} : { namespace }), ...(uid === undefined ? {} : { uid }) },
-        status,
-      } as never,
-      signal,
-    )
+    const wanted = statusToApply(service, status)
+    if (wanted !== undefined) await this.#parts.writer.applyStatus(wanted, signal)
   }
 }
 

@@ -5,7 +5,7 @@
 import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/types.ts'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
 import { withAppliedHash } from '../applied.ts'
-import type { KubeObject } from '../controller/object.ts'
+import type { Rendered } from '../applied.ts'
 import { CONFIG_MAPS, DEPLOYMENTS, SERVICE_ACCOUNTS } from '../kinds.ts'
 import { labelsOf, ownedBy } from '../labels.ts'
 import { sidecarSecrets } from '../secret-references.ts'
@@ -19,18 +19,8 @@ import {
   sidecarVolumes,
   USER,
 } from '../sidecar-pod.ts'
+import type { SidecarImage } from '../sidecar-pod.ts'
 import { graceSeconds, workerConfig } from './worker-config.ts'
-
-/** An object with all of its fields. */
-export interface Rendered extends KubeObject {
-  readonly [field: string]: unknown
-}
-
-/** What the operator's own configuration decides. */
-export interface WorkerImage {
-  readonly sidecarImage: string
-  readonly logLevel?: 'debug' | 'info' | 'warn' | 'error'
-}
 
 export interface GroupObjects {
   /** Absent where the template names a ServiceAccount of its own. */
@@ -75,7 +65,7 @@ export const hasOwnPreStop = ({ spec }: ConsumerGroup): boolean =>
   fieldsOf(fieldsOf(handlerOf(spec.template.spec)['lifecycle'])['preStop']) !== NONE
 
 /** The objects of a group, each with the hash of itself (see applied.ts). */
-export function renderGroup(parts: GroupParts, image: WorkerImage): GroupObjects {
+export function renderGroup(parts: GroupParts, image: SidecarImage): GroupObjects {
   const { group } = parts
   const config = configOf(parts, image)
   const ownAccount = group.spec.template.spec['serviceAccountName']
@@ -96,7 +86,7 @@ export function renderGroup(parts: GroupParts, image: WorkerImage): GroupObjects
 
 type WorkerConfig = Extract<SidecarConfigInput, { readonly role: 'worker' }>
 
-const configOf = ({ group, service, policy }: GroupParts, { logLevel }: WorkerImage): WorkerConfig =>
+const configOf = ({ group, service, policy }: GroupParts, { logLevel }: SidecarImage): WorkerConfig =>
   workerConfig(group, service, policy, {
     instance: { env: POD_NAME },
     admin: { port: adminPort(group) },
@@ -107,7 +97,7 @@ const configOf = ({ group, service, policy }: GroupParts, { logLevel }: WorkerIm
 
 const deploymentSpec = (
   parts: GroupParts,
-  image: WorkerImage,
+  image: SidecarImage,
   config: WorkerConfig,
   labels: Readonly<Record<string, string>>,
 ) => {
@@ -131,7 +121,7 @@ const deploymentSpec = (
   }
 }
 
-function podSpec({ group, service }: GroupParts, { sidecarImage }: WorkerImage) {
+function podSpec({ group, service }: GroupParts, { sidecarImage }: SidecarImage) {
   const { spec } = group.spec.template
   const secrets = sidecarSecrets(service)
   const port = adminPort(group)

@@ -11,7 +11,7 @@ import type { Autoscaler, Deployment, Secret } from '../kinds.ts'
 import { sidecarSecrets } from '../secret-references.ts'
 import type { Advice } from './lag-scaling.ts'
 import { workerName } from './objects.ts'
-import type { WorkerImage } from './objects.ts'
+import type { SidecarImage } from '../sidecar-pod.ts'
 import type { GroupReading, Observed, Rival } from './observed.ts'
 import { topicIn } from './topic-in-status.ts'
 
@@ -82,7 +82,7 @@ export interface ObserveParts {
   readonly advice: ReadonlyMap<ObjectKey, readonly Advice[]>
   /** Milliseconds since 1970. */
   readonly now: () => number
-  readonly image: WorkerImage
+  readonly image: SidecarImage
 }
 
 /** Kafka's word is asked for again at the next look: a little less than the shortest time to it. */

@@ -2,7 +2,7 @@ import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/ty
 import type { KubeObject } from '../controller/object.ts'
 import type { Autoscaler, Deployment } from '../kinds.ts'
 import type { Advice } from './lag-scaling.ts'
-import type { WorkerImage } from './objects.ts'
+import type { SidecarImage } from '../sidecar-pod.ts'
 
 /** What Kafka said last of a consumer group. */
 export type GroupReading =
@@ -50,5 +50,5 @@ export interface Observed {
   readonly advice: readonly Advice[]
   /** Milliseconds since 1970. */
   readonly now: number
-  readonly image: WorkerImage
+  readonly image: SidecarImage
 }

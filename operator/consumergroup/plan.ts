@@ -6,11 +6,11 @@ import type { CalculateService, ConsumerGroup } from '../../crds/types.ts'
 import { needsApply } from '../applied.ts'
 import { finding } from '../conditions.ts'
 import type { ConditionReason, Finding } from '../conditions.ts'
-import { objectKey } from '../controller/object.ts'
 import type { KubeObject } from '../controller/object.ts'
 import { CONSUMER_GROUPS, DEPLOYMENTS, SERVICE_ACCOUNTS } from '../kinds.ts'
 import type { Deployment } from '../kinds.ts'
 import { belongsToAnother } from '../labels.ts'
+import { deletionOf, finalizersOf } from '../object-actions.ts'
 import type { ObjectAction } from '../object-actions.ts'
 import { isPaused } from '../paused.ts'
 import { conflictOf } from './conflict.ts'
@@ -174,7 +174,7 @@ const endWorkers = (deployment: Deployment | undefined): readonly ObjectAction[]
 
 function deleted(resource: typeof SERVICE_ACCOUNTS, object: KubeObject | undefined): readonly ObjectAction[] {
   if (object?.metadata.uid === undefined || object.metadata.deletionTimestamp !== undefined) return []
-  return [{ type: 'DeleteObject', resource, key: objectKey(object), uid: object.metadata.uid }]
+  return [deletionOf(resource, object)]
 }
 
 /** What is worth saying of workers that may be well, worst first. */
@@ -205,18 +205,15 @@ function notesOf({ group, reading }: Observed, service: CalculateService, replic
 
 /** Only a Responder has callers who wait for its workers to finish. */
 function withFinalizer(group: ConsumerGroup): readonly ObjectAction[] {
-  const { finalizers = [], resourceVersion = '' } = group.metadata
+  const { finalizers = [] } = group.metadata
   if (group.spec.role !== 'Responder' || finalizers.includes(DRAIN_FINALIZER)) return []
-  const next = [...finalizers, DRAIN_FINALIZER]
-  return [
-    { type: 'SetFinalizers', resource: CONSUMER_GROUPS, key: objectKey(group), resourceVersion, finalizers: next },
-  ]
+  return [finalizersOf(CONSUMER_GROUPS, group, [...finalizers, DRAIN_FINALIZER])]
 }
 
 /** The group's objects go with it, and their pods end in their order (SEMANTICS 8). */
 function planDeletion(observed: Observed): GroupPlan {
   const { group, live } = observed
-  const { finalizers = [], resourceVersion = '' } = group.metadata
+  const { finalizers = [] } = group.metadata
   const ending = `${workerName(group)}: its ${live.deployment?.status?.replicas ?? 0} workers end`
   if (!finalizers.includes(DRAIN_FINALIZER)) return { decision: 'Delete', actions: [], message: ending }
   const drain = drainOf(observed)
@@ -224,9 +221,7 @@ function planDeletion(observed: Observed): GroupPlan {
   const next = finalizers.filter((one) => one !== DRAIN_FINALIZER)
   return {
     decision: 'Delete',
-    actions: [
-      { type: 'SetFinalizers', resource: CONSUMER_GROUPS, key: objectKey(group), resourceVersion, finalizers: next },
-    ],
+    actions: [finalizersOf(CONSUMER_GROUPS, group, next)],
     message: ending,
   }
 }

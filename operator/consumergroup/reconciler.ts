@@ -1,12 +1,11 @@
 /** Observe, plan, execute, status: one ConsumerGroup at a time. */
 import type { EventRecorder } from '../controller/events.ts'
 import type { KubeWriter } from '../controller/kube-client.ts'
-import { KubeError } from '../controller/kube-error.ts'
-import type { KubeErrorCode } from '../controller/kube-error.ts'
+import type { KubeError } from '../controller/kube-error.ts'
 import type { ObjectKey } from '../controller/object.ts'
 import type { Reconciler, ReconcileResult } from '../controller/reconciler.ts'
 import { DEPLOYMENTS } from '../kinds.ts'
-import { executeObjectAction } from '../object-actions.ts'
+import { executeObjectAction, isToTell } from '../object-actions.ts'
 import type { ObjectAction } from '../object-actions.ts'
 import { statusToApply } from '../resource-status.ts'
 import type { Advice } from './lag-scaling.ts'
@@ -22,9 +21,6 @@ export interface GroupReconcilerParts extends Omit<ObserveParts, 'advice'> {
   readonly writer: KubeWriter
   readonly events: EventRecorder
 }
-
-/** What is not about the objects is not the resource's to tell: our end, or that we looked at an old object. */
-const NOT_TO_TELL: ReadonlySet<KubeErrorCode> = new Set(['Aborted', 'NotLeading', 'Conflict'])
 
 export class GroupReconciler implements Reconciler {
   readonly #parts: GroupReconcilerParts
@@ -67,7 +63,7 @@ export class GroupReconciler implements Reconciler {
         if (stored?.kind === DEPLOYMENTS.kind) done = { deployment: stored }
         if (action.type === 'DeleteObject' && action.resource === DEPLOYMENTS) done = { deployment: null }
       } catch (error) {
-        if (!(error instanceof KubeError) || NOT_TO_TELL.has(error.code)) throw error
+        if (!isToTell(error)) throw error
         return { done: { ...done, failure: error.message }, error }
       }
     }

@@ -51,6 +51,13 @@ export interface Resource<T extends KubeObject = KubeObject> {
 
 export const objectKey = ({ metadata }: KubeObject): ObjectKey => keyOf(metadata.namespace, metadata.name)
 
+/** Of an apply that is about this very object: one of the same name that was made anew meanwhile refuses it by its uid. */
+export const identityOf = ({ metadata: { name, namespace, uid } }: KubeObject): ObjectMeta => ({
+  name,
+  ...(namespace === undefined ? {} : { namespace }),
+  ...(uid === undefined ? {} : { uid }),
+})
+
 export const keyOf = (namespace: string | undefined, name: string): ObjectKey =>
   namespace === undefined || namespace === '' ? name : `${namespace}/${name}`
 

@@ -1,14 +1,14 @@
 /** A CalculateService on a real API server with its controllers, and a real Kafka. */
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
-import { isWrite, type AuditMark } from '../../local/platform/audit-log.ts'
+import type { AuditMark } from '../../local/platform/audit-log.ts'
 import { KafkaTopicAdmin } from '../../operator/kafka/topic-admin.ts'
 import type { ObservedTopic } from '../../operator/kafka/topic-plan.ts'
 import { atEnd } from '../integration/support/clean-up.ts'
 import { sharedCluster } from './support/cluster.ts'
 import type { Kind } from './support/kinds.ts'
 import { playKubelet } from './support/kubelet.ts'
-import { Namespace, type Stored } from './support/namespace.ts'
+import { Namespace, type Condition } from './support/namespace.ts'
 import { OperatorProcess } from './support/operator-process.ts'
 import { until } from './support/until.ts'
 
@@ -16,14 +16,6 @@ const servers = (process.env['KAFKA_BROKERS'] ?? '').split(',')
 const NAME = 'calc'
 const PROXY = 'calc-proxy'
 const PARTS = ['Deployment', 'Service', 'ServiceAccount', 'ConfigMap', 'PodDisruptionBudget'] as const satisfies Kind[]
-
-interface Condition {
-  readonly type: string
-  readonly status: string
-  readonly reason: string
-  readonly message: string
-  readonly observedGeneration: number
-}
 
 /** A namespace with an operator, somebody who makes pods ready, and a topic of a name of its own. */
 class Scene {
@@ -107,27 +99,13 @@ class Scene {
     return (await this.admin.observe([name])).topics.get(name)
   }
 
-  /** Waits until everything was looked at so often more. */
-  async untilLookedAt(times: number, name = NAME): Promise<void> {
-    const key = `${this.namespace.name}/${name}`
-    const before = this.operator.reconciles(key)
-    await until(`${key} was reconciled ${times} times more`, () => this.operator.reconciles(key) >= before + times)
+  untilLookedAt(times: number, name = NAME): Promise<void> {
+    return this.operator.untilReconciled(`${this.namespace.name}/${name}`, times, 'calculateservice')
   }
 
   /** What the operator wrote, Leases and events aside. */
-  async writesSince(mark: AuditMark): Promise<readonly string[]> {
-    const events = await sharedCluster().audit.events(mark)
-    return events
-      .filter((event) => isWrite(event) && event.objectRef?.namespace === this.namespace.name)
-      .filter(({ userAgent }) => userAgent === 'grpc-kafka-operator')
-      .filter(({ objectRef }) => objectRef?.resource !== 'leases' && objectRef?.resource !== 'events')
-      .map(({ verb, objectRef }) => `${verb} ${objectRef?.resource} ${objectRef?.name}`)
-  }
-
-  /** What the operator says of each object, without what Kubernetes counts. */
-  async objects(): Promise<readonly object[]> {
-    const found = await Promise.all(PARTS.map((kind) => this.namespace.get(kind, PROXY)))
-    return found.map((object) => stable(object))
+  writesSince(mark: AuditMark): Promise<readonly string[]> {
+    return this.namespace.operatorWrites(mark, ['leases', 'events'])
   }
 
   async #removeTopics(): Promise<void> {
@@ -136,11 +114,6 @@ class Scene {
       if (found !== undefined) await this.admin.execute({ type: 'DeleteTopic', name, topicId: found.id })
     }
   }
-}
-
-function stable(object: Stored | undefined): object {
-  const annotations = { ...object?.metadata.annotations, 'deployment.kubernetes.io/revision': '' }
-  return { kind: object?.kind, labels: object?.metadata.labels, annotations, spec: object?.spec, data: object?.data }
 }
 
 test('the first apply ends in a service that is ready', async (t) => {
@@ -239,7 +212,7 @@ test('every field that makes objects makes others, and back the same', async (t)
       const [, conditions] = await scene.conditions()
       return conditions.some((one) => one.type === 'Ready' && one.observedGeneration === generation)
     })
-    return scene.objects()
+    return scene.namespace.said(PARTS, PROXY)
   }
   await scene.applyUntilReady()
   const first = await settled()

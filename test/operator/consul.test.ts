@@ -6,7 +6,7 @@ import { KafkaTopicAdmin } from '../../operator/kafka/topic-admin.ts'
 import { atEnd } from '../integration/support/clean-up.ts'
 import { ownConsul } from './support/consul.ts'
 import { makePodsReady, makePodsUnready } from './support/kubelet.ts'
-import { Namespace, type Stored } from './support/namespace.ts'
+import { Namespace, type Condition, type Stored } from './support/namespace.ts'
 import { OperatorProcess } from './support/operator-process.ts'
 import { until, untilHolds } from './support/until.ts'
 
@@ -99,14 +99,7 @@ class Scene {
   untilRegistered(status: string, reason: string, name = 'calc', says = ''): Promise<string> {
     return until(`Registered is ${status} ${reason} ${says}`, async () => {
       const service = await this.namespace.get('CalculateService', name)
-      type One = {
-        readonly type: string
-        readonly status: string
-        readonly reason: string
-        readonly message: string
-        readonly observedGeneration: number
-      }
-      const conditions = (service?.status?.['conditions'] ?? []) as readonly One[]
+      const conditions = (service?.status?.['conditions'] ?? []) as readonly Condition[]
       const found = conditions.find(({ type }) => type === 'Registered')
       const isNow = found?.observedGeneration === service?.metadata.generation
       if (!isNow || found?.status !== status || found.reason !== reason || !found.message.includes(says)) return false

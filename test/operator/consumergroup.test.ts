@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import kafkajs, { type Admin } from 'kafkajs'
-import { isWrite, type AuditMark } from '../../local/platform/audit-log.ts'
+import type { AuditMark } from '../../local/platform/audit-log.ts'
 import { atEnd } from '../integration/support/clean-up.ts'
 import { sharedCluster } from './support/cluster.ts'
 import type { Kind } from './support/kinds.ts'
 import { makePodsReady, playKubelet } from './support/kubelet.ts'
-import { Namespace } from './support/namespace.ts'
+import { Namespace, type Condition } from './support/namespace.ts'
 import { OperatorProcess } from './support/operator-process.ts'
 import { until } from './support/until.ts'
 
@@ -17,14 +17,6 @@ const WORKER = 'calc-worker'
 const PARTS = ['Deployment', 'ServiceAccount', 'ConfigMap'] as const satisfies Kind[]
 const WORKERS = 'app.kubernetes.io/component=worker'
 const PROXIES = 'app.kubernetes.io/component=proxy'
-
-interface Condition {
-  readonly type: string
-  readonly status: string
-  readonly reason: string
-  readonly message: string
-  readonly observedGeneration: number
-}
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -128,34 +120,13 @@ class Scene {
     return until(`there are to be ${count} workers`, async () => (await this.replicas()) === count)
   }
 
-  /** Waits until the group was looked at so often more. */
-  async untilLookedAt(times: number): Promise<void> {
-    const key = `${this.namespace.name}/${NAME}`
-    const looks = (): number => this.operator.said('reconciled', { key, controller: 'consumergroup' })
-    const before = looks()
-    await until(`${key} was reconciled ${times} times more`, () => looks() >= before + times)
+  untilLookedAt(times: number): Promise<void> {
+    return this.operator.untilReconciled(`${this.namespace.name}/${NAME}`, times, 'consumergroup')
   }
 
   /** What the operator wrote, Leases and events aside. */
-  async writesSince(mark: AuditMark): Promise<readonly string[]> {
-    const events = await sharedCluster().audit.events(mark)
-    return events
-      .filter((event) => isWrite(event) && event.objectRef?.namespace === this.namespace.name)
-      .filter(({ userAgent }) => userAgent === 'grpc-kafka-operator')
-      .filter(({ objectRef }) => objectRef?.resource !== 'leases' && objectRef?.resource !== 'events')
-      .map(({ verb, objectRef }) => `${verb} ${objectRef?.resource} ${objectRef?.name}`)
-  }
-
-  /** What the operator says of each object, without what Kubernetes counts. */
-  async objects(): Promise<readonly object[]> {
-    const found = await Promise.all(PARTS.map((kind) => this.namespace.get(kind, WORKER)))
-    return found.map((object) => ({
-      kind: object?.kind,
-      labels: object?.metadata.labels,
-      annotations: { ...object?.metadata.annotations, 'deployment.kubernetes.io/revision': '' },
-      spec: object?.spec,
-      data: object?.data,
-    }))
+  writesSince(mark: AuditMark): Promise<readonly string[]> {
+    return this.namespace.operatorWrites(mark, ['leases', 'events'])
   }
 
   async #removeTopics(): Promise<void> {
@@ -256,7 +227,7 @@ test('every field that makes objects makes others, and back the same', async (t)
   }
   const settled = async (): Promise<readonly object[]> => {
     await until('it acted on the spec', async () => (await scene.conditions()).some(({ type }) => type === 'Ready'))
-    return scene.objects()
+    return scene.namespace.said(PARTS, WORKER)
   }
   await scene.applyPolicy({ maxAttempts: 9 })
   const first = await settled()

@@ -1,8 +1,7 @@
 /** The controller runtime on a real API server, with the controller of operator/controller/README.md. */
 import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'
-import { isWrite, type AuditMark } from '../../local/platform/audit-log.ts'
-import { ownCluster, sharedCluster, type Cluster } from './support/cluster.ts'
+import { ownCluster, sharedCluster } from './support/cluster.ts'
 import { Namespace } from './support/namespace.ts'
 import { OperatorProcess, type OperatorOptions } from './support/operator-process.ts'
 import { until } from './support/until.ts'
@@ -58,16 +57,6 @@ const holderOf = async (namespace: Namespace): Promise<string> => {
   return ((lease?.spec?.['holderIdentity'] ?? '') as string).replace(/_.*/, '')
 }
 
-/** The writes in the namespace that are not renewals of a Lease: who did what to what. */
-async function writesSince(cluster: Cluster, namespace: Namespace, mark: AuditMark): Promise<readonly string[]> {
-  const events = await cluster.audit.events(mark)
-  return events
-    .filter((event) => isWrite(event) && event.objectRef?.namespace === namespace.name)
-    .filter(({ userAgent }) => userAgent === 'grpc-kafka-operator')
-    .filter(({ objectRef }) => objectRef?.resource !== 'leases')
-    .map(({ verb, objectRef }) => `${verb} ${objectRef?.resource} ${objectRef?.name}`)
-}
-
 test('what is wanted is made, followed, and mended when somebody changes or deletes it', async (t) => {
   const namespace = await Namespace.start(t)
   await namespace.apply(configMap('before', '1'))
@@ -102,10 +91,10 @@ test('resyncs reconcile everything and write nothing, and still mend what somebo
   await until('each was reconciled three times more', () =>
     names.every((name, index) => operator.reconciles(`${namespace.name}/${name}`) >= before[index]! + 3),
   )
-  assert.deepEqual(await writesSince(sharedCluster(), namespace, mark), [])
+  assert.deepEqual(await namespace.operatorWrites(mark, ['leases']), [])
   await namespace.change('Secret', 'b', { data: { v: 'AAAA' } })
   await untilCopied(namespace, 'b', '1')
-  assert.ok((await writesSince(sharedCluster(), namespace, mark)).includes('patch secrets b'))
+  assert.ok((await namespace.operatorWrites(mark, ['leases'])).includes('patch secrets b'))
 })
 
 test('what was written can be read at once, though the watch tells of it later, and one write is enough', async (t) => {
@@ -115,7 +104,7 @@ test('what was written can be read at once, though the watch tells of it later, 
   const names = Array.from({ length: 20 }, (_, index) => `map-${index}`)
   for (const name of names) await namespace.apply(configMap(name, '1'))
   for (const name of names) await untilCopied(namespace, name, '1')
-  const writes = await writesSince(sharedCluster(), namespace, mark)
+  const writes = await namespace.operatorWrites(mark, ['leases'])
   assert.deepEqual(
     writes.filter((write) => write.includes('secrets')).sort(),
     names.map((name) => `patch secrets ${name}`).sort(),

@@ -1,6 +1,7 @@
 /** A namespace of a test's own, and what a person does in it. */
 import { randomUUID } from 'node:crypto'
 import type { TestContext } from 'node:test'
+import { isWrite, type AuditMark } from '../../../local/platform/audit-log.ts'
 import { KubeRefusedError } from '../../../local/platform/kube-api.ts'
 import { atEnd } from '../../integration/support/clean-up.ts'
 import { sharedCluster, type Cluster } from './cluster.ts'
@@ -26,6 +27,15 @@ export type Stored = {
   readonly spec?: Readonly<Record<string, unknown>>
   readonly status?: Readonly<Record<string, unknown>>
   readonly data?: Readonly<Record<string, string>>
+}
+
+/** Of a resource of ours. */
+export type Condition = {
+  readonly type: string
+  readonly status: string
+  readonly reason: string
+  readonly message: string
+  readonly observedGeneration: number
 }
 
 export type EventSeen = {
@@ -119,6 +129,31 @@ export class Namespace {
       await this.cluster.api.request<{ readonly items: readonly EventSeen[] }>('GET', pathOf('Event', this.name))
     ).body
     return items.filter(({ regarding }) => regarding.name === about)
+  }
+
+  /**
+   * What an operator wrote here, each `patch secrets b`.
+   * @param leftOut  resources that are not told of
+   */
+  async operatorWrites(since: AuditMark, leftOut: readonly string[]): Promise<readonly string[]> {
+    const events = await this.cluster.audit.events(since)
+    return events
+      .filter((event) => isWrite(event) && event.objectRef?.namespace === this.name)
+      .filter(({ userAgent }) => userAgent === 'grpc-kafka-operator')
+      .filter(({ objectRef }) => !leftOut.includes(objectRef?.resource ?? ''))
+      .map(({ verb, objectRef }) => `${verb} ${objectRef?.resource} ${objectRef?.name}`)
+  }
+
+  /** What is said of the objects of this name, without what Kubernetes counts. */
+  async said(kinds: readonly Kind[], name: string): Promise<readonly object[]> {
+    const found = await Promise.all(kinds.map((kind) => this.get(kind, name)))
+    return found.map((object) => ({
+      kind: object?.kind,
+      labels: object?.metadata.labels,
+      annotations: { ...object?.metadata.annotations, 'deployment.kubernetes.io/revision': '' },
+      spec: object?.spec,
+      data: object?.data,
+    }))
   }
 
   kubectl(...args: readonly string[]): Promise<string> {

@@ -100,6 +100,13 @@ export class OperatorProcess {
     return this.said('reconciled', { key })
   }
 
+  /** Waits until a controller has looked at this object so often more. */
+  async untilReconciled(key: string, times: number, controller: string): Promise<void> {
+    const looks = (): number => this.said('reconciled', { key, controller })
+    const before = looks()
+    await until(`${key} was reconciled ${times} times more`, () => looks() >= before + times)
+  }
+
   async probe(path: '/healthz' | '/readyz'): Promise<{ readonly status: number; readonly text: string }> {
     const answer = await fetch(`http://127.0.0.1:${this.#healthPort}${path}`)
     return { status: answer.status, text: (await answer.text()).trim() }

@@ -2,25 +2,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { CalculateService } from '../../../../crds/types.ts'
-import { validateResource } from '../../../../crds/validate.ts'
-import { bySecret, byTopic, podByService } from '../../../../operator/calculateservice/observe.ts'
 import { CalculateServiceReconciler } from '../../../../operator/calculateservice/reconciler.ts'
 import type { KubeObject } from '../../../../operator/controller/object.ts'
-import {
-  CALCULATE_SERVICES,
-  CONFIG_MAPS,
-  DEPLOYMENTS,
-  POD_DISRUPTION_BUDGETS,
-  PODS,
-  SECRETS,
-  SERVICE_ACCOUNTS,
-  SERVICES,
-} from '../../../../operator/kinds.ts'
+import { CALCULATE_SERVICES, DEPLOYMENTS } from '../../../../operator/kinds.ts'
 import { ConsulProblem } from '../../../../operator/registry/consul-problem.ts'
-import { resource, type Case } from '../../crds/cases.ts'
+import type { Case } from '../../crds/cases.ts'
 import { FakeCluster } from '../fake-cluster.ts'
 import { FakeConsul } from '../fake-consul.ts'
 import { FakeKafka } from '../fake-kafka.ts'
+import { applyService, serviceCaches } from './fixture.ts'
 
 const KEY = 'default/calc'
 const A = 'http://a:8500'
@@ -42,16 +32,7 @@ class World {
     const { cluster, consul } = this
     const kafka = new FakeKafka()
     this.#reconciler = new CalculateServiceReconciler({
-      caches: {
-        calculateServices: cluster.cache(CALCULATE_SERVICES, { topic: byTopic, secret: bySecret }),
-        secrets: cluster.cache(SECRETS),
-        deployments: cluster.cache(DEPLOYMENTS),
-        services: cluster.cache(SERVICES),
-        serviceAccounts: cluster.cache(SERVICE_ACCOUNTS),
-        configMaps: cluster.cache(CONFIG_MAPS),
-        podDisruptionBudgets: cluster.cache(POD_DISRUPTION_BUDGETS),
-        pods: cluster.cache(PODS, { service: podByService }),
-      },
+      caches: serviceCaches(cluster),
       writer: cluster,
       kafka: { use: (_access, work) => work(kafka) },
       consul,
@@ -65,15 +46,7 @@ class World {
   }
 
   apply(put: Case['put']): void {
-    const result = validateResource(
-      resource('CalculateService', { 'metadata.name': 'calc', 'spec.topic.name': 'calc', ...put }),
-    )
-    assert.ok(result.ok, result.ok ? '' : result.problems.join('\n'))
-    const before = this.cluster.get(CALCULATE_SERVICES, KEY)
-    const written = result.resource as CalculateService
-    const generation = (before?.metadata.generation ?? 0) + 1
-    const metadata = { ...before?.metadata, ...written.metadata, namespace: 'default', generation }
-    this.cluster.put({ ...before, ...written, metadata })
+    applyService(this.cluster, put, KEY)
   }
 
   pod(uid: string, ready: boolean, more: Partial<KubeObject['metadata']> = {}): void {

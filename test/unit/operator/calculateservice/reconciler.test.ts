@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { CalculateService } from '../../../../crds/types.ts'
-import { validateResource } from '../../../../crds/validate.ts'
-import { bySecret, byTopic, podByService } from '../../../../operator/calculateservice/observe.ts'
 import { CalculateServiceReconciler } from '../../../../operator/calculateservice/reconciler.ts'
 import { CONDITIONS } from '../../../../operator/conditions.ts'
 import type { KubeEvent } from '../../../../operator/controller/events.ts'
@@ -15,14 +13,14 @@ import {
   DEPLOYMENTS,
   POD_DISRUPTION_BUDGETS,
   PODS,
-  SECRETS,
   SERVICE_ACCOUNTS,
   SERVICES,
 } from '../../../../operator/kinds.ts'
-import { resource, type Case } from '../../crds/cases.ts'
+import type { Case } from '../../crds/cases.ts'
 import { FakeCluster } from '../fake-cluster.ts'
 import { FakeConsul } from '../fake-consul.ts'
 import { FakeKafka, unavailable } from '../fake-kafka.ts'
+import { applyService, serviceCaches } from './fixture.ts'
 
 const KEY = 'default/calc'
 const PROXY = 'default/calc-proxy'
@@ -42,16 +40,7 @@ class World {
   constructor() {
     const { cluster, kafka } = this
     this.#reconciler = new CalculateServiceReconciler({
-      caches: {
-        calculateServices: cluster.cache(CALCULATE_SERVICES, { topic: byTopic, secret: bySecret }),
-        secrets: cluster.cache(SECRETS),
-        deployments: cluster.cache(DEPLOYMENTS),
-        services: cluster.cache(SERVICES),
-        serviceAccounts: cluster.cache(SERVICE_ACCOUNTS),
-        configMaps: cluster.cache(CONFIG_MAPS),
-        podDisruptionBudgets: cluster.cache(POD_DISRUPTION_BUDGETS),
-        pods: cluster.cache(PODS, { service: podByService }),
-      },
+      caches: serviceCaches(cluster),
       writer: cluster,
       kafka: { use: (_access, work) => work(kafka) },
       consul: this.consul,
@@ -66,19 +55,7 @@ class World {
 
   /** Somebody applies a CalculateService `calc` that says this. */
   apply(put: Case['put'] = {}, key = KEY): void {
-    const [namespace = '', name = ''] = key.split('/')
-    const result = validateResource(
-      resource('CalculateService', { 'metadata.name': name, 'spec.topic.name': 'calc', ...put }),
-    )
-    assert.ok(result.ok, result.ok ? '' : result.problems.join('\n'))
-    const before = this.cluster.get(CALCULATE_SERVICES, key)
-    const generation = (before?.metadata.generation ?? 0) + 1
-    const written = result.resource as CalculateService
-    this.cluster.put({
-      ...before,
-      ...written,
-      metadata: { ...before?.metadata, ...written.metadata, namespace, generation },
-    })
+    applyService(this.cluster, put, key)
   }
 
   reconcile(key = KEY) {
