@@ -2,15 +2,12 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import type { ConsulServer } from '../../local/platform/consul.ts'
-import { KafkaTopicAdmin } from '../../operator/kafka/topic-admin.ts'
-import { atEnd } from '../integration/support/clean-up.ts'
 import { ownConsul } from './support/consul.ts'
 import { makePodsReady, makePodsUnready } from './support/kubelet.ts'
-import { Namespace, type Condition, type Stored } from './support/namespace.ts'
-import { OperatorProcess } from './support/operator-process.ts'
+import type { Condition, Namespace, Stored } from './support/namespace.ts'
+import { NAME, Scene } from './support/scene.ts'
 import { until, untilHolds } from './support/until.ts'
 
-const servers = (process.env['KAFKA_BROKERS'] ?? '').split(',')
 const MANAGEMENT = '5e0c3b52-7ad1-4f0e-9d5f-3a1f6c2b9e01'
 
 interface Entry {
@@ -24,50 +21,32 @@ interface Entry {
   readonly Checks: readonly { readonly Status: string }[]
 }
 
-/** A namespace with an operator and a Consul of its own. Who is ready the test says. */
-class Scene {
-  readonly namespace: Namespace
+/** A route with a Consul of its own. Who is ready the test says. */
+class Registration {
+  readonly scene: Scene
   readonly consul: ConsulServer
 
-  private constructor(namespace: Namespace, consul: ConsulServer) {
-    this.namespace = namespace
+  private constructor(scene: Scene, consul: ConsulServer) {
+    this.scene = scene
     this.consul = consul
   }
 
-  static async start(t: TestContext, config: Readonly<Record<string, unknown>> = {}): Promise<Scene> {
+  static async start(t: TestContext, config: Readonly<Record<string, unknown>> = {}): Promise<Registration> {
     const consul = await ownConsul(t, config)
-    const admin = new KafkaTopicAdmin({ servers })
-    atEnd(t, () => admin.close())
-    const namespace = await Namespace.start(t)
-    atEnd(t, async () => {
-      const names = ['calc', 'other'].flatMap((name) => [topicOf(namespace, name), `${topicOf(namespace, name)}.dead`])
-      for (const { name, id } of (await admin.observe(names)).topics.values()) {
-        await admin.execute({ type: 'DeleteTopic', name, topicId: id })
-      }
-    })
-    await OperatorProcess.start(t, {
-      program: 'operator/main.ts',
-      kubeconfig: namespace.cluster.access.adminKubeconfig,
-      namespace: namespace.name,
-    })
-    return new Scene(namespace, consul)
+    return new Registration(await Scene.start(t, { kubelet: undefined }), consul)
   }
 
-  async apply(consul: object | undefined, replicas = 1, name = 'calc'): Promise<void> {
-    await this.namespace.apply({
-      apiVersion: 'grpckafka.dev/v1alpha1',
-      kind: 'CalculateService',
-      metadata: { name },
-      spec: {
-        service: 'calculator.CalculateService',
-        kafka: { bootstrapServers: servers },
-        redis: { url: 'redis://redis:6379' },
-        methods: [{ name: 'Calculate' }],
-        topic: { name: topicOf(this.namespace, name), replicationFactor: 1 },
-        proxy: { replicas, port: 7000 },
-        registration: consul === undefined ? {} : { consul: { address: this.consul.url, ...consul } },
-      },
-    })
+  get namespace(): Namespace {
+    return this.scene.namespace
+  }
+
+  apply(consul: object | undefined, replicas = 1, name = NAME): Promise<void> {
+    const spec = {
+      topic: { name: `${this.scene.topic}-${name}` },
+      proxy: { replicas, port: 7000 },
+      registration: consul === undefined ? {} : { consul: { address: this.consul.url, ...consul } },
+    }
+    return this.scene.applyService(spec, name)
   }
 
   podsReady(count = 1): Promise<readonly Stored[]> {
@@ -95,16 +74,8 @@ class Scene {
     })
   }
 
-  /** @param says  what the condition's message has in it: a status is written after what it tells of */
-  untilRegistered(status: string, reason: string, name = 'calc', says = ''): Promise<string> {
-    return until(`Registered is ${status} ${reason} ${says}`, async () => {
-      const service = await this.namespace.get('CalculateService', name)
-      const conditions = (service?.status?.['conditions'] ?? []) as readonly Condition[]
-      const found = conditions.find(({ type }) => type === 'Registered')
-      const isNow = found?.observedGeneration === service?.metadata.generation
-      if (!isNow || found?.status !== status || found.reason !== reason || !found.message.includes(says)) return false
-      return `${found.reason} ${found.message}`
-    })
+  untilRegistered(reason: string, says = '', name = NAME): Promise<Condition> {
+    return this.scene.untilReason('CalculateService', 'Registered', reason, { name, says })
   }
 
   untilGone(name = 'calc'): Promise<unknown> {
@@ -112,12 +83,10 @@ class Scene {
   }
 }
 
-const topicOf = (namespace: Namespace, name: string): string => `consul-${namespace.name}-${name}`
-
 const addressOf = (pod: Stored | undefined): string => String(pod?.status?.['podIP'])
 
 test('proxies stand in Consul as they are, and one that goes is taken away', async (t) => {
-  const scene = await Scene.start(t)
+  const scene = await Registration.start(t)
   await scene.apply({ tags: ['blue'] }, 2)
   const pods = await scene.podsReady(2)
   await scene.untilShown(pods.map((pod) => `${addressOf(pod)} passing`))
@@ -126,7 +95,7 @@ test('proxies stand in Consul as they are, and one that goes is taken away', asy
   assert.equal(entry?.Service.Port, 7000)
   assert.deepEqual(entry.Service.Tags, ['blue'])
   assert.equal(entry.Service.Meta['pod-name'], pod?.metadata.name)
-  await scene.untilRegistered('True', 'Registered', 'calc', 'calc with 2 instances, 2 passing')
+  await scene.untilRegistered('Registered', 'calc with 2 instances, 2 passing')
 
   await scene.podsUnready()
   await scene.untilShown(pods.map((one) => `${addressOf(one)} critical`))
@@ -145,7 +114,7 @@ test('proxies stand in Consul as they are, and one that goes is taken away', asy
 })
 
 test('a Consul that lost everything is written again, with nothing else happening', async (t) => {
-  const scene = await Scene.start(t)
+  const scene = await Registration.start(t)
   await scene.apply({})
   const [pod] = await scene.podsReady()
   await scene.untilShown([`${addressOf(pod)} passing`])
@@ -161,24 +130,24 @@ test('a Consul that lost everything is written again, with nothing else happenin
 })
 
 test('a Consul that is away is told, hurts nobody else, and is found again', async (t) => {
-  const scene = await Scene.start(t)
+  const scene = await Registration.start(t)
   await scene.consul.kill('SIGKILL')
   await scene.apply({})
-  const message = await scene.untilRegistered('Unknown', 'ConsulUnavailable')
+  const { message } = await scene.untilRegistered('ConsulUnavailable')
   assert.match(message, new RegExp(`${scene.consul.url}: ECONNREFUSED`))
   assert.ok(await scene.namespace.get('Deployment', 'calc-proxy'))
   assert.ok(await scene.namespace.get('Service', 'calc-proxy'))
   await scene.apply(undefined, 1, 'other')
-  await scene.untilRegistered('True', 'Registered', 'other')
+  await scene.untilRegistered('NotAsked', '', 'other')
   const pods = await scene.podsReady(2)
   const pod = pods.find(({ metadata }) => metadata.labels?.['grpckafka.dev/service'] === 'calc')
   await scene.consul.start()
-  await scene.untilRegistered('True', 'Registered')
+  await scene.untilRegistered('Registered')
   await scene.untilShown([`${addressOf(pod)} passing`])
 })
 
 test('a service that is deleted is out of Consul when it is gone', async (t) => {
-  const scene = await Scene.start(t)
+  const scene = await Registration.start(t)
   await scene.apply({})
   const [pod] = await scene.podsReady()
   await scene.untilShown([`${addressOf(pod)} passing`])
@@ -190,7 +159,7 @@ test('a service that is deleted is out of Consul when it is gone', async (t) => 
 })
 
 test('a name that changes takes its instances along, and a Consul that is named no more is left clean', async (t) => {
-  const scene = await Scene.start(t)
+  const scene = await Registration.start(t)
   await scene.apply({})
   const [pod] = await scene.podsReady()
   await scene.untilShown([`${addressOf(pod)} passing`])
@@ -207,7 +176,7 @@ test('a name that changes takes its instances along, and a Consul that is named 
 
 test('a token comes from its Secret: missing, wrong and right', async (t) => {
   const acl = { enabled: true, default_policy: 'deny', tokens: { initial_management: MANAGEMENT } }
-  const scene = await Scene.start(t, { acl })
+  const scene = await Registration.start(t, { acl })
   const secret = (token: string) =>
     scene.namespace.apply({
       apiVersion: 'v1',
@@ -216,12 +185,12 @@ test('a token comes from its Secret: missing, wrong and right', async (t) => {
       data: { token: Buffer.from(`${token}\n`).toString('base64') },
     })
   await scene.apply({ tokenSecretRef: { name: 'consul', key: 'token' } })
-  const missing = await scene.untilRegistered('False', 'SecretMissing')
-  assert.match(missing, /spec\.registration\.consul\.tokenSecretRef: there is no key token in a Secret consul/)
+  const missing = await scene.untilRegistered('SecretMissing')
+  assert.match(missing.message, /spec\.registration\.consul\.tokenSecretRef: there is no key token in a Secret consul/)
   const [pod] = await scene.podsReady()
   await secret('00000000-0000-0000-0000-00000000dead')
-  await scene.untilRegistered('False', 'ConsulNotAuthorized')
+  await scene.untilRegistered('ConsulNotAuthorized')
   await secret(MANAGEMENT)
-  await scene.untilRegistered('True', 'Registered')
+  await scene.untilRegistered('Registered')
   await scene.untilShown([`${addressOf(pod)} passing`], 'calc', MANAGEMENT)
 })

@@ -2,15 +2,10 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import kafkajs from 'kafkajs'
 import { parseAllDocuments } from 'yaml'
-import { atEnd } from '../integration/support/clean-up.ts'
-import { playKubelet } from './support/kubelet.ts'
-import { Namespace } from './support/namespace.ts'
-import { OperatorProcess } from './support/operator-process.ts'
+import { Scene, servers } from './support/scene.ts'
 import { until } from './support/until.ts'
 
-const servers = (process.env['KAFKA_BROKERS'] ?? '').split(',')
 const page = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
 
 /** The first block of that language behind a heading. */
@@ -50,18 +45,7 @@ const rows = (text: string, own: string): readonly string[] =>
     .filter((line) => line !== '')
 
 test("the README's three resources become a route, and kubectl shows of them what the README shows", async (t) => {
-  const namespace = await Namespace.start(t)
-  const own = `operator-${namespace.name}`
-  const admin = new kafkajs.Kafka({ brokers: servers, logLevel: kafkajs.logLevel.NOTHING }).admin()
-  await admin.connect()
-  atEnd(t, () => admin.disconnect())
-  await OperatorProcess.start(t, {
-    program: 'operator/main.ts',
-    kubeconfig: namespace.cluster.access.adminKubeconfig,
-    namespace: namespace.name,
-  })
-  playKubelet(t, namespace)
-  atEnd(t, () => admin.deleteTopics({ topics: [own, `${own}.dead`] }))
+  const { namespace, topic: own } = await Scene.start(t)
 
   for (const document of parseAllDocuments(block('Your own service', 'yaml')))
     await namespace.apply(here(document.toJS() as Written, own))

@@ -24,6 +24,8 @@ export type Kind = keyof typeof PLACES
 
 export const OUR_KINDS = ['CalculateService', 'ConsumerGroup', 'RetryPolicy'] as const satisfies readonly Kind[]
 
+export type OurKind = (typeof OUR_KINDS)[number]
+
 export const apiVersionOf = (kind: Kind): string => PLACES[kind][0]
 
 /** The path of one object, or of all of the namespace when no name is given. */
