@@ -1,0 +1,164 @@
+/** Calls that wait for their next attempt on topics, through faults. */
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import { GrpcStatus } from '../../sidecar/errors.ts'
+import { decodeRecord, type CallRecord } from '../../sidecar/kafka/record.ts'
+import { createTopics, PATIENT, startRoute, until, type Route, type RouteOptions } from './support/route.ts'
+import { OutcomeReader, readTopic } from './support/topic.ts'
+
+const BACKOFF = { initialMilliseconds: 300, factorPercent: 200, jitterPercent: 0 }
+const RETRY = { maxAttempts: 3, backoff: BACKOFF }
+
+const withTopics = (t: TestContext, options: RouteOptions = {}): Promise<Route> =>
+  startRoute(t, { retryTopics: 2, method: PATIENT, worker: { retry: RETRY }, ...options })
+
+const attempts = (route: Route, id: string) =>
+  route.ledger().flatMap((entry) => (entry.event === 'began' && entry.id === id ? [entry.attempt] : []))
+
+const busy = (id: string, failures = Infinity) => ({
+  id,
+  status: GrpcStatus.UNAVAILABLE,
+  details: 'busy',
+  ...(failures === Infinity ? {} : { failures }),
+  reply: 'at last',
+})
+
+async function callsOn(route: Route, count: number, topic: string): Promise<CallRecord[]> {
+  return (await readTopic(route, count, topic)).map(({ key, value, headers = {} }) => {
+    const decoded = decodeRecord({ key, value, headers: headers as never })
+    assert.ok(decoded.kind === 'Call')
+    return decoded.record
+  })
+}
+
+test('a call goes from topic to topic until an attempt succeeds, and its caller gets that answer', async (t) => {
+  const route = await withTopics(t)
+  const answer = await route.call(busy('grows', 2))
+  assert.deepEqual({ code: answer.code, reply: answer.reply?.toString() }, { code: 0, reply: 'at last' })
+  assert.deepEqual(attempts(route, 'grows'), [1, 2, 3])
+  const [first = 0, second = 0, third = 0] = route
+    .ledger()
+    .filter(({ event }) => event === 'began')
+    .map(({ at }) => at)
+  assert.ok(second - first >= 299, `${second - first} ms`)
+  assert.ok(third - second >= 599, `${third - second} ms`)
+  const [one] = await callsOn(route, 1, route.retryTopics[0]!)
+  const [two] = await callsOn(route, 1, route.retryTopics[1]!)
+  assert.deepEqual([one?.attempt, two?.attempt], [2, 3])
+  assert.deepEqual(
+    two?.failures?.map(({ attempt, status }) => [attempt, status]),
+    [
+      [1, GrpcStatus.UNAVAILABLE],
+      [2, GrpcStatus.UNAVAILABLE],
+    ],
+  )
+  assert.equal(two.firstFailureAt, one?.firstFailureAt)
+  const outcomes = new OutcomeReader(route)
+  t.after(() => outcomes.close())
+  const outcome = await outcomes.settled(two.id)
+  assert.deepEqual('place' in outcome && outcome.place, { ...two.origin, attempts: 3 }, 'the place of its first record')
+  await until('no offset waits', async () => (await route.lag()) === 0)
+})
+
+test('a call that waits holds no offset of its own topic, and none of those that are due earlier', async (t) => {
+  const backoff = { initialMilliseconds: 6000, factorPercent: 100, jitterPercent: 0 }
+  const route = await withTopics(t, { retryTopics: 1, partitions: 1, worker: { retry: { maxAttempts: 2, backoff } } })
+  const waiting = route.call(busy('waits', 1))
+  await until('its first attempt failed', async () => (await route.records(route.retryTopics[0])) === 1)
+  const { code } = await route.call({ id: 'passes' })
+  assert.equal(code, 0)
+  await until('the offsets of the calls are committed', async () => (await route.lag()) === 1)
+  assert.deepEqual(attempts(route, 'waits'), [1])
+  assert.equal((await waiting).code, 0)
+})
+
+test('used-up attempts end on the failure topic with their history', async (t) => {
+  const route = await withTopics(t)
+  const { code, details } = await route.call(busy('hopeless'))
+  assert.deepEqual({ code, details }, { code: GrpcStatus.UNAVAILABLE, details: 'busy' })
+  const [dead] = await callsOn(route, 1, `${route.topic}.dead`)
+  assert.deepEqual(
+    dead?.failures?.map(({ attempt, status, worker }) => [attempt, status, worker !== '']),
+    [1, 2, 3].map((attempt) => [attempt, GrpcStatus.UNAVAILABLE, true]),
+  )
+  assert.deepEqual(attempts(route, 'hopeless'), [1, 2, 3])
+})
+
+test('a worker that is killed while calls wait loses none of them, and burns no attempt', async (t) => {
+  const backoff = { initialMilliseconds: 9000, factorPercent: 100, jitterPercent: 0 }
+  const route = await withTopics(t, {
+    retryTopics: 1,
+    method: { timeoutMilliseconds: 60_000 },
+    worker: { retry: { maxAttempts: 3, backoff } },
+  })
+  const names = Array.from({ length: 20 }, (_, index) => `call-${index}`)
+  const answers = names.map((id) => route.call(busy(id, 1), { deadline: 60_000 }))
+  await until('all of them wait', async () => (await route.records(route.retryTopics[0])) === 20)
+  await until('by their offsets, too', async () => (await route.lag()) === 20)
+  const [worker] = route.workers
+  worker!.process.kill('SIGKILL')
+  await worker!.process.exited
+  await route.startWorker()
+  for (const answer of await Promise.all(answers)) assert.equal(answer.code, 0, answer.details)
+  // The next worker's handler fails once, too.
+  for (const id of names) assert.deepEqual(attempts(route, id), [1, 2, 3], id)
+})
+
+for (const step of ['before-produce', 'after-produce', 'handed-on']) {
+  test(`a worker that is killed when it hands a call on (${step}) starts it no more often than allowed`, async (t) => {
+    const route = await withTopics(t, {
+      partitions: 1,
+      method: { timeoutMilliseconds: 60_000 },
+      worker: { retry: { maxAttempts: 4, backoff: BACKOFF } },
+      workerEnv: (index) =>
+        index > 0
+          ? {}
+          : { TEST_IMPORT: 'test/integration/support/fatal-step.ts', FATAL_STEP: step, FATAL_MARKER: 'marked' },
+    })
+    const answer = route.call(busy('marked'), { deadline: 60_000 })
+    const [worker] = route.workers
+    await worker!.process.exited
+    assert.deepEqual(attempts(route, 'marked'), [1])
+    await route.startWorker()
+    const { code, details } = await answer
+    assert.deepEqual({ code, details }, { code: GrpcStatus.UNAVAILABLE, details: 'busy' })
+    const made = attempts(route, 'marked')
+    // What Kafka has and Redis does not know of yet may be started as two records; `begin` counts both. One start alone may be above.
+    assert.ok(made.length >= 4 && made.length <= 5, made.join(' '))
+    if (step === 'handed-on') assert.deepEqual(made, [1, 2, 3, 4])
+    await until('no offset waits', async () => (await route.lag()) === 0)
+    assert.equal(await route.records(`${route.topic}.dead`), 1)
+  })
+}
+
+test('while the handler is away no attempt is burnt, however long calls are due', async (t) => {
+  const route = await withTopics(t, { method: { timeoutMilliseconds: 60_000 } })
+  const answer = route.call(busy('patient', 1), { deadline: 60_000 })
+  await until('it waits', async () => (await route.records(route.retryTopics[0])) === 1)
+  const [worker] = route.workers
+  worker!.handler.kill('SIGKILL')
+  await worker!.handler.exited
+  const due = route.ledger().at(-1)!.at + BACKOFF.initialMilliseconds
+  await until('it has been due for long', () => Date.now() > due + 1000)
+  worker!.handler = (await route.startHandler(worker!.handlerPort)).handler
+  assert.equal((await answer).code, 0)
+  // The next handler fails once, too.
+  assert.deepEqual(attempts(route, 'patient'), [1, 2, 3])
+})
+
+test('retry topics that come later are found, and fewer than the policy has pauses are enough', async (t) => {
+  const route = await withTopics(t, { retryTopics: 0 })
+  const topic = `${route.topic}.retry.1`
+  await createTopics(route.admin, [{ topic, numPartitions: 3, replicationFactor: 1 }])
+  t.after(() => route.admin.deleteTopics({ topics: [topic] }))
+  let calls = 0
+  await until(
+    'calls wait there',
+    async () => {
+      const id = `call-${calls++}`
+      assert.equal((await route.call(busy(id, 2))).code, 0, `${id} ${attempts(route, id).join(' ')}`)
+      return (await route.records(topic)) >= 2
+    },
+    60_000,
+  )
+})
