@@ -18,6 +18,19 @@ export function backoffMilliseconds({ backoff }: RetryConfig, failed: number, ra
   return Math.max(1, Math.round(pauseMilliseconds(backoff, failed) * (1 + spread)))
 }
 
+/**
+ * Milliseconds that a call may wait in all between its attempts, but for the jitter. Where calls have an order those behind it
+ * wait as long, so there it is bounded.
+ */
+export const MOST_PAUSES_IN_ORDER_MILLISECONDS = 60_000
+
+/** Milliseconds of all pauses of the policy, but for the jitter. */
+export function pausesMilliseconds({ maxAttempts, backoff }: Pick<RetryConfig, 'maxAttempts' | 'backoff'>): number {
+  let sum = 0
+  for (let failed = 1; failed < maxAttempts; failed++) sum += pauseMilliseconds(backoff, failed)
+  return sum
+}
+
 /** How many retry topics the policy needs: one for each pause that differs, up to `MOST_RETRY_STEPS`. */
 export function retrySteps({ maxAttempts, backoff }: Pick<RetryConfig, 'maxAttempts' | 'backoff'>): number {
   let steps = 0
