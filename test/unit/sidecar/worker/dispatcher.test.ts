@@ -1219,6 +1219,15 @@ describe('calls of one key', () => {
     assert.equal(harness.watermark(), 4)
   })
 
+  test('that have had their turn are not taken for waiting when their deadline passes', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own([...keys('a'), fetchedWithKey(1, 'a', { deadline: NOW + 200 }), ...keys('a', 2)])
+    harness.end(harness.entry(0))
+    await harness.pass(300)
+    assert.deepEqual(harness.runningOffsets, [1])
+    assert.deepEqual(harness.expired, [], 'its handler is cut by its own deadline')
+  })
+
   test('beyond the window do not expire before it has moved: a new owner would not know of them', async (t) => {
     const harness = new Harness(t, { ordering: 'Key' })
     const late = (offset: number) => fetchedWithKey(offset, 'a', { deadline: NOW + 200 })
@@ -1257,10 +1266,10 @@ describe('calls of one key', () => {
   test('do not start while another worker may have one of them running', async (t) => {
     const harness = new Harness(t, { ordering: 'Key' })
     harness.store.others.set(0, 1)
-    // Beyond the window of its last commit, too.
-    await harness.own(keys('ab'), { takenOver: true, window: 1 })
+    // Not beyond the window of its last commit either.
+    await harness.own(keys('ab'), { takenOver: true, window: 0 })
     harness.dispatcher.committed(at(0), { offset: 0, window: W })
-    await harness.pass(1000)
+    await harness.pass(1050)
     assert.deepEqual(harness.starts, [])
     harness.store.others.set(0, 0)
     await harness.pass(200)
@@ -1320,6 +1329,7 @@ describe('calls of one key', () => {
     for (const entry of [...harness.running]) harness.end(entry)
     await quiesced
     assert.deepEqual(harness.starts, ['0/0', '0/2'])
+    assert.equal(await harness.gauge('grpc_kafka_buffered_records'), 0)
     await harness.dispatcher.reset()
     await harness.own(keys('ab', 1), { offset: 1 })
     assert.deepEqual(harness.starts, ['0/0', '0/2', '0/1', '0/2'])
