@@ -273,13 +273,21 @@ const schema = z
     message: 'Latest is for Observers: a Responder skips no acknowledged call',
     when: () => true,
   })
-  .refine((config) => config.role !== 'worker' || pausesFit(config.worker), {
-    path: ['worker', 'retry', 'backoff'],
-    message: `with ordering a call that waits holds others up: the pauses must add up to ${MOST_PAUSES_IN_ORDER_MILLISECONDS} ms at the most`,
+  .superRefine((config, context) => {
+    const problem = config.role === 'worker' ? pausesProblem(config.worker.ordering, config.worker.retry) : undefined
+    if (problem !== undefined)
+      context.addIssue({ code: 'custom', path: ['worker', 'retry', 'backoff'], message: problem })
   })
 
-const pausesFit = ({ ordering, retry }: z.output<typeof worker>['worker']): boolean =>
-  ordering === 'None' || pausesMilliseconds(retry) <= MOST_PAUSES_IN_ORDER_MILLISECONDS
+/** Why calls with an order cannot be tried again by this policy; undefined: they can. Without an order any will do. */
+export function pausesProblem(
+  ordering: Ordering,
+  policy: Pick<RetryConfig, 'maxAttempts' | 'backoff'>,
+): string | undefined {
+  const pauses = pausesMilliseconds(policy)
+  if (ordering === 'None' || pauses <= MOST_PAUSES_IN_ORDER_MILLISECONDS) return undefined
+  return `the pauses add up to ${pauses} ms; with ordering ${ordering}, where others wait for a call that waits, to ${MOST_PAUSES_IN_ORDER_MILLISECONDS} ms at the most`
+}
 
 /** @param config may be wrong elsewhere, or altogether. */
 function startsTooLate(config: unknown): boolean {

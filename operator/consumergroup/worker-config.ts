@@ -32,6 +32,7 @@ export function workerConfig(
       groupId: spec.groupId,
       role: spec.role,
       startFrom: spec.startFrom,
+      ...(spec.ordering === 'None' ? {} : { ordering: spec.ordering }),
       handler: { ...placement.handler },
       concurrency: spec.concurrency,
       timeoutMilliseconds: spec.timeoutMilliseconds,

@@ -73,7 +73,15 @@ test('every field that makes objects makes others, and back the same', async (t)
     },
     'spec.redis': { redis: { cluster: { nodes: ['redis:6379'] }, passwordSecretRef: { name: 's', key: 'p' } } },
     'spec.methods': {
-      methods: [{ name: 'Other', timeoutMilliseconds: 9000, cacheSeconds: 1, metadata: ['x-a'] }],
+      methods: [
+        {
+          name: 'Other',
+          timeoutMilliseconds: 9000,
+          cacheSeconds: 1,
+          metadata: ['x-a'],
+          partitionKey: { metadata: 'x-b' },
+        },
+      ],
     },
     'spec.results': { results: { retentionSeconds: 70 } },
     'spec.rateLimit': { rateLimit: { requestsPerSecond: 5, burst: 6, maxWaiting: 7 } },
