@@ -118,11 +118,7 @@ export class RecordProducer {
    * @param only the partition, where it may be no other.
    * @throws ProduceError
    */
-  async produce(
-    topic: string,
-    records: readonly (OutgoingRecord | RawOutgoingRecord)[],
-    only?: number,
-  ): Promise<void> {
+  async produce(topic: string, records: readonly (OutgoingRecord | RawOutgoingRecord)[], only?: number): Promise<void> {
     const spread = only ?? this.#batches++
     let sent = false
     let leader: Leader | undefined

@@ -133,7 +133,7 @@ export class Enqueuer {
       if (batch.size === 0) break
       this.#start(batch)
     }
-    for (const lane of [...this.#lanes.values()]) {
+    for (const lane of this.#lanes.values()) {
       if (this.#partitionsInFlight >= MAX_PARTITIONS_IN_FLIGHT) return
       if (!lane.busy) this.#startOf(lane)
     }

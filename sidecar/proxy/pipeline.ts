@@ -291,7 +291,11 @@ const enqueue =
       const { partitionKey } = call.method
       const key = partitionKey === undefined ? undefined : firstValue(call.metadata, partitionKey)
       if (key !== undefined && key.length > MAX_KEY_BYTES) {
-        call.fail('METADATA_TOO_LARGE', undefined, `${partitionKey}, the partition key, has more than ${MAX_KEY_BYTES} bytes`)
+        call.fail(
+          'METADATA_TOO_LARGE',
+          undefined,
+          `${partitionKey}, the partition key, has more than ${MAX_KEY_BYTES} bytes`,
+        )
         return
       }
       if (key !== undefined) call.partition = partitionOf(key)

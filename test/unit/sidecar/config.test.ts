@@ -169,7 +169,10 @@ suite('parseConfig', () => {
         worker: {
           ...worker.worker,
           ordering: 'Key',
-          retry: { maxAttempts: 3, backoff: { initialMilliseconds: 30_001, factorPercent: 100, maxMilliseconds: 30_001 } },
+          retry: {
+            maxAttempts: 3,
+            backoff: { initialMilliseconds: 30_001, factorPercent: 100, maxMilliseconds: 30_001 },
+          },
         },
       },
       'worker.retry.backoff',

@@ -155,7 +155,10 @@ const table: readonly Row[] = [
     name: 'calls have an order and the pauses of the policy are long',
     given: {
       group: aGroup({ 'spec.ordering': 'Key', 'spec.retryPolicyRef': { name: 'quick' } }),
-      policy: aPolicy({ 'spec.maxAttempts': 4, 'spec.backoff': { initialMilliseconds: 30_001, maxMilliseconds: 30_001 } }),
+      policy: aPolicy({
+        'spec.maxAttempts': 4,
+        'spec.backoff': { initialMilliseconds: 30_001, maxMilliseconds: 30_001 },
+      }),
     },
     actions: [],
     says: missing('PausesTooLong'),

@@ -110,7 +110,7 @@ test('records that have to be in a partition without a leader are refused until 
   broker.leaderless.clear()
   broker.refusing.clear()
   const limit = AbortSignal.timeout(20_000)
-  for (let taken = false; !taken; ) {
+  for (let taken = false; !taken;) {
     limit.throwIfAborted()
     taken = await producer.produce(TOPIC, [record], 1).then(
       () => true,

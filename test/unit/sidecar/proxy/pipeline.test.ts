@@ -83,7 +83,7 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
   let calls = 0
   const start = ({
     cacheSeconds = 0,
-    partitionKey = undefined,
+    partitionKey,
     ...part
   }: {
     readonly clientDeadline?: number
