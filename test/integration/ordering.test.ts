@@ -1,12 +1,14 @@
 /** Calls of one key, or of one partition, run in the order in which Kafka has them: seen in what their handlers wrote down. */
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { test, type TestContext } from 'node:test'
 import { Metadata } from '@grpc/grpc-js'
 import { GrpcStatus } from '../../sidecar/errors.ts'
 import { partitionOfKey } from '../../sidecar/kafka/partitioner.ts'
+import { decodeRecord, encodeRecord, type RawRecord } from '../../sidecar/kafka/record.ts'
 import { PATIENT, startRoute, until, type Route, type RouteOptions } from './support/route.ts'
 import type { Instruction } from './support/service.ts'
-import { readTopic, type ReadMessage } from './support/topic.ts'
+import { produceRaw, readTopic, type ReadMessage } from './support/topic.ts'
 
 const LONG = { timeoutMilliseconds: 60_000 }
 const QUICKLY = { initialMilliseconds: 50, factorPercent: 100, jitterPercent: 0 }
@@ -147,6 +149,28 @@ test('calls of one partition run in their order, whatever their keys', async (t)
   const order = await lines(route, answers.length, ({ partition }) => String(partition))
   assert.ok(order.size > 1, 'they are in several partitions')
   assertInOrder(route, order)
+})
+
+test('with an order nothing is put on retry topics that are there, and what they hold is run', async (t) => {
+  const route = await orderedRoute(t, { retryTopics: 1, worker: { retry: { maxAttempts: 3, backoff: QUICKLY } } })
+  const answer = await call(route, 'alice', {
+    id: 'here',
+    status: GrpcStatus.UNAVAILABLE,
+    details: 'busy',
+    failures: 1,
+  })
+  assert.equal(answer.code, 0, answer.details)
+  const [topic] = route.retryTopics
+  assert.equal(await route.records(topic), 0)
+  const [{ key, value, headers = {} } = assert.fail('there is no record')] = await readTopic(route, 1)
+  const decoded = decodeRecord({ key, value, headers: headers as RawRecord['headers'] })
+  assert.ok(decoded.kind === 'Call')
+  const record = encodeRecord(
+    { ...decoded.record, id: randomBytes(16), attempt: 2, message: Buffer.from('{"id":"left"}') },
+    2,
+  )
+  await produceRaw(route, [record], topic)
+  await until('it ran', () => route.runs().get('left') === 1)
 })
 
 test('without an order calls of one key run beside each other, in the same partition', async (t) => {
