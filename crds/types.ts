@@ -284,7 +284,7 @@ export interface CalculateService {
   }
   /** What the operator saw and did. It alone writes this. */
   readonly status?: {
-    /** What is well and what is not; docs/operations.md lists types and reasons. */
+    /** What is well and what is not; the README lists types and reasons. */
     readonly conditions?: readonly {
       /** What the condition is about. */
       readonly type: string
@@ -452,7 +452,7 @@ export interface ConsumerGroup {
   }
   /** What the operator saw and did. It alone writes this. */
   readonly status?: {
-    /** What is well and what is not; docs/operations.md lists types and reasons. */
+    /** What is well and what is not; the README lists types and reasons. */
     readonly conditions?: readonly {
       /** What the condition is about. */
       readonly type: string
@@ -520,7 +520,7 @@ export interface RetryPolicy {
   }
   /** What the operator saw and did. It alone writes this. */
   readonly status?: {
-    /** What is well and what is not; docs/operations.md lists types and reasons. */
+    /** What is well and what is not; the README lists types and reasons. */
     readonly conditions?: readonly {
       /** What the condition is about. */
       readonly type: string

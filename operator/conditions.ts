@@ -1,6 +1,6 @@
 /**
  * Every condition that a resource's status may hold: its types, the reasons of each, and what they mean. A reason has one
- * status, so that a status and its reason never contradict each other. docs/operations.md shows this table.
+ * status, so that a status and its reason never contradict each other. The README shows this table.
  */
 
 export type ConditionStatus = 'True' | 'False' | 'Unknown'

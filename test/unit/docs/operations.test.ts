@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { CONDITIONS } from '../../../operator/conditions.ts'
 import { usage } from '../../../operator/config.ts'
 import { ControllerMetrics } from '../../../operator/controller/metrics.ts'
 import { ERRORS } from '../../../sidecar/errors.ts'
@@ -38,18 +37,6 @@ test('docs/operations.md names every error of the table with its status, and no 
   const documented = rows('Statuses that the sidecar itself gives').map(([code, status]) => [code, status])
   const expected = Object.entries(ERRORS).map(([code, { status }]) => [code, status])
   assert.deepEqual(documented.toSorted(byText), expected.toSorted(byText))
-})
-
-test('docs/operations.md names every reason of a condition, and no other', () => {
-  type Types = Readonly<Record<string, Readonly<Record<string, { readonly status: string; readonly meaning: string }>>>>
-  const expected = Object.entries<Types>(CONDITIONS).flatMap(([kind, types]) =>
-    Object.entries(types).flatMap(([type, reasons]) =>
-      Object.entries(reasons).map(([reason, { status, meaning }]) => [reason, kind, type, status, meaning]),
-    ),
-  )
-  const documented = rows('Conditions of the resources')
-  const withoutQuotes = expected.map((row) => row.map((cell) => cell.replaceAll('`', '')))
-  assert.deepEqual(documented.toSorted(byText), withoutQuotes.toSorted(byText))
 })
 
 test('docs/operations.md names every flag of the operator, and no other', () => {
