@@ -203,26 +203,26 @@ function objectPart({ service, live, missingSecrets }: Observed, image: SidecarI
     service: kubeService,
   } = renderService(service, image)
   // What the pods need stands before them.
-  const proxies = [
+  const needed = [
     [serviceAccount, live.serviceAccount],
     [configMap, live.configMap],
-    [deployment, live.deployment],
-    [podDisruptionBudget, live.podDisruptionBudget],
   ] as const
+  const proxies = [...needed, [deployment, live.deployment], [podDisruptionBudget, live.podDisruptionBudget]] as const
+  const isTaken = ([, found]: readonly [Rendered, KubeObject | undefined]): boolean => belongsToAnother(found, service)
   const taken = (objects: readonly (readonly [Rendered, KubeObject | undefined])[]) =>
-    objects
-      .filter(([, found]) => belongsToAnother(found, service))
-      .map(([{ kind, metadata }]) => ({
-        reason: 'NameTaken' as const,
-        message: `${kind} ${metadata.name} is there and is not of this CalculateService`,
-      }))
+    objects.filter(isTaken).map(([{ kind, metadata }]) => ({
+      reason: 'NameTaken' as const,
+      message: `${kind} ${metadata.name} is there and is not of this CalculateService`,
+    }))
   const ours = kubeService === undefined ? [] : [[kubeService, live.service] as const]
   const secrets =
     missingSecrets.length === 0 ? [] : [{ reason: 'SecretMissing' as const, message: missingSecrets.join('; ') }]
+  // Pods that run with what is somebody else's would be no proxies of this service.
+  const mayRun = !needed.some(isTaken)
   return {
     actions: [
       ...proxies
-        .filter(([wanted, found]) => !belongsToAnother(found, service) && needsApply(wanted, found))
+        .filter((one) => !isTaken(one) && needsApply(...one) && (mayRun || one[0] !== deployment))
         .map(([object]): Action => ({ part: 'ProxyAvailable', type: 'ApplyObject', object })),
       ...registrationActions(service, kubeService, live.service),
     ],
