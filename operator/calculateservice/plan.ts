@@ -286,7 +286,9 @@ function planLeaving(observed: Observed): Plan {
       leftConsul: isStubborn ? observed.consul.map(({ place }) => place.address) : away.map(({ address }) => address),
     })
   }
-  if (!all.includes(TOPICS_FINALIZER)) return leave([])
+  if (!all.includes(TOPICS_FINALIZER)) {
+    return leave([], all.length === 0 ? {} : { waitsFor: `somebody else keeps it: metadata.finalizers: ${all.join(', ')}` })
+  }
 
   if (end.length > 0) return leave(end, { waitsFor: `Deployment ${proxyName(service)} is being deleted` })
   if (pods.length > 0 && now < drained) {

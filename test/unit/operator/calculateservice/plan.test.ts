@@ -385,6 +385,12 @@ const BOTH = ['grpckafka.dev/consul', TOPICS]
 const LEFT: readonly Leaving[] = [
   { name: 'it keeps its topics: it goes at once', given: { service: leaving(1, {}, []) }, actions: [] },
   {
+    name: 'somebody else keeps it',
+    given: { service: leaving(1, {}, ['example.com/held']) },
+    actions: [],
+    waitsFor: /somebody else keeps it: metadata.finalizers: example.com.held/,
+  },
+  {
     name: 'it is paused as well: it goes all the same',
     given: {
       service: aService({}, {
