@@ -65,6 +65,9 @@ export const CONDITIONS = {
       ConsulUnavailable: unknown('Consul does not answer'),
       ConsulNotAuthorized: isNot('Consul refuses the token'),
       ConsulRefused: isNot("Consul refuses the registration; the message has Consul's words"),
+      ConsulNameTaken: isNot(
+        'an older CalculateService of the namespace has the name in that Consul; no proxy of this one is added there',
+      ),
       SecretMissing,
       NameTaken,
       NotApplied,

@@ -15,7 +15,7 @@ import {
   SERVICES,
 } from '../kinds.ts'
 import { keepReplicasOwners } from '../replicas-owner.ts'
-import { bySecret, byTopic, INDEXES, podByService } from './observe.ts'
+import { byConsulName, bySecret, byTopic, INDEXES, podByService } from './observe.ts'
 import { CalculateServiceReconciler } from './reconciler.ts'
 
 /** Every kind that is applied for a CalculateService, itself among them. */
@@ -46,6 +46,7 @@ export function addServiceController(
   }
   calculateServices.addIndex(INDEXES.servicesByTopic, byTopic)
   calculateServices.addIndex(INDEXES.servicesBySecret, bySecret)
+  calculateServices.addIndex(INDEXES.servicesByConsulName, byConsulName)
   pods.addIndex(INDEXES.podsByService, podByService)
   const { cache } = calculateServices
   const keysOf = (index: string, value: string): readonly string[] => cache.byIndex(index, value).map(objectKey)
@@ -67,6 +68,9 @@ export function addServiceController(
       // Who had a topic may be gone, or be there for the first time.
       forOthers(calculateServices, (service) =>
         byTopic(service).flatMap((topic) => keysOf(INDEXES.servicesByTopic, topic)),
+      ),
+      forOthers(calculateServices, (service) =>
+        byConsulName(service).flatMap((name) => keysOf(INDEXES.servicesByConsulName, name)),
       ),
       forOthers(secrets, ({ metadata }) => keysOf(INDEXES.servicesBySecret, keyOf(metadata.namespace, metadata.name))),
       // Only who waits for their end, or registers them, has to know of pods.

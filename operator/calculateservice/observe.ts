@@ -29,11 +29,20 @@ export const INDEXES = {
   servicesByTopic: 'topic',
   /** Services by `namespace/name` of each Secret that they name. */
   servicesBySecret: 'secret',
+  /** Services by the name that they have in a Consul: see `byConsulName`. */
+  servicesByConsulName: 'consulName',
   /** Pods by `namespace/name` of the service whose proxies they are. */
   podsByService: 'service',
 } as const
 
 export const byTopic = ({ spec }: CalculateService): readonly string[] => [spec.topic.name]
+
+/** Its namespace, its Consul and its name there: two that have the same would be one service for who asks Consul. */
+export const byConsulName = ({ metadata, spec: { registration } }: CalculateService): readonly string[] => {
+  if (registration.consul === undefined) return []
+  const { address, datacenter = '', name = metadata.name } = registration.consul
+  return [[metadata.namespace, address, datacenter, name].join(' ')]
+}
 
 export const bySecret = (service: CalculateService): readonly string[] => [
   ...new Set(
@@ -99,6 +108,8 @@ export interface Observed {
   readonly pods: readonly Pod[]
   /** Each Consul that matters; none while the service is paused. */
   readonly consul: readonly ConsulView[]
+  /** All of its namespace that have its name in its Consul. May hold the service itself. */
+  readonly consulNamesakes: readonly CalculateService[]
   /** The name of the Kubernetes cluster in Consul; empty: none. */
   readonly cluster: string
 }
@@ -130,6 +141,9 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
     missingKafkaSecrets: missingSecrets(kafkaSecrets(service), read),
     live: liveObjects(service, caches),
     pods: caches.pods.byIndex(INDEXES.podsByService, objectKey(service)),
+    consulNamesakes: byConsulName(service).flatMap((name) =>
+      caches.calculateServices.byIndex(INDEXES.servicesByConsulName, name),
+    ),
     cluster,
   }
   const mayAskConsul =

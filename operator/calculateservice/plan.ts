@@ -222,7 +222,7 @@ function objectPart({ service, live, missingSecrets }: Observed, image: SidecarI
   return {
     actions: [
       ...proxies
-        .filter((one) => !isTaken(one) && needsApply(...one) && (mayRun || one[0] !== deployment))
+        .filter((one) => !isTaken(one) && needsApply(one[0], one[1]) && (mayRun || one[0] !== deployment))
         .map(([object]): Action => ({ part: 'ProxyAvailable', type: 'ApplyObject', object })),
       ...registrationActions(service, kubeService, live.service),
     ],
@@ -287,7 +287,10 @@ function planLeaving(observed: Observed): Plan {
     })
   }
   if (!all.includes(TOPICS_FINALIZER)) {
-    return leave([], all.length === 0 ? {} : { waitsFor: `somebody else keeps it: metadata.finalizers: ${all.join(', ')}` })
+    return leave(
+      [],
+      all.length === 0 ? {} : { waitsFor: `somebody else keeps it: metadata.finalizers: ${all.join(', ')}` },
+    )
   }
 
   if (end.length > 0) return leave(end, { waitsFor: `Deployment ${proxyName(service)} is being deleted` })

@@ -267,6 +267,14 @@ const SCENARIOS: Scenarios = {
           }),
         says: 'No path to datacenter',
       },
+      ConsulNameTaken: {
+        when: 'an older service has the name in Consul',
+        does: (stage, name) =>
+          applyOneService(stage.scene, name, {
+            registration: { consul: { address: stage.consul, name: IN_CONSUL } },
+          }),
+        says: `spec.registration.consul.name: CalculateService ${IN_CONSUL} is older and has this name`,
+      },
       SecretMissing: {
         when: "the Secret with Consul's token is not there",
         does: (stage, name) =>
@@ -490,10 +498,10 @@ async function setStage(t: TestContext): Promise<Stage> {
   const stage = { scene, conditions, nowhere, oldKafka, consul, guardedConsul: guarded.url }
   // Older than all others: times of creation have full seconds.
   await applyGoodRoute(scene)
-  const begun = Date.now()
   await applyOneService(stage.scene, UNREADY, { proxy: { replicas: 1 } })
   await observer()(stage, UNREADY)
   await applyOneService(stage.scene, IN_CONSUL, { registration: { consul: { address: consul } } })
+  const begun = Date.now()
   await until('another second', () => Date.now() - begun > 2000)
   return stage
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import type { CalculateService } from '../../../../crds/types.ts'
 import { validateResource } from '../../../../crds/validate.ts'
-import { bySecret, byTopic, podByService } from '../../../../operator/calculateservice/observe.ts'
+import { byConsulName, bySecret, byTopic, podByService } from '../../../../operator/calculateservice/observe.ts'
 import type { ServiceCaches } from '../../../../operator/calculateservice/observe.ts'
 import { splitKey } from '../../../../operator/controller/object.ts'
 import type { ObjectKey } from '../../../../operator/controller/object.ts'
@@ -20,7 +20,11 @@ import { resource, type Case } from '../../crds/cases.ts'
 import type { FakeCluster } from '../fake-cluster.ts'
 
 export const serviceCaches = (cluster: FakeCluster): ServiceCaches => ({
-  calculateServices: cluster.cache(CALCULATE_SERVICES, { topic: byTopic, secret: bySecret }),
+  calculateServices: cluster.cache(CALCULATE_SERVICES, {
+    topic: byTopic,
+    secret: bySecret,
+    consulName: byConsulName,
+  }),
   secrets: cluster.cache(SECRETS),
   deployments: cluster.cache(DEPLOYMENTS),
   services: cluster.cache(SERVICES),

@@ -69,7 +69,13 @@ const seen = (topics: readonly ObservedTopic[], brokers = 3): Observed['kafka'] 
 function liveOf(service: CalculateService): LiveObjects {
   const there = <T extends KubeObject>(object: KubeObject): T =>
     ({ ...object, metadata: { ...object.metadata, uid: `uid-of-${object.kind}` } }) as T
-  const { serviceAccount, configMap, podDisruptionBudget, deployment, service: kubeService } = renderService(service, IMAGE)
+  const {
+    serviceAccount,
+    configMap,
+    podDisruptionBudget,
+    deployment,
+    service: kubeService,
+  } = renderService(service, IMAGE)
   return {
     serviceAccount: there(serviceAccount),
     configMap: there(configMap),
@@ -104,6 +110,7 @@ function observed(changes: Partial<Observed> = {}): Observed {
     live: liveOf(service),
     pods: [],
     consul: [],
+    consulNamesakes: [],
     cluster: '',
     ...changes,
   }
@@ -230,8 +237,16 @@ const KEPT: readonly Row[] = [
     },
     actions: [],
   },
-  { name: 'its failure topic is gone', given: { kafka: seen(topicsOf(aService()).slice(0, 1)) }, actions: ['CreateTopic calculator.dead'] },
-  { name: 'its topic is too small', given: { kafka: changed('calculator', { partitions: 2 }) }, actions: ['GrowTopic calculator'] },
+  {
+    name: 'its failure topic is gone',
+    given: { kafka: seen(topicsOf(aService()).slice(0, 1)) },
+    actions: ['CreateTopic calculator.dead'],
+  },
+  {
+    name: 'its topic is too small',
+    given: { kafka: changed('calculator', { partitions: 2 }) },
+    actions: ['GrowTopic calculator'],
+  },
   {
     name: 'its topic is too large',
     given: { kafka: changed('calculator', { partitions: 9 }) },
@@ -288,29 +303,25 @@ const KEPT: readonly Row[] = [
     actions: [],
     problems: ['TopicReady TopicSettingsRefused', ...notOurs],
   },
-  ...(['serviceAccount', 'configMap', 'podDisruptionBudget', 'deployment', 'service'] as const).map(
-    (name): Row => ({
-      name: `its ${name} is gone`,
-      given: { live: without(name) },
-      actions: [`ApplyObject ${liveOf(aService())[name]!.kind}`],
-    }),
-  ),
-  ...(['serviceAccount', 'configMap'] as const).map(
-    (name): Row => ({
-      name: `somebody else has its ${name}, which its pods need: none are made`,
-      given: { live: { [name]: foreign(name)[name] } },
-      actions: ALL_OBJECTS.filter((one) => ![`ApplyObject ${foreign(name)[name]!.kind}`, 'ApplyObject Deployment'].includes(one)),
-      problems: ['ProxyAvailable NameTaken'],
-    }),
-  ),
-  ...(['deployment', 'podDisruptionBudget'] as const).map(
-    (name): Row => ({
-      name: `somebody else has its ${name}: all others are made`,
-      given: { live: { [name]: foreign(name)[name] } },
-      actions: ALL_OBJECTS.filter((one) => one !== `ApplyObject ${foreign(name)[name]!.kind}`),
-      problems: ['ProxyAvailable NameTaken'],
-    }),
-  ),
+  ...(['serviceAccount', 'configMap', 'podDisruptionBudget', 'deployment', 'service'] as const).map((name): Row => ({
+    name: `its ${name} is gone`,
+    given: { live: without(name) },
+    actions: [`ApplyObject ${liveOf(aService())[name]!.kind}`],
+  })),
+  ...(['serviceAccount', 'configMap'] as const).map((name): Row => ({
+    name: `somebody else has its ${name}, which its pods need: none are made`,
+    given: { live: { [name]: foreign(name)[name] } },
+    actions: ALL_OBJECTS.filter(
+      (one) => ![`ApplyObject ${foreign(name)[name]!.kind}`, 'ApplyObject Deployment'].includes(one),
+    ),
+    problems: ['ProxyAvailable NameTaken'],
+  })),
+  ...(['deployment', 'podDisruptionBudget'] as const).map((name): Row => ({
+    name: `somebody else has its ${name}: all others are made`,
+    given: { live: { [name]: foreign(name)[name] } },
+    actions: ALL_OBJECTS.filter((one) => one !== `ApplyObject ${foreign(name)[name]!.kind}`),
+    problems: ['ProxyAvailable NameTaken'],
+  })),
   {
     name: 'somebody else has its Service',
     given: { live: foreign('service') },
@@ -337,6 +348,36 @@ const KEPT: readonly Row[] = [
     name: 'a proxy came and another went',
     given: { service: inConsul(), consul: [view(['gone'])], pods: [aPod('new')] },
     actions: ['DeregisterInstance gone', 'RegisterInstance new'],
+  },
+  {
+    name: 'somebody older has its name in Consul: no proxy comes, those that are there stay',
+    given: {
+      service: inConsul(),
+      consul: [view(['old', 'gone'])],
+      pods: [aPod('old'), aPod('new')],
+      consulNamesakes: [
+        inConsul(),
+        aService(IN_CONSUL, {
+          metadata: { name: 'older', uid: 'older', creationTimestamp: '2025-11-01T00:00:00Z' },
+        }),
+      ],
+    },
+    actions: ['DeregisterInstance gone', 'RegisterInstance old'],
+    problems: ['Registered ConsulNameTaken'],
+  },
+  {
+    name: 'somebody younger has its name in Consul',
+    given: {
+      service: inConsul(),
+      consul: [view([])],
+      pods: [aPod('new')],
+      consulNamesakes: [
+        aService(IN_CONSUL, {
+          metadata: { name: 'younger', uid: 'younger', creationTimestamp: '2025-12-02T00:00:00Z' },
+        }),
+      ],
+    },
+    actions: ['RegisterInstance new'],
   },
   {
     name: 'Consul is away',
@@ -393,13 +434,16 @@ const LEFT: readonly Leaving[] = [
   {
     name: 'it is paused as well: it goes all the same',
     given: {
-      service: aService({}, {
-        metadata: {
-          name: 'calc',
-          annotations: { 'grpckafka.dev/reconciliation': 'paused' },
-          deletionTimestamp: new Date(NOW).toISOString(),
+      service: aService(
+        {},
+        {
+          metadata: {
+            name: 'calc',
+            annotations: { 'grpckafka.dev/reconciliation': 'paused' },
+            deletionTimestamp: new Date(NOW).toISOString(),
+          },
         },
-      }),
+      ),
     },
     actions: [],
   },

@@ -587,6 +587,8 @@ describe('what is wrong is told, and heals', () => {
       'Registered ConsulNotAuthorized',
       'Registered ConsulRefused',
       'Registered SecretMissing',
+      // See plan.test.ts.
+      'Registered ConsulNameTaken',
     ])
     const all = Object.entries(CONDITIONS.CalculateService).flatMap(([type, reasons]) =>
       Object.keys(reasons).map((reason) => `${type} ${reason}`),

@@ -484,7 +484,10 @@ describe('the status', () => {
 
   test('rounds what waits up to one significant digit', () => {
     const rounded = [0, 1, 9, 10, 11, 99, 100, 101, 950, 1_000_000, 1_000_001]
-    assert.deepEqual(rounded.map((count) => toldLag(count)), [0, 1, 9, 10, 20, 100, 100, 200, 1000, 1_000_000, 2_000_000])
+    assert.deepEqual(
+      rounded.map((count) => toldLag(count)),
+      [0, 1, 9, 10, 20, 100, 100, 200, 1000, 1_000_000, 2_000_000],
+    )
   })
 
   test('is not written anew while what waits goes up and down by little', () => {
