@@ -54,7 +54,9 @@ function keep(observed: Observed, { access, catalog }: Seen, isRefused: boolean)
   const { node } = scopeOf(service, cluster)
   const older = olderNamesake(observed)
   const known = new Set(catalog.instances.map(({ id }) => id))
-  const wanted = instancesOf(service, pods, cluster).filter(({ id }) => known.has(id) || !(isRefused || older !== undefined))
+  const wanted = instancesOf(service, pods, cluster).filter(
+    ({ id }) => known.has(id) || !(isRefused || older !== undefined),
+  )
   if (!isRemembered(observed)) {
     return {
       actions: [],

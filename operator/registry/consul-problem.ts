@@ -1,6 +1,7 @@
 import type { ConditionReason } from '../conditions.ts'
 
-export type ConsulReason = Extract<ConditionReason<'CalculateService', 'Registered'>,
+export type ConsulReason = Extract<
+  ConditionReason<'CalculateService', 'Registered'>,
   'ConsulUnavailable' | 'ConsulNotAuthorized' | 'ConsulRefused'
 >
 

@@ -206,9 +206,7 @@ test('of two services with one name in Consul the older has it, then the other',
   await scene.apply({ name: 'calc' }, 1, 'late')
   const { message } = await scene.untilRegistered('ConsulNameTaken', '', 'late')
   assert.match(message, /spec\.registration\.consul\.name: CalculateService calc is older/)
-  const late = (await scene.podsReady(2)).find(
-    ({ metadata }) => metadata.labels?.['grpckafka.dev/service'] === 'late',
-  )
+  const late = (await scene.podsReady(2)).find(({ metadata }) => metadata.labels?.['grpckafka.dev/service'] === 'late')
   await scene.scene.untilLookedAt('CalculateService', 1, 'late')
   await scene.untilShown([`${addressOf(pod)} passing`])
   await scene.namespace.delete('CalculateService', NAME)
