@@ -5,7 +5,7 @@ import { isWrite, type AuditMark } from '../../../local/platform/audit-log.ts'
 import { KubeRefusedError } from '../../../local/platform/kube-api.ts'
 import { atEnd } from '../../integration/support/clean-up.ts'
 import { sharedCluster, type Cluster } from './cluster.ts'
-import { apiVersionOf, OUR_KINDS, pathOf, type Kind } from './kinds.ts'
+import { apiVersionOf, OUR_KINDS, pathOf, type Kind, type OurKind } from './kinds.ts'
 import { until } from './until.ts'
 
 /** An object as the API server gives it; tests know what they asked for. */
@@ -88,6 +88,13 @@ export class Namespace {
     const contentType = 'application/merge-patch+json'
     const path = pathOf(kind, this.name, name)
     return (await this.cluster.api.request<Stored>('PATCH', path, { body: change, contentType })).body
+  }
+
+  /** Merges this into the status of one of our resources, as an administrator may who writes it by hand. */
+  async changeStatus(kind: OurKind, name: string, status: object): Promise<Stored> {
+    const contentType = 'application/merge-patch+json'
+    const path = `${pathOf(kind, this.name, name)}/status`
+    return (await this.cluster.api.request<Stored>('PATCH', path, { body: { status }, contentType })).body
   }
 
   /** Undefined when it is not there. */
