@@ -138,7 +138,7 @@ test('a Consul that is away is told, hurts nobody else, and is found again', asy
   assert.ok(await scene.namespace.get('Deployment', 'calc-proxy'))
   assert.ok(await scene.namespace.get('Service', 'calc-proxy'))
   await scene.apply(undefined, 1, 'other')
-  await scene.untilRegistered('NotAsked', '', 'other')
+  await scene.untilRegistered('Registered', '', 'other')
   const pods = await scene.podsReady(2)
   const pod = pods.find(({ metadata }) => metadata.labels?.['grpckafka.dev/service'] === 'calc')
   await scene.consul.start()
