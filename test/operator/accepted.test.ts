@@ -285,7 +285,7 @@ const ROWS: readonly Row[] = [
     'a password of 500 kB',
     'x'.repeat(500_000),
     withPassword,
-    told('TopicReady', 'KafkaNotAuthorized', servers[0]!),
+    told('TopicReady', 'KafkaNotAuthorized', servers[0]),
   ),
   secret('a token with a line break', 'a\nb', withToken, told('Registered', 'ConsulNotAuthorized', consulUrl)),
   secret('a token that is binary', BINARY, withToken, told('Registered', 'ConsulNotAuthorized', consulUrl)),

@@ -1,6 +1,5 @@
 /** Many resources of one scene beside each other: each service with a topic of its own, each group an Observer of one service. */
-import type { Scene } from './scene.ts'
-import type { Fields } from './scene.ts'
+import type { Fields, Scene } from './scene.ts'
 
 /** The route that is as it should be. */
 export const GOOD = 'good'
