@@ -105,7 +105,7 @@ const CHANGES: Readonly<Record<string, Fields>> = {
             command: ['a'],
             args: ['b'],
             env: [{ name: 'A', value: 'b' }],
-            lifecycle: { preStop: { sleep: { seconds: 1 } } },
+            lifecycle: { preStop: { exec: { command: ['sleep', '1'] } } },
           },
         ],
       },
