@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
+import { FIELDS_WITHOUT_OBJECTS } from '../unit/operator/fields-without-objects.ts'
 import { sharedCluster } from './support/cluster.ts'
-import { changedFields, fieldsOf } from './support/fields.ts'
+import { changedFields, fieldsOf } from '../unit/crds/fields.ts'
 import type { Kind } from './support/kinds.ts'
 import { NAME, PROXY, Scene, servers, type Fields } from './support/scene.ts'
 import { until } from './support/until.ts'
@@ -121,21 +122,6 @@ const CHANGES: Readonly<Record<string, Fields>> = {
   'spec.registration.kubernetes: None': { registration: { kubernetes: 'None' } },
 }
 
-/** Fields that make no objects, and what they change instead. */
-const OTHERWISE: Readonly<Record<string, string>> = {
-  'spec.topic.name': 'immutable',
-  'spec.topic.partitions': 'the topic; see "topics grow"',
-  'spec.topic.replicationFactor': 'immutable',
-  'spec.topic.config.*': 'the topic; see the test of topic settings',
-  'spec.topic.deletionPolicy': 'the finalizer; see the test of services that delete their topics',
-  'spec.methods[].delivery': 'has one value',
-  ...Object.fromEntries(
-    ['address', 'name', 'datacenter', 'tags[]', 'tokenSecretRef.name', 'tokenSecretRef.key']
-      .concat(['caSecretRef.name', 'caSecretRef.key'])
-      .map((field) => [`spec.registration.consul.${field}`, 'what stands in Consul; see consul.test.ts']),
-  ),
-}
-
 test('every field that makes objects makes others, and back the same', async (t) => {
   const scene = await Scene.start(t, { flags: { 'kube-qps': 500, 'kube-burst': 500 } })
   const settled = async (): Promise<readonly object[]> => {
@@ -156,7 +142,8 @@ test('every field that makes objects makes others, and back the same', async (t)
     await scene.applyService()
     assert.deepEqual(withoutAddress(await settled()), withoutAddress(first), `${field}, and back`)
   }
-  assert.deepEqual([...covered, ...Object.keys(OTHERWISE)].toSorted(), fields.toSorted())
+  const others = Object.keys(FIELDS_WITHOUT_OBJECTS.CalculateService)
+  assert.deepEqual([...covered, ...others].toSorted(), fields.toSorted())
 })
 
 test('settings of a topic follow the spec, and go back where it names them no more', async (t) => {

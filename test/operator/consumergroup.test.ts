@@ -3,8 +3,9 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import kafkajs, { type Admin } from 'kafkajs'
 import { atEnd } from '../integration/support/clean-up.ts'
+import { FIELDS_WITHOUT_OBJECTS } from '../unit/operator/fields-without-objects.ts'
 import { sharedCluster } from './support/cluster.ts'
-import { changedFields, fieldsOf } from './support/fields.ts'
+import { changedFields, fieldsOf } from '../unit/crds/fields.ts'
 import type { Kind } from './support/kinds.ts'
 import { makePodsReady } from './support/kubelet.ts'
 import { NAME, PROXIES, readyRoute, Scene, servers, WORKER, WORKERS, type Fields } from './support/scene.ts'
@@ -116,16 +117,6 @@ const CHANGES: Readonly<Record<string, Fields>> = {
   },
 }
 
-/** Fields that make no objects, and what they change instead. */
-const OTHERWISE: Readonly<Record<string, string>> = {
-  'spec.role': 'immutable',
-  'spec.groupId': 'immutable',
-  'spec.handler.protocol': 'has one value',
-  'spec.scaling.lagPerReplica': 'how many workers what waits asks for',
-  'spec.scaling.stabilizationSeconds': 'when there are fewer',
-  'spec.scaling.wakeUpSeconds': 'what is reported',
-}
-
 test('every field that makes objects makes others, and back the same', async (t) => {
   const options = { flags: { 'kube-qps': 500, 'kube-burst': 500 } }
   // Only an Observer may start from somewhere else.
@@ -149,8 +140,9 @@ test('every field that makes objects makes others, and back the same', async (t)
     await scene.applyGroup({ role: 'Observer' })
     assert.deepEqual(await settled(), first, `${field}, and back`)
   }
-  for (const field of Object.keys(OTHERWISE)) covered.delete(field)
-  assert.deepEqual([...covered, ...Object.keys(OTHERWISE)].toSorted(), fields.toSorted())
+  const others = Object.keys(FIELDS_WITHOUT_OBJECTS.ConsumerGroup)
+  for (const field of others) covered.delete(field)
+  assert.deepEqual([...covered, ...others].toSorted(), fields.toSorted())
 })
 
 test('what is missing is told, and heals when it appears', async (t) => {

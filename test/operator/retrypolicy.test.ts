@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import { sharedCluster } from './support/cluster.ts'
-import { changedFields, fieldsOf } from './support/fields.ts'
+import { changedFields, fieldsOf } from '../unit/crds/fields.ts'
 import { NAME, readyRoute, WORKER, type Fields, type Scene } from './support/scene.ts'
 import { until } from './support/until.ts'
 

@@ -1,10 +1,10 @@
 /** Which fields of a kind a table of changes covers: its schema says which there are. */
 import { isDeepStrictEqual } from 'node:util'
 import { readDefinitions, type Schema } from '../../../crds/schema.ts'
-import type { OurKind } from './kinds.ts'
+import type { Resource } from '../../../crds/types.ts'
 
 /** Every field of `spec` that holds a value: `spec.methods[].name`, `spec.topic.config.*`, `spec.proxy.template.spec.affinity`. */
-export function fieldsOf(kind: OurKind): readonly string[] {
+export function fieldsOf(kind: Resource['kind']): readonly string[] {
   const spec = readDefinitions().find((one) => one.kind === kind)?.schema.properties?.['spec']
   if (spec === undefined) throw new RangeError(`${kind} has no spec`)
   return [...leaves(spec, 'spec')]
