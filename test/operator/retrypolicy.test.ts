@@ -1,14 +1,24 @@
 /** A RetryPolicy on a real API server: what it changes at the groups that use it, and what is told of it. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import { sharedCluster } from './support/cluster.ts'
 import { changedFields, fieldsOf } from '../unit/crds/fields.ts'
-import { NAME, readyRoute, WORKER, type Fields, type Scene } from './support/scene.ts'
+import { NAME, Scene, WORKER, type Fields, type SceneOptions } from './support/scene.ts'
 import { until } from './support/until.ts'
 
 const KIND = 'RetryPolicy'
-const WITH_POLICY = { retryPolicyRef: { name: NAME } }
+
+/** A route that is ready and names the policy. */
+async function inUse(t: TestContext, options: SceneOptions = {}): Promise<Scene> {
+  const scene = await Scene.start(t, options)
+  await scene.applyPolicy()
+  await scene.applyService()
+  await scene.applyGroup({ retryPolicyRef: { name: NAME } })
+  await scene.untilReady('ConsumerGroup')
+  await scene.untilReady(KIND)
+  return scene
+}
 
 /** What a worker is told of retries. */
 async function retries({ namespace }: Scene): Promise<unknown> {
@@ -27,9 +37,7 @@ const CHANGES: Readonly<Record<string, Fields>> = {
 }
 
 test('every field changes what the workers of its groups are told, and back, and no pod for it', async (t) => {
-  const scene = await readyRoute(t, WITH_POLICY)
-  await scene.applyPolicy()
-  await scene.untilReady(KIND)
+  const scene = await inUse(t)
   await until('the workers are told', async () => (await retries(scene)) !== undefined)
   const first = await retries(scene)
   const deployment = await scene.namespace.said(['Deployment'], WORKER)
@@ -49,10 +57,7 @@ test('every field changes what the workers of its groups are told, and back, and
 })
 
 test('resyncs write nothing, and a status that somebody wrote is put right', async (t) => {
-  const scene = await readyRoute(t, WITH_POLICY, { flags: { 'resync-seconds': 1 } })
-  await scene.applyPolicy()
-  await scene.untilReady(KIND)
-  await scene.untilReady('ConsumerGroup')
+  const scene = await inUse(t, { flags: { 'resync-seconds': 1 } })
   await until('it is known that nothing waits', async () => (await scene.statusOf('ConsumerGroup'))['lag'] === 0)
   await scene.untilLookedAt(KIND, 2)
   const mark = await sharedCluster().audit.mark()
