@@ -87,6 +87,7 @@ export function addServiceController(
       kafka,
       consul,
       cluster: config.clusterName,
+      deletionPatienceMilliseconds: config.deletionPatienceMilliseconds,
       writer,
       mayWrite,
       events,
