@@ -83,6 +83,8 @@ export class HttpRelay {
   readonly url: string
   /** Every request so far, in order. */
   readonly requests: RelayedRequest[] = []
+  /** From now on nobody is there: connections break, and new ones are refused. */
+  readonly stop: () => Promise<void>
   readonly #target: RelayTarget
   readonly #agent: HttpAgent
   readonly #rules: Rule[] = []
@@ -95,12 +97,14 @@ export class HttpRelay {
     const options = { keepAlive: true, timeout: IDLE_MILLISECONDS }
     this.#agent = target.url.startsWith('https:') ? new HttpsAgent(options) : new HttpAgent(options)
     server.on('request', (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response))
-    atEnd(t, async () => {
+    const closed = once(server, 'close')
+    this.stop = async () => {
       this.#agent.destroy()
-      server.closeAllConnections()
       server.close()
-      await once(server, 'close')
-    })
+      server.closeAllConnections()
+      await closed
+    }
+    atEnd(t, this.stop)
   }
 
   /** In front of a server that is called without TLS. Gone when the test is. */

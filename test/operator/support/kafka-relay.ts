@@ -4,8 +4,9 @@
  */
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Server, Socket } from 'node:net'
 import type { TestContext } from 'node:test'
+import { freePort } from '../../../local/platform/free-port.ts'
 import { atEnd } from '../../integration/support/clean-up.ts'
 
 /** By their numbers (kafka.apache.org/protocol); others are told as `request N`. */
@@ -66,6 +67,9 @@ export class KafkaRelay {
   readonly #broker: Place
   readonly #own: Place
 
+  readonly #sockets = new Set<Socket>()
+  #server: Server | undefined
+
   private constructor(broker: Place, own: Place) {
     this.#broker = broker
     this.#own = own
@@ -74,20 +78,30 @@ export class KafkaRelay {
 
   /** Gone when the test is. */
   static async start(t: TestContext, broker: string): Promise<KafkaRelay> {
-    const sockets = new Set<Socket>()
-    const server = createServer((client) => relay.#serve(client, sockets))
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
     const [host = '', port = ''] = broker.split(':')
     if (host !== '127.0.0.1') throw new Error(`the relay takes a Kafka of 127.0.0.1, not ${broker}`)
-    const own = { host: '127.0.0.1', port: (server.address() as AddressInfo).port }
-    const relay = new KafkaRelay({ host, port: Number(port) }, own)
-    atEnd(t, async () => {
-      server.close()
-      for (const socket of sockets) socket.destroy()
-      await once(server, 'close')
-    })
+    const relay = new KafkaRelay({ host, port: Number(port) }, { host: '127.0.0.1', port: await freePort() })
+    await relay.begin()
+    atEnd(t, () => relay.stop())
     return relay
+  }
+
+  /** Listens, on the same address after `stop`. */
+  async begin(): Promise<void> {
+    const server = createServer((client) => this.#serve(client)).listen(this.#own)
+    await once(server, 'listening')
+    this.#server = server
+  }
+
+  /** From now on nobody is there: connections break, and new ones are refused. */
+  async stop(): Promise<void> {
+    const server = this.#server
+    if (server === undefined) return
+    this.#server = undefined
+    const closed = once(server, 'close')
+    server.close()
+    for (const socket of this.#sockets) socket.destroy()
+    await closed
   }
 
   /** From now on Kafka does what matches, and its answers are held. */
@@ -97,7 +111,8 @@ export class KafkaRelay {
     return held
   }
 
-  #serve(client: Socket, sockets: Set<Socket>): void {
+  #serve(client: Socket): void {
+    const sockets = this.#sockets
     const broker = connect({ ...this.#broker, noDelay: true })
     client.setNoDelay(true)
     const holding = new Map<number, { readonly name: string; readonly held: Held }>()
