@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
-import { test, type TestContext } from 'node:test'
+import { describe, test, type TestContext } from 'node:test'
 import { atEnd } from '../integration/support/clean-up.ts'
 import { ownKafka } from '../integration/support/own.ts'
 import { NAME, PROXIES, PROXY, Scene, WORKER, WORKERS } from './support/scene.ts'
@@ -33,32 +33,6 @@ async function untilNeighbourIsReady(scene: Scene): Promise<number> {
   return performance.now() - began
 }
 
-test('a Kafka that is killed is told, stops nobody, slows down no neighbour, and heals when it is back', async (t) => {
-  const kafka = await ownKafka(t)
-  const scene = await Scene.start(t, { flags: QUICK })
-  const onIt = { kafka: { bootstrapServers: kafka.brokers } }
-  await scene.applyService(onIt)
-  await scene.applyGroup()
-  await scene.untilReady(KIND)
-  await scene.untilReady('ConsumerGroup')
-  const before = await running(scene)
-
-  await kafka.kill('SIGKILL')
-  await scene.untilReason(KIND, 'TopicReady', 'KafkaUnavailable', { says: 'no broker answers' })
-  const ready = (await scene.conditions(KIND)).find(({ type }) => type === 'Ready')
-  assert.deepEqual([ready?.status, ready?.reason], ['Unknown', 'KafkaUnavailable'])
-  const milliseconds = await untilNeighbourIsReady(scene)
-  assert.ok(milliseconds < NEIGHBOUR_MILLISECONDS, `the neighbour took ${milliseconds} ms`)
-  await scene.untilLookedAt(KIND, 2)
-  await scene.untilLookedAt('ConsumerGroup', 2)
-  assert.deepEqual(await running(scene), before)
-
-  await kafka.start()
-  await scene.untilReady(KIND)
-  assert.deepEqual(await running(scene), before)
-  assert.equal(scene.operator.exit, undefined)
-})
-
 /** Takes connections and says nothing. */
 async function blackHole(t: TestContext): Promise<string> {
   const sockets = new Set<Socket>()
@@ -74,16 +48,45 @@ async function blackHole(t: TestContext): Promise<string> {
   return `127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-test('Kafkas that take connections and say nothing are told, and slow down no neighbour', async (t) => {
-  const scene = await Scene.start(t, { flags: QUICK })
-  // More than there are workers of the controller.
-  const names = Array.from({ length: 6 }, (_, index) => `silent-${index}`)
-  for (const name of names) {
-    const kafka = { bootstrapServers: [await blackHole(t)] }
-    await scene.applyService({ kafka, topic: { name: `${scene.topic}-${name}` } }, name)
-  }
-  const milliseconds = await untilNeighbourIsReady(scene)
-  t.diagnostic(`the neighbour was ready after ${Math.round(milliseconds)} ms`)
-  assert.ok(milliseconds < NEIGHBOUR_MILLISECONDS, `the neighbour took ${milliseconds} ms`)
-  for (const name of names) await scene.untilReason(KIND, 'TopicReady', 'KafkaUnavailable', { name })
+// They wait, most of the time.
+describe('a Kafka that is away', { concurrency: 2 }, () => {
+  test('a Kafka that is killed is told, stops nobody, slows down no neighbour, and heals when it is back', async (t) => {
+    const kafka = await ownKafka(t)
+    const scene = await Scene.start(t, { flags: QUICK })
+    const onIt = { kafka: { bootstrapServers: kafka.brokers } }
+    await scene.applyService(onIt)
+    await scene.applyGroup()
+    await scene.untilReady(KIND)
+    await scene.untilReady('ConsumerGroup')
+    const before = await running(scene)
+
+    await kafka.kill('SIGKILL')
+    await scene.untilReason(KIND, 'TopicReady', 'KafkaUnavailable', { says: 'no broker answers' })
+    const ready = (await scene.conditions(KIND)).find(({ type }) => type === 'Ready')
+    assert.deepEqual([ready?.status, ready?.reason], ['Unknown', 'KafkaUnavailable'])
+    const milliseconds = await untilNeighbourIsReady(scene)
+    assert.ok(milliseconds < NEIGHBOUR_MILLISECONDS, `the neighbour took ${milliseconds} ms`)
+    await scene.untilLookedAt(KIND, 2)
+    await scene.untilLookedAt('ConsumerGroup', 2)
+    assert.deepEqual(await running(scene), before)
+
+    await kafka.start()
+    await scene.untilReady(KIND)
+    assert.deepEqual(await running(scene), before)
+    assert.equal(scene.operator.exit, undefined)
+  })
+
+  test('Kafkas that take connections and say nothing are told, and slow down no neighbour', async (t) => {
+    const scene = await Scene.start(t, { flags: QUICK })
+    // More than there are workers of the controller.
+    const names = Array.from({ length: 6 }, (_, index) => `silent-${index}`)
+    for (const name of names) {
+      const kafka = { bootstrapServers: [await blackHole(t)] }
+      await scene.applyService({ kafka, topic: { name: `${scene.topic}-${name}` } }, name)
+    }
+    const milliseconds = await untilNeighbourIsReady(scene)
+    t.diagnostic(`the neighbour was ready after ${Math.round(milliseconds)} ms`)
+    assert.ok(milliseconds < NEIGHBOUR_MILLISECONDS, `the neighbour took ${milliseconds} ms`)
+    for (const name of names) await scene.untilReason(KIND, 'TopicReady', 'KafkaUnavailable', { name })
+  })
 })
