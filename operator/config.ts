@@ -12,7 +12,11 @@ export interface OperatorConfig {
   /** Reconciles of one kind at once. */
   readonly concurrency: number
   readonly resyncMilliseconds: number
+  /** A watch on which nothing comes for so long is begun anew. */
+  readonly silenceMilliseconds: number
   readonly reconcileTimeoutMilliseconds: number
+  /** How long what a deleted resource leaves at Kafka is tried to be deleted; in Consul half of it. */
+  readonly deletionPatienceMilliseconds: number
   readonly drainMilliseconds: number
   readonly logLevel: LogLevel
   readonly listenHost: string
@@ -75,6 +79,16 @@ const SETTINGS = {
   'sidecar-image': setting({ parse: image, help: 'image of proxies and workers' }),
   concurrency: setting({ default: '4', parse: integer(1, 256), help: 'reconciles of one kind at once' }),
   'resync-seconds': setting({ default: '600', parse: seconds(1, 86_400), help: 'everything is looked at so often' }),
+  'watch-silence-seconds': setting({
+    default: '150',
+    parse: seconds(1, 3600),
+    help: 'a silent watch is begun anew; the API server says something each minute',
+  }),
+  'deletion-patience-seconds': setting({
+    default: '120',
+    parse: seconds(2, 86_400),
+    help: 'how long deleting topics is tried, after the drain; in Consul half as long',
+  }),
   'reconcile-timeout-seconds': setting({ default: '120', parse: seconds(1, 3600), help: 'for one reconcile' }),
   'drain-seconds': setting({ default: '20', parse: seconds(0, 600), help: 'for reconciles that run at SIGTERM' }),
   'log-level': setting({ default: 'info', parse: logLevel, help: LOG_LEVELS.join(', ') }),
@@ -166,6 +180,8 @@ export function readConfig(
     sidecarImage: known['sidecar-image'],
     concurrency: known.concurrency,
     resyncMilliseconds: known['resync-seconds'],
+    silenceMilliseconds: known['watch-silence-seconds'],
+    deletionPatienceMilliseconds: known['deletion-patience-seconds'],
     reconcileTimeoutMilliseconds: known['reconcile-timeout-seconds'],
     drainMilliseconds: known['drain-seconds'],
     logLevel: known['log-level'],

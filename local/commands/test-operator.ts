@@ -115,7 +115,12 @@ async function main(directory: string, signal: AbortSignal): Promise<void> {
           flags,
           tests,
         ].flat(),
-        Object.assign({}, process.env, ...parts.map(({ environment }) => environment)) as NodeJS.ProcessEnv,
+        Object.assign(
+          // Operators are started over and over: this halves what a start takes.
+          { NODE_COMPILE_CACHE: join(directory, 'compile-cache') },
+          process.env,
+          ...parts.map(({ environment }) => environment),
+        ) as NodeJS.ProcessEnv,
       ),
     )
   } finally {

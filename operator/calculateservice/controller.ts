@@ -91,6 +91,7 @@ export function addServiceController(
       kafka,
       consul,
       cluster: config.clusterName,
+      deletionPatienceMilliseconds: config.deletionPatienceMilliseconds,
       writer,
       mayWrite,
       events,

@@ -112,6 +112,8 @@ export interface Observed {
   readonly consulNamesakes: readonly CalculateService[]
   /** The name of the Kubernetes cluster in Consul; empty: none. */
   readonly cluster: string
+  /** From the end of the drain of one that is deleted: so long its topics are tried to be deleted; then they are left. */
+  readonly deletionPatienceMilliseconds: number
 }
 
 export interface ObserveParts {
@@ -122,11 +124,13 @@ export interface ObserveParts {
   readonly consul: ConsulCatalog
   /** The name of the Kubernetes cluster in Consul; empty: none. */
   readonly cluster: string
+  /** From the end of the drain of one that is deleted: so long its topics are tried to be deleted; then they are left. */
+  readonly deletionPatienceMilliseconds: number
 }
 
 /** @returns undefined where the object is gone. */
 export async function observe(key: ObjectKey, parts: ObserveParts, signal: AbortSignal): Promise<Observed | undefined> {
-  const { caches, clock, mayNameTopic, cluster } = parts
+  const { caches, clock, mayNameTopic, cluster, deletionPatienceMilliseconds } = parts
   const service = caches.calculateServices.get(key)
   if (service === undefined) return undefined
   const read = secretReader(service, caches.secrets)
@@ -145,6 +149,7 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
       caches.calculateServices.byIndex(INDEXES.servicesByConsulName, name),
     ),
     cluster,
+    deletionPatienceMilliseconds,
   }
   const mayAskConsul =
     service.metadata.deletionTimestamp === undefined

@@ -1,5 +1,6 @@
 /** observe -> plan -> execute -> status, for one CalculateService. */
 import type { EventRecorder } from '../controller/events.ts'
+import { objectKey } from '../controller/object.ts'
 import type { ObjectKey } from '../controller/object.ts'
 import type { Reconciler, ReconcileResult } from '../controller/reconciler.ts'
 import { kafkaAccess } from '../kafka/kafka-access.ts'
@@ -87,14 +88,17 @@ export class CalculateServiceReconciler implements Reconciler {
   }
 
   async #write({ service }: Observed, status: ServiceStatus, signal: AbortSignal): Promise<void> {
-    const wanted = statusToApply(service, status)
+    const known = this.#parts.caches.calculateServices.get(objectKey(service))
+    const wanted = statusToApply(service, status, known)
     if (wanted !== undefined) await this.#parts.writer.applyStatus(wanted, signal)
   }
 }
 
 /** Whether the object has nothing left that keeps it. */
 const isGone = (plan: Plan, outcomes: readonly Outcome[]): boolean =>
-  plan.type === 'Leave' && plan.waitsFor === undefined && !outcomes.some((outcome) => 'failure' in outcome)
+  plan.type === 'Leave' &&
+  plan.waitsFor === undefined &&
+  !outcomes.some((outcome) => 'failure' in outcome && outcome.action.isLastTry !== true)
 
 function again(plan: Plan, status: ServiceStatus | undefined): ReconcileResult {
   if (status === undefined || plan.type === 'Paused') return {}

@@ -7,8 +7,8 @@ import type { Logger } from 'pino'
 import { pause } from './clock.ts'
 import type { Clock } from './clock.ts'
 import type { KubeReader } from './kube-client.ts'
-import { isKubeError } from './kube-error.ts'
-import { resourceName } from './object.ts'
+import { KubeError, isKubeError } from './kube-error.ts'
+import { compareVersions, resourceName } from './object.ts'
 import type { KubeObject, ObjectMeta, Resource } from './object.ts'
 import { Store } from './store.ts'
 import type { Cache, IndexFunction, StoreChange } from './store.ts'
@@ -44,6 +44,8 @@ const SILENCE_MILLISECONDS = 150_000
 const FIRST_BACKOFF_MILLISECONDS = 800
 const LONGEST_BACKOFF_MILLISECONDS = 30_000
 const FORGET_BACKOFF_MILLISECONDS = 120_000
+/** A list that is older than what was known is refused for so long; then the API server's data are older for good (a backup). */
+const GO_BACK_MILLISECONDS = 60_000
 /** A watch that ends sooner, without having told anything, is no watch: the next one waits. */
 const SHORT_WATCH_MILLISECONDS = 1000
 
@@ -106,11 +108,12 @@ export class Informer<T extends KubeObject> {
 
   async #follow(scope: string, signal: AbortSignal): Promise<void> {
     const backoff = new Backoff(this.#options.clock, this.#options.random)
+    const past = new PastGuard(this.#options.clock)
     /** Undefined: a list is needed. */
     let version: string | undefined
     while (!signal.aborted) {
       try {
-        version ??= await this.#list(scope, signal)
+        version ??= await this.#list(scope, past, signal)
         version = await this.#watch(scope, version, backoff, signal)
       } catch (error) {
         if (signal.aborted) return
@@ -128,7 +131,7 @@ export class Informer<T extends KubeObject> {
   }
 
   /** @returns the list's version. */
-  async #list(scope: string, signal: AbortSignal): Promise<string> {
+  async #list(scope: string, past: PastGuard, signal: AbortSignal): Promise<string> {
     const { client, resource } = this.#options
     const which = this.#which(scope)
     const begun = this.#store.beginList()
@@ -145,6 +148,7 @@ export class Informer<T extends KubeObject> {
         items.splice(0, items.length, ...page.items)
       }
     }
+    past.check(page.resourceVersion, this.#store.seen(scope))
     const kept = items.map((item) => this.#transform(item))
     for (const change of this.#store.replace(scope, kept, page.resourceVersion, begun)) this.#tell(change)
     if (this.#toSync.delete(scope) && this.synced) for (const resolve of this.#whenSynced.splice(0)) resolve()
@@ -251,6 +255,28 @@ class BrokenWatch extends Error {
    */
   get mayGoOn(): boolean {
     return isKubeError(this.cause, 'Unreachable', 'Timeout', 'TooManyRequests')
+  }
+}
+
+/** What is known must not be undone by an API server that lags behind: client-go asks for lists "not older than". */
+class PastGuard {
+  readonly #clock: Clock
+  #refusedAt: number | undefined
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** @throws KubeError Expired: the list is older than what is known. */
+  check(listed: string, seen: string | undefined): void {
+    if (seen === undefined || compareVersions(listed, seen) >= 0) {
+      this.#refusedAt = undefined
+      return
+    }
+    const now = this.#clock.monotonic()
+    this.#refusedAt ??= now
+    if (now - this.#refusedAt >= GO_BACK_MILLISECONDS) return
+    throw new KubeError('Expired', `a list of version ${listed}, though ${seen} was seen already`)
   }
 }
 

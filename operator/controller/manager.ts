@@ -24,6 +24,8 @@ export interface ManagerOptions {
   /** Empty: all. */
   readonly namespaces: readonly string[]
   readonly resyncMilliseconds: number
+  /** See InformerOptions. */
+  readonly silenceMilliseconds?: number
   /** How long reconciles may run on when the process is to end. */
   readonly drainMilliseconds: number
   readonly reconcileTimeoutMilliseconds: number

@@ -182,9 +182,24 @@ export class Namespace {
     return this.cluster.kubeconfigOf(this.name, name)
   }
 
+  /** Asks for its deletion, with all that is in it; nothing happens when it is not there. */
+  async deleteItself(): Promise<void> {
+    await this.cluster.api.request('DELETE', `/api/v1/namespaces/${this.name}`).catch(unlessGone)
+  }
+
+  async isGone(): Promise<boolean> {
+    try {
+      await this.cluster.api.request('GET', `/api/v1/namespaces/${this.name}`)
+      return false
+    } catch (error) {
+      unlessGone(error)
+      return true
+    }
+  }
+
   async #remove(): Promise<void> {
     // First: in a namespace that ends nothing new is made.
-    await this.cluster.api.request('DELETE', `/api/v1/namespaces/${this.name}`)
+    await this.deleteItself()
     for (const kind of OUR_KINDS) {
       for (const { metadata } of await this.list(kind)) {
         if (metadata.finalizers === undefined) continue

@@ -27,6 +27,8 @@ describe('readConfig', () => {
       clusterName: '',
       concurrency: 4,
       resyncMilliseconds: 600_000,
+      silenceMilliseconds: 150_000,
+      deletionPatienceMilliseconds: 120_000,
       reconcileTimeoutMilliseconds: 120_000,
       drainMilliseconds: 20_000,
       logLevel: 'info',

@@ -69,6 +69,8 @@ export class FakeCluster implements KubeWriter {
     const before = this.#objects.get(this.#place(object, objectKey(object)))
     if (before === undefined || before.metadata.uid !== object.metadata.uid)
       throw new KubeError('Conflict', 'another uid')
+    if (before.metadata.resourceVersion !== object.metadata.resourceVersion)
+      throw new KubeError('Conflict', 'another version')
     this.put({ ...before, status: (object as { status?: unknown }).status } as KubeObject)
     return this.#objects.get(this.#place(object, objectKey(object))) as T
   }

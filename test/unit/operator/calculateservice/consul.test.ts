@@ -34,6 +34,7 @@ class World {
     this.#reconciler = new CalculateServiceReconciler({
       caches: serviceCaches(cluster),
       writer: cluster,
+      deletionPatienceMilliseconds: 120_000,
       kafka: { use: (_access, work) => work(kafka) },
       consul,
       cluster: name,
@@ -274,6 +275,17 @@ test('a Consul that refuses does not keep a service that is deleted for ever', a
   world.now += 180_000
   await world.reconcile()
   assert.equal(world.service, undefined)
+  assert.ok(world.events.includes('RegistrationsLeft'))
+})
+
+test('a service that nobody looked at until its time was over is out of Consul all the same', async () => {
+  const world = await started()
+  world.delete()
+  world.now += 3_600_000
+  await world.reconcile()
+  assert.equal(world.service, undefined)
+  assert.deepEqual(world.in(A), [])
+  assert.ok(!world.events.includes('RegistrationsLeft'))
 })
 
 test('a service that is paused asks no Consul', async () => {

@@ -45,6 +45,7 @@ class World {
       kafka: { use: (_access, work) => work(kafka) },
       consul: this.consul,
       cluster: '',
+      deletionPatienceMilliseconds: 120_000,
       events: { record: (_object, event) => this.events.push(event) },
       clock: { now: () => this.now },
       mayNameTopic: (namespace, topic) => this.prefixes[namespace]?.some((prefix) => topic.startsWith(prefix)) ?? true,
@@ -778,6 +779,16 @@ describe('a service that is deleted', () => {
     await world.reconcile()
     assert.equal(world.service, undefined)
     assert.equal(world.reasons().at(-1), 'TopicsLeft')
+  })
+
+  test('deletes its topics also where nobody looked until its time was over', async () => {
+    const world = await started(DELETE)
+    world.delete()
+    world.now += 3_600_000
+    await world.settle()
+    assert.equal(world.service, undefined)
+    assert.deepEqual([...world.kafka.topics.keys()], [])
+    assert.ok(!world.reasons().includes('TopicsLeft'))
   })
 
   test('deletes no topic that was there before', async () => {

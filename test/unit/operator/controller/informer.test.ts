@@ -227,6 +227,40 @@ describe('Informer', () => {
     assert.equal(server.seen('GET').length, 1)
   })
 
+  test('a list from the past is not believed, for a minute', async () => {
+    const clock = new FakeClock()
+    let [version, spec, lists] = ['20', 2, 0]
+    const list = () => {
+      lists += 1
+      const metadata = { name: 'a', namespace: 'ns', uid: '1', resourceVersion: version }
+      const { apiVersion, kind } = THINGS
+      return Promise.resolve({ items: [{ apiVersion, kind, metadata, spec }], resourceVersion: version })
+    }
+    let breakWatch: () => void = () => undefined
+    const next = async (): Promise<never> => {
+      await new Promise<void>((resolve) => (breakWatch = resolve))
+      throw new KubeError('Expired', 'too old')
+    }
+    const watch = () => ({ [Symbol.asyncIterator]: () => ({ next }) })
+    const client = { list, watch } as unknown as InformerOptions<Thing>['client']
+    const logger = pino({ level: 'silent' })
+    const informer = new Informer({ resource: THINGS, client, clock, random: () => 0, logger, resyncMilliseconds: 0 })
+    const stop = new AbortController()
+    const running = informer.run(stop.signal)
+    const known = () => informer.cache.list().map((one) => one.spec)
+    await passUntil(clock, () => known().length === 1)
+    ;[version, spec] = ['9', 1]
+    breakWatch()
+    await passUntil(clock, () => lists > 3, { step: 800 })
+    assert.deepEqual(known(), [2])
+    // Restored from a backup: older for good.
+    await passUntil(clock, () => known()[0] === 1, { step: 10_000 })
+    assert.ok(clock.monotonic() >= 60_000, `${clock.monotonic()} ms`)
+    stop.abort()
+    breakWatch()
+    await running
+  })
+
   test('a bookmark is a sign of life', async (t) => {
     const { server, clock } = await startInformer(t)
     await passUntil(clock, () => server.openWatches === 1)
