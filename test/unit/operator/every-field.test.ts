@@ -86,7 +86,7 @@ function another(value: unknown): unknown {
 }
 
 /** A copy of the resource for each value in its spec, or opaque object, in which that is another one. */
-function* variants(value: unknown, opaque: (field: string) => boolean, field: string): Generator<unknown> {
+function* variants(value: unknown, opaque: (field: string) => boolean, field: string): Generator {
   if (typeof value !== 'object' || value === null || opaque(field)) {
     yield another(value)
     return

@@ -112,6 +112,7 @@ function observed(changes: Partial<Observed> = {}): Observed {
     consul: [],
     consulNamesakes: [],
     cluster: '',
+    deletionPatienceMilliseconds: 120_000,
     ...changes,
   }
 }
