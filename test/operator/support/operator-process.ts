@@ -1,8 +1,7 @@
 /** An operator as a process of its own, which a test starts, asks, stops, freezes and kills. */
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
 import { startChild, type Child, type Exit } from '../../../local/child.ts'
-import { atEnd } from '../../integration/support/clean-up.ts'
+import { atEnd, type Lifetime } from '../../integration/support/clean-up.ts'
 import { until } from './until.ts'
 
 const root = join(import.meta.dirname, '..', '..', '..')
@@ -19,6 +18,8 @@ export type OperatorOptions = {
   /** Each `name=value`; of the same name the last counts. */
   readonly flags?: Readonly<Record<string, string | number>>
   readonly environment?: Readonly<Record<string, string>>
+  /** Of Node, before the program: `--cpu-prof`. */
+  readonly nodeFlags?: readonly string[]
   /** Its name in the Lease. */
   readonly name?: string
 }
@@ -31,8 +32,8 @@ export class OperatorProcess {
   #metricsPort = 0
 
   /** Resolves when its probes answer. It is stopped at the test's end. */
-  static async start(t: TestContext, options: OperatorOptions): Promise<OperatorProcess> {
-    const { program, kubeconfig, namespace, name = 'operator', environment } = options
+  static async start(t: Lifetime, options: OperatorOptions): Promise<OperatorProcess> {
+    const { program, kubeconfig, namespace, name = 'operator', environment, nodeFlags = [] } = options
     const flags = {
       kubeconfig,
       namespaces: namespace,
@@ -49,7 +50,7 @@ export class OperatorProcess {
     const child = await startChild({
       name,
       command: process.execPath,
-      args: [join(root, program), ...Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`)],
+      args: [...nodeFlags, join(root, program), ...Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`)],
       directory: root,
       environment: { ...process.env, POD_NAME: name, ...environment },
       output: { line: (text) => take(text) },
