@@ -30,14 +30,19 @@ export async function makePodsUnready(namespace: Namespace, selector: string, co
  * From now on until the test ends: Pods of the selector become ready as they appear, and those that are being deleted
  * end at once.
  */
-export function playKubelet(t: Lifetime, namespace: Namespace, selector = ''): void {
+export function playKubelet(
+  t: Lifetime,
+  namespace: Namespace,
+  selector = '',
+  lookMilliseconds = LOOK_MILLISECONDS,
+): void {
   const over = new AbortController()
   const work = async (): Promise<void> => {
     while (!over.signal.aborted) {
       await step(namespace, selector).catch(() => {
         // The API server may be the very thing that the test breaks.
       })
-      await pause(LOOK_MILLISECONDS, undefined, { signal: over.signal }).catch(() => undefined)
+      await pause(lookMilliseconds, undefined, { signal: over.signal }).catch(() => undefined)
     }
   }
   const working = work()

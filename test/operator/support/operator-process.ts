@@ -120,6 +120,13 @@ export class OperatorProcess {
     return line === undefined ? undefined : Number(line.slice(series.length + 1))
   }
 
+  /** The sum of all series of that name. */
+  async metricSum(name: string): Promise<number> {
+    const text = await (await fetch(`http://127.0.0.1:${this.#metricsPort}/metrics`)).text()
+    const lines = text.split('\n').filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`))
+    return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
+  }
+
   #read(text: string): void {
     try {
       this.log.push(JSON.parse(text) as LogLine)
