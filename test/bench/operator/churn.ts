@@ -41,6 +41,8 @@ export interface Round {
 export interface ChurnOptions {
   readonly cluster: Cluster
   readonly brokers: readonly string[]
+  /** The operator's. */
+  readonly program: string
   readonly services: number
   readonly rounds: number
   readonly concurrency: number
@@ -90,10 +92,10 @@ export async function churn(life: Lifetime, options: ChurnOptions): Promise<read
 }
 
 async function operatorWay(life: Lifetime, options: ChurnOptions): Promise<Contestant> {
-  const { cluster, concurrency, operatorFlags, nodeFlags } = options
+  const { cluster, program, concurrency, operatorFlags, nodeFlags } = options
   const namespace = await Namespace.start(life, cluster)
   const operator = await OperatorProcess.start(life, {
-    program: 'operator/main.ts',
+    program,
     kubeconfig: cluster.access.adminKubeconfig,
     namespace: namespace.name,
     nodeFlags,

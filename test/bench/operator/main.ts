@@ -1,12 +1,14 @@
 /**
  * `npm run bench:operator [-- --services 250] [--rounds 3] [--steady 1000] [--steady-seconds 65] [--resync-seconds 20]
- * [--ready 20] [--concurrency N] [--operator-flag NAME=VALUE]... [--cpu-prof DIRECTORY] [--json FILE]`
+ * [--ready 20] [--concurrency 4] [--operator CHECKOUT] [--operator-flag NAME=VALUE]...
+ * [--cpu-prof DIRECTORY] [--json FILE]`
  *
  * Three things about the operator, on a real API server with its controller-manager and a real Kafka (those of CONTROL_PLANE
  * and KAFKA_BROKERS where they are set): services made, changed and deleted, beside a bare script that does the same;
  * services that nobody touches; the time from the apply of one to Ready. A number of 0 leaves its part out.
  *
  * --concurrency    reconciles at once, and as many jobs of the script
+ * --operator       measures the operator of another checkout, to judge a change
  * --operator-flag  is given to the operator in all parts
  * --cpu-prof       leaves a CPU profile of the operator of each part
  */
@@ -36,6 +38,7 @@ const { values: options } = parseArgs({
     'resync-seconds': { type: 'string', default: '20' },
     ready: { type: 'string', default: '20' },
     concurrency: { type: 'string', default: '4' },
+    operator: { type: 'string', default: resolve(import.meta.dirname, '..', '..', '..') },
     'operator-flag': { type: 'string', multiple: true, default: [] },
     'cpu-prof': { type: 'string' },
     json: { type: 'string' },
@@ -70,6 +73,7 @@ async function bench(signal: AbortSignal): Promise<void> {
   const common = {
     cluster,
     brokers: KAFKA_BROKERS.split(','),
+    program: resolve(options.operator, 'operator', 'main.ts'),
     operatorFlags: Object.fromEntries(options['operator-flag'].map((flag) => flag.split('=', 2))) as Record<
       string,
       string

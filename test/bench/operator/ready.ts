@@ -9,6 +9,8 @@ import { Crowd } from './crowd.ts'
 export interface ReadyOptions {
   readonly cluster: Cluster
   readonly brokers: readonly string[]
+  /** The operator's. */
+  readonly program: string
   readonly services: number
   readonly operatorFlags: Readonly<Record<string, string | number>>
 }
@@ -18,10 +20,10 @@ const KUBELET_LOOK_MILLISECONDS = 10
 
 /** Each with one proxy, one after the other; milliseconds. The first is not counted: code that runs for the first time is slow. */
 export async function untilReady(life: Lifetime, options: ReadyOptions): Promise<readonly number[]> {
-  const { cluster, brokers, services, operatorFlags } = options
+  const { cluster, brokers, program, services, operatorFlags } = options
   const namespace = await Namespace.start(life, cluster)
   await OperatorProcess.start(life, {
-    program: 'operator/main.ts',
+    program,
     kubeconfig: cluster.access.adminKubeconfig,
     namespace: namespace.name,
     flags: { 'log-level': 'info', ...operatorFlags },

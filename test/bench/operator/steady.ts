@@ -13,6 +13,8 @@ import { Crowd } from './crowd.ts'
 export interface SteadyOptions {
   readonly cluster: Cluster
   readonly brokers: readonly string[]
+  /** The operator's. */
+  readonly program: string
   readonly services: number
   readonly seconds: number
   readonly resyncSeconds: number
@@ -43,10 +45,10 @@ const QUIET_MILLISECONDS = 3000
 
 /** Services without proxies, as in churn.ts. They are gone at its end. */
 export async function steady(life: Lifetime, options: SteadyOptions): Promise<Steady> {
-  const { cluster, brokers, services, seconds, resyncSeconds, operatorFlags, nodeFlags, report } = options
+  const { cluster, brokers, program, services, seconds, resyncSeconds, operatorFlags, nodeFlags, report } = options
   const namespace = await Namespace.start(life, cluster)
   const operator = await OperatorProcess.start(life, {
-    program: 'operator/main.ts',
+    program,
     kubeconfig: cluster.access.adminKubeconfig,
     namespace: namespace.name,
     nodeFlags,

@@ -1,5 +1,5 @@
 /** An operator as a process of its own, which a test starts, asks, stops, freezes and kills. */
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { startChild, type Child, type Exit } from '../../../local/child.ts'
 import { atEnd, type Lifetime } from '../../integration/support/clean-up.ts'
 import { until } from './until.ts'
@@ -11,7 +11,7 @@ const STOP_MILLISECONDS = 30_000
 export type LogLine = { readonly msg: string; readonly level: string; readonly [field: string]: unknown }
 
 export type OperatorOptions = {
-  /** Below the project's folder. */
+  /** A path from the project's folder. */
   readonly program: string
   readonly kubeconfig: string
   readonly namespace: string
@@ -50,7 +50,11 @@ export class OperatorProcess {
     const child = await startChild({
       name,
       command: process.execPath,
-      args: [...nodeFlags, join(root, program), ...Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`)],
+      args: [
+        ...nodeFlags,
+        resolve(root, program),
+        ...Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`),
+      ],
       directory: root,
       environment: { ...process.env, POD_NAME: name, ...environment },
       output: { line: (text) => take(text) },
