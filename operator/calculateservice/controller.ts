@@ -1,8 +1,10 @@
 import type { OperatorContext } from '../context.ts'
 import { mayNameTopic } from '../config.ts'
 import { forItself, forOthers, forOwner } from '../controller/controller.ts'
+import type { Controller } from '../controller/controller.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
 import type { TopicAdmins } from '../kafka/topic-admins.ts'
+import { TopicLooks } from '../kafka/topic-looks.ts'
 import type { ConsulCatalog } from '../registry/consul-client.ts'
 import {
   CALCULATE_SERVICES,
@@ -28,9 +30,12 @@ export const WRITTEN_FOR_SERVICES = [
   POD_DISRUPTION_BUDGETS,
 ]
 
+/** As Strimzi: what somebody did to a topic is seen after so long. No later than at a resync. */
+const LOOK_MILLISECONDS = 120_000
+
 /** Adds the controller of CalculateServices to the manager. */
 export function addServiceController(
-  { config, manager, writer, mayWrite, events, clock }: OperatorContext,
+  { config, manager, writer, mayWrite, events, clock, logger }: OperatorContext,
   kafka: TopicAdmins,
   consul: ConsulCatalog,
 ): void {
@@ -59,7 +64,14 @@ export function addServiceController(
     configMaps: owned.configMaps.cache,
     podDisruptionBudgets: owned.podDisruptionBudgets.cache,
   }
-  manager.addController({
+  const looks = new TopicLooks({
+    clock,
+    kafka,
+    everyMilliseconds: Math.min(LOOK_MILLISECONDS, config.resyncMilliseconds),
+    changed: (key) => controller.enqueue(key),
+    failed: (error) => logger.error({ err: error }, 'a fault in asking Kafka about topics'),
+  })
+  const controller: Controller = manager.addController({
     name: 'calculateservice',
     workers: config.concurrency,
     sources: [
@@ -85,6 +97,7 @@ export function addServiceController(
     reconciler: new CalculateServiceReconciler({
       caches,
       kafka,
+      looks,
       consul,
       cluster: config.clusterName,
       writer,

@@ -34,18 +34,28 @@ export interface TopicAdmin {
   close(): Promise<void>
 }
 
+export interface KafkaTopicAdminOptions {
+  readonly requestTimeoutMilliseconds?: number
+  readonly clock?: Clock
+  /** Told of each request, as Kafka names it. */
+  readonly asked?: (request: string) => void
+}
+
 export class KafkaTopicAdmin implements TopicAdmin {
   readonly #access: KafkaAccess
   readonly #clock: Clock
+  readonly #asked: (request: string) => void
   readonly #cluster: Cluster
   /** The same for all who come while it is made. */
   #connected: Promise<void> | undefined
   /** The attempts to connect that have not ended. */
   readonly #attempts = new Set<Promise<void>>()
 
-  constructor(access: KafkaAccess, requestTimeoutMilliseconds?: number, clock: Clock = systemClock) {
+  constructor(access: KafkaAccess, options: KafkaTopicAdminOptions = {}) {
+    const { requestTimeoutMilliseconds, clock = systemClock, asked = () => undefined } = options
     this.#access = access
     this.#clock = clock
+    this.#asked = asked
     this.#cluster = createCluster(kafkaClient(access, requestTimeoutMilliseconds))
   }
 
@@ -175,6 +185,7 @@ export class KafkaTopicAdmin implements TopicAdmin {
     const connection = await broker.connectionPool.getConnection(0)
     const header = requestHeaderBytes(connection)
     const bytes = Buffer.concat([Buffer.alloc(header), request.body])
+    this.#asked(request.apiName)
     return readReply(request, await exchange(connection, request, bytes, () => undefined))
   }
 }

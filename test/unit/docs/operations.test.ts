@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { CONDITIONS } from '../../../operator/conditions.ts'
 import { usage } from '../../../operator/config.ts'
 import { ControllerMetrics } from '../../../operator/controller/metrics.ts'
+import { KafkaRequests } from '../../../operator/kafka/kafka-requests.ts'
 import { ERRORS } from '../../../sidecar/errors.ts'
 import { METRICS } from '../../../sidecar/telemetry/metrics.ts'
 
@@ -65,6 +66,7 @@ test('docs/operations.md names every flag of the operator, and no other', () => 
 test('docs/operations.md names every metric of the operator, and no other', async () => {
   const metrics = new ControllerMetrics()
   metrics.watchLeader('operator', () => false)
+  new KafkaRequests().expose(metrics)
   const names = [...(await metrics.expose()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name)
   assert.deepEqual(
     rows("The operator's metrics")

@@ -6,6 +6,7 @@ import { bySecret, byTopic, podByService } from '../../../../operator/calculates
 import type { ServiceCaches } from '../../../../operator/calculateservice/observe.ts'
 import { splitKey } from '../../../../operator/controller/object.ts'
 import type { ObjectKey } from '../../../../operator/controller/object.ts'
+import type { KeptLooks } from '../../../../operator/kafka/topic-looks.ts'
 import {
   CALCULATE_SERVICES,
   CONFIG_MAPS,
@@ -29,6 +30,9 @@ export const serviceCaches = (cluster: FakeCluster): ServiceCaches => ({
   podDisruptionBudgets: cluster.cache(POD_DISRUPTION_BUDGETS),
   pods: cluster.cache(PODS, { service: podByService }),
 })
+
+/** Kafka is asked at every look. */
+export const NO_LOOKS: KeptLooks = { kept: () => undefined, keep: () => undefined, forget: () => undefined }
 
 /** Somebody applies a CalculateService on the topic `calc` that says this. */
 export function applyService(cluster: FakeCluster, put: Case['put'], key: ObjectKey): void {
