@@ -3,24 +3,20 @@
  * (`replicas: 0`): what becomes of Pods is the work of others, and there is no kubelet. The Deployments are there, and the
  * controller-manager does with them what it does.
  */
-import assert from 'node:assert/strict'
 import type { CalculateService } from '../../../crds/types.ts'
 import type { AuditMark } from '../../../local/platform/audit-log.ts'
 import { isWrite } from '../../../local/platform/audit-log.ts'
 import type { Report } from '../../../local/report.ts'
 import { KafkaTopicAdmin } from '../../../operator/kafka/topic-admin.ts'
-import { topicNames } from '../../../operator/calculateservice/topic-names.ts'
-import type { ObservedTopic } from '../../../operator/kafka/topic-plan.ts'
 import { atEnd, type Lifetime } from '../../integration/support/clean-up.ts'
 import type { Cluster } from '../../operator/support/cluster.ts'
 import { Namespace } from '../../operator/support/namespace.ts'
 import { OperatorProcess } from '../../operator/support/operator-process.ts'
-import { until } from '../../operator/support/until.ts'
 import { cpuMilliseconds } from '../proc.ts'
 import { startProgram } from '../program.ts'
+import { assertGone, assertMade } from './checks.ts'
 import { Crowd } from './crowd.ts'
 import type { ScriptRequest } from './script.ts'
-import { partitionsOf, serviceName, timeoutOf, topicName, type Version } from './services.ts'
 
 export const PHASES = ['created', 'changed', 'deleted'] as const
 export type Phase = (typeof PHASES)[number]
@@ -52,9 +48,6 @@ export interface ChurnOptions {
 }
 
 const SIDECAR_IMAGE = 'sidecar:test'
-/** Topics in one request. */
-const CHUNK = 100
-const CHILDREN = ['Deployment', 'ReplicaSet', 'Service', 'ServiceAccount', 'ConfigMap', 'PodDisruptionBudget'] as const
 
 /** One way of having the work done, in a namespace of its own. */
 interface Contestant {
@@ -164,51 +157,4 @@ async function writesSince(
   )
   const of = (resource: string): number => all.filter(({ objectRef }) => objectRef?.resource === resource).length
   return { writes: all.length - of('leases') - of('events'), events: of('events') }
-}
-
-/** Who is fast by leaving something out has not won. */
-async function assertMade(
-  namespace: Namespace,
-  kafka: KafkaTopicAdmin,
-  services: number,
-  version: Version,
-): Promise<void> {
-  const topics = await topicsOf(namespace, kafka, services)
-  const configMaps = new Map((await namespace.list('ConfigMap')).map((one) => [one.metadata.name, one]))
-  for (let index = 0; index < services; index++) {
-    const name = topicName(namespace.name, index)
-    assert.equal(topics.get(name)?.partitions, partitionsOf(version), name)
-    assert.equal(topics.get(`${name}.dead`)?.partitions, 1, `${name}.dead`)
-    const data = configMaps.get(`${serviceName(index)}-proxy`)?.data ?? {}
-    assert.match(JSON.stringify(data), new RegExp(String(timeoutOf(version))), serviceName(index))
-  }
-  for (const kind of ['Deployment', 'Service', 'ServiceAccount', 'PodDisruptionBudget'] as const) {
-    const ours = (await namespace.list(kind)).filter(({ metadata }) => metadata.name.endsWith('-proxy'))
-    assert.equal(ours.length, services, kind)
-  }
-}
-
-/** Children are the garbage collector's to take away: it may have done so before the next round begins. */
-async function assertGone(namespace: Namespace, kafka: KafkaTopicAdmin, services: number): Promise<void> {
-  assert.deepEqual([...(await topicsOf(namespace, kafka, services)).keys()], [])
-  await until(`everything that was made in ${namespace.name} is gone`, async () => {
-    const found = await Promise.all(CHILDREN.map((kind) => namespace.list(kind)))
-    return found.flat().every(({ metadata }) => !metadata.name.startsWith('service-'))
-  })
-}
-
-async function topicsOf(
-  { name }: Namespace,
-  kafka: KafkaTopicAdmin,
-  services: number,
-): Promise<ReadonlyMap<string, ObservedTopic>> {
-  const names = Array.from({ length: services }, (_, index) =>
-    topicNames({ spec: { topic: { name: topicName(name, index) } } } as CalculateService),
-  ).flat()
-  const found = new Map<string, ObservedTopic>()
-  for (let at = 0; at < names.length; at += CHUNK) {
-    const { topics } = await kafka.observe(names.slice(at, at + CHUNK))
-    for (const [topic, observed] of topics) found.set(topic, observed)
-  }
-  return found
 }

@@ -7,6 +7,8 @@
  * and KAFKA_BROKERS where they are set): services made, changed and deleted, beside a bare script that does the same;
  * services that nobody touches; the time from the apply of one to Ready. A number of 0 leaves its part out.
  *
+ * Ends with 1 where something was left out or left behind, or services that nobody touched were written.
+ *
  * --concurrency    reconciles at once, and as many jobs of the script
  * --operator       measures the operator of another checkout, to judge a change
  * --operator-flag  is given to the operator in all parts
@@ -129,7 +131,10 @@ async function bench(signal: AbortSignal): Promise<void> {
         seconds: numberOf('steady-seconds'),
         resyncSeconds: numberOf('resync-seconds'),
       }),
-    steadyTable,
+    (result) => {
+      if (result.writes.length > 0) process.exitCode = 1
+      return steadyTable(result)
+    },
   )
   console.log(`\nload ${loadavg()[0]?.toFixed(1)} at the end`)
   if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(results)}\n`)

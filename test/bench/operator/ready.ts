@@ -1,9 +1,11 @@
 /** How long one service takes from its apply to Ready, while the operator has nothing else to do. */
-import type { Lifetime } from '../../integration/support/clean-up.ts'
+import { KafkaTopicAdmin } from '../../../operator/kafka/topic-admin.ts'
+import { atEnd, type Lifetime } from '../../integration/support/clean-up.ts'
 import type { Cluster } from '../../operator/support/cluster.ts'
 import { playKubelet } from '../../operator/support/kubelet.ts'
 import { Namespace } from '../../operator/support/namespace.ts'
 import { OperatorProcess } from '../../operator/support/operator-process.ts'
+import { assertGone } from './checks.ts'
 import { Crowd } from './crowd.ts'
 
 export interface ReadyOptions {
@@ -30,8 +32,11 @@ export async function untilReady(life: Lifetime, options: ReadyOptions): Promise
   })
   playKubelet(life, namespace, '', KUBELET_LOOK_MILLISECONDS)
   const crowd = await Crowd.start(life, { namespace, brokers, replicas: 1 })
+  const kafka = new KafkaTopicAdmin({ servers: brokers })
+  atEnd(life, () => kafka.close())
   const times: number[] = []
   for (let index = 0; index <= services; index++) times.push(await crowd.apply([index], 'First', 'Ready'))
   await crowd.delete(times.map((_, index) => index))
+  await assertGone(namespace, kafka, times.length)
   return times.slice(1)
 }

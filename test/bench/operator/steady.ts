@@ -3,11 +3,13 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { AuditLog } from '../../../local/platform/audit-log.ts'
 import { isWrite } from '../../../local/platform/audit-log.ts'
 import type { Report } from '../../../local/report.ts'
-import type { Lifetime } from '../../integration/support/clean-up.ts'
+import { KafkaTopicAdmin } from '../../../operator/kafka/topic-admin.ts'
+import { atEnd, type Lifetime } from '../../integration/support/clean-up.ts'
 import type { Cluster } from '../../operator/support/cluster.ts'
 import { Namespace } from '../../operator/support/namespace.ts'
 import { OperatorProcess } from '../../operator/support/operator-process.ts'
 import { cpuMilliseconds, residentMebibytes } from '../proc.ts'
+import { assertGone } from './checks.ts'
 import { Crowd } from './crowd.ts'
 
 export interface SteadyOptions {
@@ -55,6 +57,8 @@ export async function steady(life: Lifetime, options: SteadyOptions): Promise<St
     flags: { 'log-level': 'info', ...operatorFlags, 'resync-seconds': resyncSeconds },
   })
   const crowd = await Crowd.start(life, { namespace, brokers, replicas: 0 })
+  const kafka = new KafkaTopicAdmin({ servers: brokers })
+  atEnd(life, () => kafka.close())
   const all = Array.from({ length: services }, (_, index) => index)
   const createdMilliseconds = await crowd.apply(all, 'First', 'TopicReady')
   report(`${services} services are made after ${(createdMilliseconds / 1000).toFixed(1)} s`)
@@ -83,6 +87,7 @@ export async function steady(life: Lifetime, options: SteadyOptions): Promise<St
     kafkaRequests: after.kafka - before.kafka,
   }
   await crowd.delete(all)
+  await assertGone(namespace, kafka, services)
   return result
 }
 
