@@ -1,6 +1,6 @@
 import type { OperatorContext } from '../context.ts'
 import { mayNameTopic } from '../config.ts'
-import { forItself, forOthers, forOwner } from '../controller/controller.ts'
+import { forItself, forOthers, forOwner, isSpecChanged } from '../controller/controller.ts'
 import type { Controller } from '../controller/controller.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
 import type { TopicAdmins } from '../kafka/topic-admins.ts'
@@ -16,7 +16,7 @@ import {
   SERVICE_ACCOUNTS,
   SERVICES,
 } from '../kinds.ts'
-import { keepReplicasOwners } from '../replicas-owner.ts'
+import { WATCHED_DEPLOYMENTS, WATCHED_OBJECTS, WATCHED_PODS, WATCHED_SECRETS, WATCHED_SERVICES } from '../watched.ts'
 import { bySecret, byTopic, INDEXES, podByService } from './observe.ts'
 import { CalculateServiceReconciler } from './reconciler.ts'
 
@@ -40,14 +40,14 @@ export function addServiceController(
   consul: ConsulCatalog,
 ): void {
   const calculateServices = manager.informer(CALCULATE_SERVICES)
-  const secrets = manager.informer(SECRETS)
-  const pods = manager.informer(PODS)
+  const secrets = manager.informer(SECRETS, WATCHED_SECRETS)
+  const pods = manager.informer(PODS, WATCHED_PODS)
   const owned = {
-    deployments: manager.informer(DEPLOYMENTS, { transform: keepReplicasOwners }),
-    services: manager.informer(SERVICES),
-    serviceAccounts: manager.informer(SERVICE_ACCOUNTS),
-    configMaps: manager.informer(CONFIG_MAPS),
-    podDisruptionBudgets: manager.informer(POD_DISRUPTION_BUDGETS),
+    deployments: manager.informer(DEPLOYMENTS, WATCHED_DEPLOYMENTS),
+    services: manager.informer(SERVICES, WATCHED_SERVICES),
+    serviceAccounts: manager.informer(SERVICE_ACCOUNTS, WATCHED_OBJECTS),
+    configMaps: manager.informer(CONFIG_MAPS, WATCHED_OBJECTS),
+    podDisruptionBudgets: manager.informer(POD_DISRUPTION_BUDGETS, WATCHED_OBJECTS),
   }
   calculateServices.addIndex(INDEXES.servicesByTopic, byTopic)
   calculateServices.addIndex(INDEXES.servicesBySecret, bySecret)
@@ -77,8 +77,10 @@ export function addServiceController(
     sources: [
       forItself(calculateServices),
       // Who had a topic may be gone, or be there for the first time.
-      forOthers(calculateServices, (service) =>
-        byTopic(service).flatMap((topic) => keysOf(INDEXES.servicesByTopic, topic)),
+      forOthers(
+        calculateServices,
+        (service) => byTopic(service).flatMap((topic) => keysOf(INDEXES.servicesByTopic, topic)),
+        (before, now) => isSpecChanged(before, now) || before.status?.clusterId !== now.status?.clusterId,
       ),
       forOthers(secrets, ({ metadata }) => keysOf(INDEXES.servicesBySecret, keyOf(metadata.namespace, metadata.name))),
       // Only who waits for their end, or registers them, has to know of pods.

@@ -200,7 +200,10 @@ test('a Kafka that does not answer is unavailable, and its message is the same e
 test('a Kafka that takes connections and never says a word is unavailable', async (t) => {
   const silent = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1')
   await once(silent, 'listening')
-  const admin = new KafkaTopicAdmin({ servers: [`127.0.0.1:${(silent.address() as AddressInfo).port}`] }, { requestTimeoutMilliseconds: 500 })
+  const admin = new KafkaTopicAdmin(
+    { servers: [`127.0.0.1:${(silent.address() as AddressInfo).port}`] },
+    { requestTimeoutMilliseconds: 500 },
+  )
   atEnd(t, () => silent.close())
   atEnd(t, () => admin.close())
   await fails(admin.observe(['a']), 'KafkaUnavailable', /no broker answers/)

@@ -45,7 +45,10 @@ export async function assertMade(
 /** Children are the garbage collector's to take away: it may have done so before the next round begins. */
 export async function assertGone(namespace: Namespace, kafka: KafkaTopicAdmin, services: number): Promise<void> {
   // A broker hears a moment later than the controller that a topic is deleted.
-  await until(`topics of ${namespace.name} are gone`, async () => (await topicsOf(namespace, kafka, services)).size === 0)
+  await until(
+    `topics of ${namespace.name} are gone`,
+    async () => (await topicsOf(namespace, kafka, services)).size === 0,
+  )
   await until(`everything that was made in ${namespace.name} is gone`, async () => {
     const found = await Promise.all(CHILDREN.map((kind) => namespace.list(kind)))
     return found.flat().every(({ metadata }) => !metadata.name.startsWith('service-'))

@@ -56,9 +56,9 @@ interface Contestant {
   readonly namespace: Namespace
   readonly crowd: Crowd
   /** Told of what users asked for; the operator watches, and is told nothing. */
-  tell(type: 'Create' | 'Change' | 'Delete', stored: CalculateService): void
+  readonly tell: (type: 'Create' | 'Change' | 'Delete', stored: CalculateService) => void
   /** All that it does besides is done. */
-  rest(): Promise<void>
+  readonly rest: () => Promise<void>
 }
 
 /** A smaller round of both is not counted: code that runs for the first time is slow in both. */

@@ -57,7 +57,7 @@ const topicIds = new Map<string, string>()
 const jobs: Job[] = []
 const takers: ((job: Job) => void)[] = []
 let unfinished = 0
-let failure: unknown
+let failure: Error | undefined
 let rested: () => void = () => undefined
 
 serve<ScriptRequest, null>(async (request) => {
@@ -116,7 +116,7 @@ async function work(own: Parts): Promise<never> {
     try {
       await DOES[job.type](job.stored, own)
     } catch (error) {
-      failure ??= error
+      failure ??= error instanceof Error ? error : new ChildError(String(error))
     }
     unfinished -= 1
     if (unfinished === 0) rested()
