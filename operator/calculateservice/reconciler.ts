@@ -119,6 +119,8 @@ export class CalculateServiceReconciler implements Reconciler {
   ): Promise<ObservedCluster | undefined> {
     const before = kafka.state === 'Seen' ? kafka.cluster : undefined
     if (access === undefined || !outcomes.some(({ action }) => action.type === 'Topic')) return before
+    const told = before === undefined ? undefined : clusterAfter(before, outcomes)
+    if (told !== undefined) return told
     try {
       return await this.#parts.kafka.use(access, (admin) => admin.observe(topicNames(service), signal))
     } catch (error) {
@@ -131,6 +133,22 @@ export class CalculateServiceReconciler implements Reconciler {
     const wanted = statusToApply(service, status)
     if (wanted !== undefined) await this.#parts.writer.applyStatus(wanted, signal)
   }
+}
+
+/** What is known of Kafka from its answers to what was done; undefined: they do not tell all. */
+function clusterAfter(before: ObservedCluster, outcomes: readonly Outcome[]): ObservedCluster | undefined {
+  const topics = new Map(before.topics)
+  for (const outcome of outcomes) {
+    if (outcome.action.type !== 'Topic') continue
+    if ('failure' in outcome) return undefined
+    const { action } = outcome.action
+    const topic = 'name' in action ? topics.get(action.name) : undefined
+    if (typeof outcome.topic === 'object') topics.set(outcome.topic.name, outcome.topic)
+    else if (action.type === 'GrowTopic' && topic !== undefined)
+      topics.set(topic.name, { ...topic, partitions: action.to })
+    else return undefined
+  }
+  return { ...before, topics }
 }
 
 /** Whether the object has nothing left that keeps it. */

@@ -20,7 +20,11 @@ const KAFKA_TIMEOUT_MILLISECONDS = 10_000
 const APPEARANCE_MILLISECONDS = 10_000
 const LOOK_AGAIN_MILLISECONDS = 50
 
-export type TopicResult = 'Done' | 'WasThere'
+/**
+ * A topic that was made, as Kafka says it is, where it does. `WasThere`: the topic that was to be made was there, and Kafka
+ * did not make it for this request.
+ */
+export type TopicResult = 'Done' | 'WasThere' | ObservedTopic
 
 /** What the operator asks of one Kafka, as one user. Each method throws KafkaProblem, or the signal's reason. */
 export interface TopicAdmin {
@@ -28,7 +32,6 @@ export interface TopicAdmin {
   observe(topics: readonly string[], signal?: AbortSignal): Promise<ObservedCluster>
   /**
    * Does one thing of a plan. A topic that was to be made or to be deleted and is so already is no error.
-   * @returns `WasThere`: the topic that was to be made was there, and Kafka did not make it for this request.
    */
   execute(action: TopicAction, signal?: AbortSignal): Promise<TopicResult>
   close(): Promise<void>
@@ -126,7 +129,9 @@ export class KafkaTopicAdmin implements TopicAdmin {
     if (!wasThere) assertDone(`creating topic ${topic.name}`, result)
     // Somebody else's may have fewer partitions.
     await this.#untilThere(topic.name, wasThere ? 1 : topic.partitions, signal)
-    return wasThere ? 'WasThere' : 'Done'
+    if (wasThere) return 'WasThere'
+    const { id, partitions, replicationFactor, config } = result
+    return config === undefined ? 'Done' : { name: topic.name, id, partitions, replicationFactor, config }
   }
 
   /** The answer to a change comes before all brokers have heard of it. */

@@ -99,9 +99,15 @@ test('a topic is made as planned, and then there is nothing left to do', async (
   assert.equal(found?.config['retention.ms']?.isSet, false)
 })
 
+test('the answer to making a topic says of it what Kafka says when it is asked', async (t) => {
+  const { admin, topic } = ownTopic(t)
+  const made = await admin.execute({ type: 'CreateTopic', topic })
+  assert.deepEqual(made, await look(admin, topic))
+})
+
 test('making a topic that is there already changes nothing, and says so', async (t) => {
   const { admin, topic } = ownTopic(t)
-  assert.equal(await admin.execute({ type: 'CreateTopic', topic }), 'Done')
+  assert.notEqual(await admin.execute({ type: 'CreateTopic', topic }), 'WasThere')
   const before = await look(admin, topic)
   assert.equal(await admin.execute({ type: 'CreateTopic', topic }), 'WasThere')
   assert.deepEqual(await look(admin, topic), before)

@@ -63,7 +63,8 @@ export class FakeKafka implements TopicAdmin {
       this.crashAfter = undefined
       throw new Error('the operator is gone')
     }
-    return wasThere ? 'WasThere' : 'Done'
+    if (wasThere) return 'WasThere'
+    return (action.type === 'CreateTopic' ? this.topics.get(action.topic.name) : undefined) ?? 'Done'
   }
 
   async close(): Promise<void> {}

@@ -162,6 +162,31 @@ describe('a new service', () => {
     )
   })
 
+  test('and one that grows is known from the answers: Kafka is asked once before, and not again', async () => {
+    const world = new World()
+    world.apply()
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc', 'CreateTopic calc.dead'])
+    assert.equal(world.kafka.asked, 1)
+    assert.deepEqual(
+      world.service?.status?.topics?.map(({ topicId, partitions }) => [topicId, partitions]),
+      ['calc', 'calc.dead'].map((name) => [world.kafka.topics.get(name)?.id, world.kafka.topics.get(name)?.partitions]),
+    )
+    world.apply({ 'spec.topic.partitions': 12 })
+    await world.reconcile()
+    assert.equal(world.kafka.asked, 2)
+    assert.equal(world.service?.status?.topics?.[0]?.partitions, 12)
+  })
+
+  test('whose topic somebody else makes meanwhile is looked at again', async () => {
+    const world = new World()
+    world.apply()
+    world.kafka.meanwhile = () => world.kafka.make('calc', 7, 1, {})
+    await world.reconcile()
+    assert.equal(world.kafka.asked, 2)
+    assert.equal(world.service?.status?.topics?.[0]?.partitions, 7)
+  })
+
   test('is ready when its proxies are', async () => {
     const world = new World()
     world.apply()
