@@ -7,6 +7,7 @@ import { withTimeout } from '../controller/linked-abort.ts'
 import type { KafkaAccess } from './kafka-access.ts'
 import { assertUsable, kafkaClient } from './kafka-client.ts'
 import { asProblem, KAFKA_ERRORS, KafkaProblem, problemOf, tooLate } from './kafka-problem.ts'
+import { sameValue } from './topic-plan.ts'
 import type { ObservedCluster, ObservedTopic, TopicAction } from './topic-plan.ts'
 import { alterTopic, createTopic, deleteTopic, growTopic, metadataOf, readReply, settingsOf } from './topic-requests.ts'
 import type { Result, TopicMetadata, TopicRequest } from './topic-requests.ts'
@@ -106,6 +107,7 @@ export class KafkaTopicAdmin implements TopicAdmin {
       case 'AlterTopic': {
         const result = await this.#ask(alterTopic(action.name, action.set, action.unset), signal)
         assertDone(`the settings of topic ${action.name}`, result)
+        await this.#untilInForce(action, signal)
         return 'Done'
       }
       case 'DeleteTopic': {
@@ -143,6 +145,21 @@ export class KafkaTopicAdmin implements TopicAdmin {
       if (performance.now() > late) {
         throw new KafkaProblem('KafkaUnavailable', `topic ${name}: it was made and has no leader yet`)
       }
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MILLISECONDS))
+    }
+  }
+
+  /** The same for settings: who looks before that takes what was there for drift. */
+  async #untilInForce(
+    { name, set, unset }: Extract<TopicAction, { type: 'AlterTopic' }>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const late = performance.now() + APPEARANCE_MILLISECONDS
+    while (performance.now() < late) {
+      const [found] = await this.#ask(settingsOf([name]), signal)
+      if (found === undefined || found.errorCode !== 0) return
+      const isSet = Object.entries(set).every(([key, value]) => sameValue(found.config[key]?.value, value))
+      if (isSet && unset.every((key) => found.config[key]?.isSet !== true)) return
       await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MILLISECONDS))
     }
   }
