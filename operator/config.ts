@@ -22,6 +22,7 @@ export interface OperatorConfig {
   readonly listenHost: string
   readonly healthPort: number
   readonly metricsPort: number
+  /** 0: no limit of our own. */
   readonly kubeQps: number
   readonly kubeBurst: number
   readonly leaderElection: {
@@ -95,8 +96,16 @@ const SETTINGS = {
   'listen-host': setting({ default: '0.0.0.0', parse: (text) => text, help: 'address of probes and metrics' }),
   'health-port': setting({ default: '8081', parse: integer(0, 65_535), help: '/healthz and /readyz; 0: any' }),
   'metrics-port': setting({ default: '8080', parse: integer(0, 65_535), help: '/metrics; 0: any' }),
-  'kube-qps': setting({ default: '20', parse: integer(1, 10_000), help: 'requests to the API server per second' }),
-  'kube-burst': setting({ default: '30', parse: integer(1, 10_000), help: 'requests to the API server at once' }),
+  'kube-qps': setting({
+    default: '0',
+    parse: integer(0, 10_000),
+    help: 'requests to the API server per second; 0: as many as it takes (API Priority and Fairness)',
+  }),
+  'kube-burst': setting({
+    default: '30',
+    parse: integer(1, 10_000),
+    help: 'requests at once, where --kube-qps is not 0',
+  }),
   'leader-elect-id': setting({ default: 'grpc-kafka-operator', parse: name, help: "the Lease's name" }),
   'leader-elect-namespace': setting({
     default: 'default',

@@ -5,11 +5,12 @@ import { keyOf, objectKey } from '../controller/object.ts'
 import type { KubeObject, ObjectKey } from '../controller/object.ts'
 import type { Cache } from '../controller/store.ts'
 import { kafkaAccess, missingSecrets } from '../kafka/kafka-access.ts'
-import type { ReadSecret } from '../kafka/kafka-access.ts'
+import type { KafkaAccess, ReadSecret } from '../kafka/kafka-access.ts'
 import { KafkaProblem } from '../kafka/kafka-problem.ts'
 import type { KafkaReason } from '../kafka/kafka-problem.ts'
 import type { TopicAdmins } from '../kafka/topic-admins.ts'
 import type { TopicClaim } from '../kafka/topic-claims.ts'
+import type { KeptLooks, TopicQuestion } from '../kafka/topic-looks.ts'
 import type { ObservedCluster } from '../kafka/topic-plan.ts'
 import type { Deployment, Pod, Secret, Service } from '../kinds.ts'
 import { isPaused } from '../paused.ts'
@@ -85,7 +86,12 @@ export interface LiveObjects {
 export type KafkaView =
   /** It is no matter, or must not be: see `mayAskKafka`. */
   | { readonly state: 'NotAsked' }
-  | { readonly state: 'Seen'; readonly cluster: ObservedCluster }
+  | {
+      readonly state: 'Seen'
+      readonly cluster: ObservedCluster
+      /** Kafka said so some time ago: before anything is done about it, it is to be asked again. */
+      readonly isKept: boolean
+    }
   | { readonly state: 'Failed'; readonly reason: KafkaReason; readonly message: string }
 
 export interface Observed {
@@ -119,6 +125,7 @@ export interface Observed {
 export interface ObserveParts {
   readonly caches: ServiceCaches
   readonly kafka: Pick<TopicAdmins, 'use'>
+  readonly looks: Pick<KeptLooks, 'kept'>
   readonly mayNameTopic: (namespace: string, topic: string) => boolean
   readonly clock: Pick<Clock, 'now'>
   readonly consul: ConsulCatalog
@@ -206,19 +213,27 @@ function liveObjects(service: CalculateService, caches: ServiceCaches): LiveObje
   return Object.fromEntries(Object.entries(found).filter(([, object]) => object !== undefined))
 }
 
+export const topicQuestion = (service: CalculateService, access: KafkaAccess): TopicQuestion => ({
+  access,
+  topics: topicNames(service),
+  uid: service.metadata.uid ?? '',
+})
+
 async function askKafka(
   service: CalculateService,
   read: ReadSecret,
-  { kafka }: ObserveParts,
+  { kafka, looks }: ObserveParts,
   signal: AbortSignal,
 ): Promise<KafkaView> {
   const access = kafkaAccess(service, read)
   if (access === undefined) return NOT_ASKED
+  // Whoever has changed the spec is told of Kafka as it is now.
+  const mayBeKept = service.metadata.deletionTimestamp !== undefined || isSpecOfStatus(service)
+  const kept = mayBeKept ? looks.kept(objectKey(service), topicQuestion(service, access)) : undefined
+  if (kept !== undefined) return { state: 'Seen', cluster: kept, isKept: true }
   try {
-    return {
-      state: 'Seen',
-      cluster: await kafka.use(access, (admin) => admin.observe(topicNames(service), signal)),
-    }
+    const cluster = await kafka.use(access, (admin) => admin.observe(topicNames(service), signal))
+    return { state: 'Seen', cluster, isKept: false }
   } catch (error) {
     if (!(error instanceof KafkaProblem)) throw error
     return { state: 'Failed', reason: error.reason, message: error.message }

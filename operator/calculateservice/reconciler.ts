@@ -1,4 +1,5 @@
 /** observe -> plan -> execute -> status, for one CalculateService. */
+import type { CalculateService } from '../../crds/types.ts'
 import type { EventRecorder } from '../controller/events.ts'
 import { objectKey } from '../controller/object.ts'
 import type { ObjectKey } from '../controller/object.ts'
@@ -7,13 +8,14 @@ import { kafkaAccess } from '../kafka/kafka-access.ts'
 import type { KafkaAccess } from '../kafka/kafka-access.ts'
 import { KubeError } from '../controller/kube-error.ts'
 import { KafkaProblem } from '../kafka/kafka-problem.ts'
+import type { KeptLooks } from '../kafka/topic-looks.ts'
 import type { ObservedCluster } from '../kafka/topic-plan.ts'
 import { statusToApply } from '../resource-status.ts'
 import type { SidecarImage } from '../sidecar-pod.ts'
 import { eventsOf } from './events.ts'
 import { execute } from './execute.ts'
 import type { ExecuteParts, Outcome } from './execute.ts'
-import { observe, secretReader } from './observe.ts'
+import { observe, secretReader, topicQuestion } from './observe.ts'
 import type { Observed, ObserveParts } from './observe.ts'
 import { planService } from './plan.ts'
 import type { Plan } from './plan.ts'
@@ -22,6 +24,7 @@ import type { ServiceStatus } from './status.ts'
 import { topicNames } from './topic-names.ts'
 
 export interface ServiceReconcilerParts extends ObserveParts, ExecuteParts {
+  readonly looks: KeptLooks
   readonly image: SidecarImage
   readonly events: EventRecorder
 }
@@ -52,22 +55,60 @@ export class CalculateServiceReconciler implements Reconciler {
 
   async reconcile(key: ObjectKey, signal: AbortSignal): Promise<ReconcileResult> {
     const parts = this.#parts
-    const observed = await observe(key, parts, signal)
-    if (observed === undefined) return {}
+    const judged = await this.#judge(key, signal)
+    if (judged === undefined) return {}
+    const { observed, plan } = judged
     const { service } = observed
-    const plan = planService(observed, parts.image)
     const access = kafkaAccess(service, secretReader(service, parts.caches.secrets))
     const outcomes = plan.type === 'Paused' ? [] : await execute(service, plan.actions, access, parts, signal)
-    const status = isGone(plan, outcomes)
-      ? undefined
-      : desiredStatus(observed, plan, outcomes, await this.#look(observed, outcomes, access, signal))
-    if (status !== undefined) await this.#write(observed, status, signal)
+    let status: ServiceStatus | undefined
+    if (!isGone(plan, outcomes)) {
+      const cluster = await this.#look(observed, outcomes, access, signal)
+      status = desiredStatus(observed, plan, outcomes, cluster)
+      await this.#write(observed, status, signal)
+      if (plan.type === 'Keep') this.#keep(key, service, status, access, cluster)
+    }
     for (const event of eventsOf(plan, outcomes, service.status, status)) parts.events.record(service, event)
 
     const failures = outcomes.flatMap((outcome) => ('failure' in outcome ? [outcome.failure] : []))
     const ofKubernetes = failures.find((failure) => failure instanceof KubeError)
     if (ofKubernetes !== undefined) throw ofKubernetes
     return again(plan, status)
+  }
+
+  /** Nothing is done about topics by what Kafka said some time ago. */
+  async #judge(
+    key: ObjectKey,
+    signal: AbortSignal,
+  ): Promise<{ readonly observed: Observed; readonly plan: Plan } | undefined> {
+    const { looks, image } = this.#parts
+    for (;;) {
+      const observed = await observe(key, this.#parts, signal)
+      if (observed === undefined) {
+        looks.forget(key)
+        return undefined
+      }
+      const plan = planService(observed, image)
+      const isOld = observed.kafka.state === 'Seen' && observed.kafka.isKept
+      if (!isOld || plan.type === 'Paused' || plan.actions.every(({ type }) => type !== 'Topic'))
+        return { observed, plan }
+      looks.forget(key)
+    }
+  }
+
+  /** What was seen is kept where there is nothing left to do about it. */
+  #keep(
+    key: ObjectKey,
+    service: CalculateService,
+    { conditions = [] }: ServiceStatus,
+    access: KafkaAccess | undefined,
+    cluster: ObservedCluster | undefined,
+  ): void {
+    const { looks } = this.#parts
+    const isReady = conditions.some(({ type, status }) => type === 'TopicReady' && status === 'True')
+    if (isReady && access !== undefined && cluster !== undefined) {
+      looks.keep(key, topicQuestion(service, access), cluster)
+    } else looks.forget(key)
   }
 
   /** Kafka as it is after the actions. */
@@ -79,6 +120,8 @@ export class CalculateServiceReconciler implements Reconciler {
   ): Promise<ObservedCluster | undefined> {
     const before = kafka.state === 'Seen' ? kafka.cluster : undefined
     if (access === undefined || !outcomes.some(({ action }) => action.type === 'Topic')) return before
+    const told = before === undefined ? undefined : clusterAfter(before, outcomes)
+    if (told !== undefined) return told
     try {
       return await this.#parts.kafka.use(access, (admin) => admin.observe(topicNames(service), signal))
     } catch (error) {
@@ -92,6 +135,22 @@ export class CalculateServiceReconciler implements Reconciler {
     const wanted = statusToApply(service, status, known)
     if (wanted !== undefined) await this.#parts.writer.applyStatus(wanted, signal)
   }
+}
+
+/** What is known of Kafka from its answers to what was done; undefined: they do not tell all. */
+function clusterAfter(before: ObservedCluster, outcomes: readonly Outcome[]): ObservedCluster | undefined {
+  const topics = new Map(before.topics)
+  for (const outcome of outcomes) {
+    if (outcome.action.type !== 'Topic') continue
+    if ('failure' in outcome) return undefined
+    const { action } = outcome.action
+    const topic = 'name' in action ? topics.get(action.name) : undefined
+    if (typeof outcome.topic === 'object') topics.set(outcome.topic.name, outcome.topic)
+    else if (action.type === 'GrowTopic' && topic !== undefined)
+      topics.set(topic.name, { ...topic, partitions: action.to })
+    else return undefined
+  }
+  return { ...before, topics }
 }
 
 /** Whether the object has nothing left that keeps it. */

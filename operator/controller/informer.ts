@@ -22,6 +22,8 @@ export interface InformerOptions<T extends KubeObject> {
   readonly namespaces?: readonly string[]
   /** Only objects with such labels are kept; one that loses them is gone, to those who listen. Absent: all. */
   readonly labelSelector?: string
+  /** As `labelSelector`, of what the API server selects by: `type!=a`. */
+  readonly fieldSelector?: string
   readonly client: Pick<KubeReader, 'list' | 'watch'>
   readonly clock: Clock
   /** From 0 up to 1. */
@@ -192,9 +194,17 @@ export class Informer<T extends KubeObject> {
     return version
   }
 
-  #which(scope: string): { readonly namespace?: string; readonly labelSelector?: string } {
-    const { labelSelector } = this.#options
-    return { ...(scope !== '' && { namespace: scope }), ...(labelSelector !== undefined && { labelSelector }) }
+  #which(scope: string): {
+    readonly namespace?: string
+    readonly labelSelector?: string
+    readonly fieldSelector?: string
+  } {
+    const { labelSelector, fieldSelector } = this.#options
+    return {
+      ...(scope !== '' && { namespace: scope }),
+      ...(labelSelector !== undefined && { labelSelector }),
+      ...(fieldSelector !== undefined && { fieldSelector }),
+    }
   }
 
   async #resync(signal: AbortSignal): Promise<void> {
@@ -301,7 +311,8 @@ class Backoff {
   }
 }
 
-function withoutManagedFields<T extends KubeObject>(object: T): T {
+/** Nobody here reads them, and they are half of many objects. */
+export function withoutManagedFields<T extends KubeObject>(object: T): T {
   const metadata: ObjectMeta & { managedFields?: unknown } = { ...object.metadata }
   delete metadata.managedFields
   return { ...object, metadata }

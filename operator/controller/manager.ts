@@ -51,7 +51,7 @@ export class Manager {
    */
   informer<T extends KubeObject>(
     resource: Resource<T>,
-    options: Pick<InformerOptions<T>, 'labelSelector' | 'transform'> = {},
+    options: Pick<InformerOptions<T>, 'labelSelector' | 'fieldSelector' | 'transform'> = {},
   ): Informer<T> {
     const name = resourceName(resource)
     let informer = this.#informers.get(name) as Informer<T> | undefined

@@ -260,7 +260,7 @@ function planSettings(
 }
 
 /** Kafka gives numbers, booleans and lists back as it writes them, which need not be as they were written. */
-function sameValue(found: string | undefined, wanted: string | undefined): boolean {
+export function sameValue(found: string | undefined, wanted: string | undefined): boolean {
   if (found === undefined || wanted === undefined) return found === wanted
   return canonical(found) === canonical(wanted)
 }

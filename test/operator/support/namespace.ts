@@ -1,9 +1,8 @@
 /** A namespace of a test's own, and what a person does in it. */
 import { randomUUID } from 'node:crypto'
-import type { TestContext } from 'node:test'
 import { isWrite, type AuditMark } from '../../../local/platform/audit-log.ts'
 import { KubeRefusedError } from '../../../local/platform/kube-api.ts'
-import { atEnd } from '../../integration/support/clean-up.ts'
+import { atEnd, type Lifetime } from '../../integration/support/clean-up.ts'
 import { sharedCluster, type Cluster } from './cluster.ts'
 import { apiVersionOf, OUR_KINDS, pathOf, type Kind, type OurKind } from './kinds.ts'
 import { until } from './until.ts'
@@ -64,7 +63,7 @@ export class Namespace {
   }
 
   /** Gone with all that is in it when the test is; finalizers that nobody takes off any more do not hold it. */
-  static async start(t: TestContext, cluster: Cluster = sharedCluster()): Promise<Namespace> {
+  static async start(t: Lifetime, cluster: Cluster = sharedCluster()): Promise<Namespace> {
     const namespace = new Namespace(cluster, `t-${randomUUID().slice(0, 13)}`)
     const body = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace.name } }
     await cluster.api.request('POST', '/api/v1/namespaces', { body })

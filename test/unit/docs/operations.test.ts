@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { usage } from '../../../operator/config.ts'
 import { ControllerMetrics } from '../../../operator/controller/metrics.ts'
+import { KafkaRequests } from '../../../operator/kafka/kafka-requests.ts'
 import { ERRORS } from '../../../sidecar/errors.ts'
 import { METRICS } from '../../../sidecar/telemetry/metrics.ts'
 
@@ -52,6 +53,7 @@ test('docs/operations.md names every flag of the operator, and no other', () => 
 test('docs/operations.md names every metric of the operator, and no other', async () => {
   const metrics = new ControllerMetrics()
   metrics.watchLeader('operator', () => false)
+  new KafkaRequests().expose(metrics)
   const names = [...(await metrics.expose()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name)
   assert.deepEqual(
     rows("The operator's metrics")

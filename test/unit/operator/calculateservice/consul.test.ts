@@ -10,7 +10,7 @@ import type { Case } from '../../crds/cases.ts'
 import { FakeCluster } from '../fake-cluster.ts'
 import { FakeConsul } from '../fake-consul.ts'
 import { FakeKafka } from '../fake-kafka.ts'
-import { applyService, serviceCaches } from './fixture.ts'
+import { applyService, NO_LOOKS, serviceCaches } from './fixture.ts'
 
 const KEY = 'default/calc'
 const A = 'http://a:8500'
@@ -36,6 +36,7 @@ class World {
       writer: cluster,
       deletionPatienceMilliseconds: 120_000,
       kafka: { use: (_access, work) => work(kafka) },
+      looks: NO_LOOKS,
       consul,
       cluster: name,
       events: { record: (_object, { reason }) => this.events.push(reason) },

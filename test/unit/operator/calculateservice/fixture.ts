@@ -6,6 +6,7 @@ import { byConsulName, bySecret, byTopic, podByService } from '../../../../opera
 import type { ServiceCaches } from '../../../../operator/calculateservice/observe.ts'
 import { splitKey } from '../../../../operator/controller/object.ts'
 import type { ObjectKey } from '../../../../operator/controller/object.ts'
+import type { KeptLooks } from '../../../../operator/kafka/topic-looks.ts'
 import {
   CALCULATE_SERVICES,
   CONFIG_MAPS,
@@ -33,6 +34,9 @@ export const serviceCaches = (cluster: FakeCluster): ServiceCaches => ({
   podDisruptionBudgets: cluster.cache(POD_DISRUPTION_BUDGETS),
   pods: cluster.cache(PODS, { service: podByService }),
 })
+
+/** Kafka is asked at every look. */
+export const NO_LOOKS: KeptLooks = { kept: () => undefined, keep: () => undefined, forget: () => undefined }
 
 /** Somebody applies a CalculateService on the topic `calc` that says this. */
 export function applyService(cluster: FakeCluster, put: Case['put'], key: ObjectKey): void {

@@ -62,6 +62,7 @@ const topicsOf = (service: CalculateService): readonly ObservedTopic[] =>
 
 const seen = (topics: readonly ObservedTopic[], brokers = 3): Observed['kafka'] => ({
   state: 'Seen',
+  isKept: false,
   cluster: { id: 'cluster', brokers, topics: new Map(topics.map((topic) => [topic.name, topic])) },
 })
 

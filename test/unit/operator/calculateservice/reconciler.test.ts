@@ -6,6 +6,8 @@ import { CONDITIONS } from '../../../../operator/conditions.ts'
 import type { KubeEvent } from '../../../../operator/controller/events.ts'
 import { KubeError } from '../../../../operator/controller/kube-error.ts'
 import { KafkaProblem } from '../../../../operator/kafka/kafka-problem.ts'
+import { TopicLooks } from '../../../../operator/kafka/topic-looks.ts'
+import type { KeptLooks } from '../../../../operator/kafka/topic-looks.ts'
 import type { ObservedTopic } from '../../../../operator/kafka/topic-plan.ts'
 import {
   CALCULATE_SERVICES,
@@ -17,10 +19,11 @@ import {
   SERVICES,
 } from '../../../../operator/kinds.ts'
 import type { Case } from '../../crds/cases.ts'
+import { FakeClock, settle as settled } from '../controller/fake-clock.ts'
 import { FakeCluster } from '../fake-cluster.ts'
 import { FakeConsul } from '../fake-consul.ts'
 import { FakeKafka, unavailable } from '../fake-kafka.ts'
-import { applyService, serviceCaches } from './fixture.ts'
+import { applyService, NO_LOOKS, serviceCaches } from './fixture.ts'
 
 const KEY = 'default/calc'
 const PROXY = 'default/calc-proxy'
@@ -37,12 +40,13 @@ class World {
   mayWrite = true
   readonly #reconciler: CalculateServiceReconciler
 
-  constructor() {
+  constructor(looks: KeptLooks = NO_LOOKS) {
     const { cluster, kafka } = this
     this.#reconciler = new CalculateServiceReconciler({
       caches: serviceCaches(cluster),
       writer: cluster,
       kafka: { use: (_access, work) => work(kafka) },
+      looks,
       consul: this.consul,
       cluster: '',
       deletionPatienceMilliseconds: 120_000,
@@ -157,6 +161,31 @@ describe('a new service', () => {
       world.cluster.writes.indexOf('apply ConfigMap calc-proxy') <
         world.cluster.writes.indexOf('apply Deployment calc-proxy'),
     )
+  })
+
+  test('and one that grows is known from the answers: Kafka is asked once before, and not again', async () => {
+    const world = new World()
+    world.apply()
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc', 'CreateTopic calc.dead'])
+    assert.equal(world.kafka.asked, 1)
+    assert.deepEqual(
+      world.service?.status?.topics?.map(({ topicId, partitions }) => [topicId, partitions]),
+      ['calc', 'calc.dead'].map((name) => [world.kafka.topics.get(name)?.id, world.kafka.topics.get(name)?.partitions]),
+    )
+    world.apply({ 'spec.topic.partitions': 12 })
+    await world.reconcile()
+    assert.equal(world.kafka.asked, 2)
+    assert.equal(world.service?.status?.topics?.[0]?.partitions, 12)
+  })
+
+  test('whose topic somebody else makes meanwhile is looked at again', async () => {
+    const world = new World()
+    world.apply()
+    world.kafka.meanwhile = () => world.kafka.make('calc', 7, 1, {})
+    await world.reconcile()
+    assert.equal(world.kafka.asked, 2)
+    assert.equal(world.service?.status?.topics?.[0]?.partitions, 7)
   })
 
   test('is ready when its proxies are', async () => {
@@ -275,6 +304,89 @@ describe('drift', () => {
     const after = world.service?.status?.topics?.[0]
     assert.notEqual(after?.topicId, before)
     assert.equal(after?.origin, 'Created')
+  })
+})
+
+describe('a service that keeps what Kafka said', () => {
+  const keeping = async (put: Case['put'] = {}) => {
+    const clock = new FakeClock()
+    const kafka: { now?: FakeKafka } = {}
+    const looks = new TopicLooks({
+      clock,
+      kafka: { use: (_access, work) => work(kafka.now!) },
+      everyMilliseconds: 1000,
+      changed: () => undefined,
+      failed: (error) => assert.fail(String(error)),
+    })
+    const world = new World(looks)
+    kafka.now = world.kafka
+    world.apply(put)
+    await world.settle()
+    world.kafka.asked = 0
+    world.kafka.done.length = 0
+    world.cluster.writes.length = 0
+    const lookAgain = async (): Promise<void> => {
+      clock.advance(1000)
+      await settled()
+    }
+    return { world, lookAgain }
+  }
+
+  test('does not ask Kafka when only its proxies have changed', async () => {
+    const { world } = await keeping()
+    world.proxies(1)
+    await world.settle()
+    assert.deepEqual(world.conditions(), READY)
+    assert.equal(world.kafka.asked, 0)
+  })
+
+  test('asks Kafka when its spec has changed', async () => {
+    const { world } = await keeping()
+    world.kafka.topics.delete('calc')
+    world.apply({ 'spec.proxy.replicas': 2 })
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc'])
+  })
+
+  test('sees what somebody did to a topic at the next look at all of them', async () => {
+    const { world, lookAgain } = await keeping()
+    world.kafka.topics.delete('calc')
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, [])
+    await lookAgain()
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc'])
+    assert.ok(world.reasons().includes('TopicRecreated'))
+  })
+
+  test('tells that Kafka is away once the look at all of them has found out', async () => {
+    const { world, lookAgain } = await keeping()
+    world.kafka.down = unavailable
+    await world.reconcile()
+    assert.ok(world.conditions().includes('TopicReady=True TopicsReady'))
+    await lookAgain()
+    await world.reconcile()
+    assert.ok(world.conditions().includes('TopicReady=Unknown KafkaUnavailable'))
+  })
+
+  test('deletes by what Kafka says then: another topic of the name stays', async () => {
+    const { world } = await keeping({ 'spec.topic.deletionPolicy': 'Delete', 'spec.proxy.replicas': 0 })
+    world.kafka.topics.delete('calc')
+    world.kafka.make('calc', 7, 1, {})
+    world.delete()
+    for (let steps = 0; steps < 4 && world.service !== undefined; steps++) await world.reconcile()
+    assert.equal(world.service, undefined)
+    assert.deepEqual(world.kafka.done, ['DeleteTopic calc.dead'])
+  })
+
+  test('keeps nothing while something is wrong with its topics', async () => {
+    const { world } = await keeping()
+    world.kafka.refuses = { AlterTopic: new KafkaProblem('TopicRefused', 'no') }
+    world.apply({ 'spec.topic.config': { 'retention.ms': '86400000' } })
+    await world.reconcile()
+    world.kafka.refuses = {}
+    await world.reconcile()
+    assert.ok(world.conditions().includes('TopicReady=True TopicsReady'))
   })
 })
 

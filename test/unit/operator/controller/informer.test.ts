@@ -53,6 +53,17 @@ async function startInformer(
 }
 
 describe('Informer', () => {
+  test('asks for what its selectors select, in lists and in watches', async (t) => {
+    const labelSelector = 'app=a'
+    const fieldSelector = 'type!=b'
+    const { server, clock, informer } = await startInformer(t, undefined, { labelSelector, fieldSelector })
+    await passUntil(clock, () => informer.synced && server.openWatches === 1)
+    for (const { query } of [...server.seen('GET'), ...server.seen('WATCH')]) {
+      assert.deepEqual([query.get('labelSelector'), query.get('fieldSelector')], [labelSelector, fieldSelector])
+    }
+    assert.equal(server.seen('WATCH').length, 1)
+  })
+
   test('knows what was there, and what comes, changes and goes', async (t) => {
     const { server, clock, informer, told, specs } = await startInformer(t, (fake) => fake.put(path('a'), { spec: 1 }))
     await passUntil(clock, () => informer.synced && server.openWatches === 1)
