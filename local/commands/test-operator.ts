@@ -28,7 +28,7 @@ async function main(directory: string, signal: AbortSignal): Promise<void> {
   const { flags, files } = splitArguments(process.argv.slice(2))
   const parts = await startOperatorParts(PARTS, directory, process.env, reportToTerminal, signal)
   try {
-    const concurrency = flags.some((flag) => flag.startsWith('--test-concurrency')) ? [] : ['--test-concurrency=1']
+    const concurrency = flags.some((flag) => flag.startsWith('--test-concurrency')) ? [] : ['--test-concurrency=2']
     const tests = files.length > 0 ? files : ['test/operator/**/*.test.ts']
     endWith(
       await runNode(

@@ -35,7 +35,7 @@ const LOOK_MILLISECONDS = 120_000
 
 /** Adds the controller of CalculateServices to the manager. */
 export function addServiceController(
-  { config, manager, writer, mayWrite, events, clock, logger }: OperatorContext,
+  { config, manager, client, writer, mayWrite, events, clock, logger }: OperatorContext,
   kafka: TopicAdmins,
   consul: ConsulCatalog,
 ): void {
@@ -109,6 +109,7 @@ export function addServiceController(
       consul,
       cluster: config.clusterName,
       deletionPatienceMilliseconds: config.deletionPatienceMilliseconds,
+      reader: client,
       writer,
       mayWrite,
       events,

@@ -1,15 +1,18 @@
 /** observe -> plan -> execute -> status, for one CalculateService. */
+import { isDeepStrictEqual } from 'node:util'
 import type { CalculateService } from '../../crds/types.ts'
 import type { EventRecorder } from '../controller/events.ts'
+import type { KubeReader } from '../controller/kube-client.ts'
 import { objectKey } from '../controller/object.ts'
 import type { ObjectKey } from '../controller/object.ts'
 import type { Reconciler, ReconcileResult } from '../controller/reconciler.ts'
 import { kafkaAccess } from '../kafka/kafka-access.ts'
 import type { KafkaAccess } from '../kafka/kafka-access.ts'
-import { KubeError } from '../controller/kube-error.ts'
+import { isKubeError, KubeError } from '../controller/kube-error.ts'
 import { KafkaProblem } from '../kafka/kafka-problem.ts'
 import type { KeptLooks } from '../kafka/topic-looks.ts'
 import type { ObservedCluster } from '../kafka/topic-plan.ts'
+import { CALCULATE_SERVICES } from '../kinds.ts'
 import { statusToApply } from '../resource-status.ts'
 import type { SidecarImage } from '../sidecar-pod.ts'
 import { eventsOf } from './events.ts'
@@ -24,6 +27,7 @@ import type { ServiceStatus } from './status.ts'
 import { topicNames } from './topic-names.ts'
 
 export interface ServiceReconcilerParts extends ObserveParts, ExecuteParts {
+  readonly reader: Pick<KubeReader, 'get'>
   readonly looks: KeptLooks
   readonly image: SidecarImage
   readonly events: EventRecorder
@@ -130,10 +134,25 @@ export class CalculateServiceReconciler implements Reconciler {
     }
   }
 
+  /**
+   * What was done to topics is remembered here and nowhere else: a setting that nobody remembers is never taken back. So who
+   * changes the object meanwhile in anything but its status does not make that be forgotten.
+   */
   async #write({ service }: Observed, status: ServiceStatus, signal: AbortSignal): Promise<void> {
-    const known = this.#parts.caches.calculateServices.get(objectKey(service))
-    const wanted = statusToApply(service, status, known)
-    if (wanted !== undefined) await this.#parts.writer.applyStatus(wanted, signal)
+    const { caches, writer, reader } = this.#parts
+    const write = async (known: CalculateService | undefined): Promise<void> => {
+      const wanted = statusToApply(service, status, known)
+      if (wanted !== undefined) await writer.applyStatus(wanted, signal)
+    }
+    const key = objectKey(service)
+    try {
+      await write(caches.calculateServices.get(key))
+    } catch (error) {
+      if (!isKubeError(error, 'Conflict')) throw error
+      const now = await reader.get(CALCULATE_SERVICES, key, signal).catch(() => undefined)
+      if (now?.metadata.uid !== service.metadata.uid || !isDeepStrictEqual(now?.status, service.status)) throw error
+      await write(now)
+    }
   }
 }
 

@@ -10,7 +10,7 @@ import { NAME, PROXY, Scene, WORKER, type Fields } from './support/scene.ts'
 import { until } from './support/until.ts'
 
 const isWatch = (one: RelayedRequest): boolean => one.isWatch
-const isList = (one: RelayedRequest): boolean => !one.isWatch && one.path.includes('?limit=')
+const isList = (one: RelayedRequest): boolean => !one.isWatch && /[?&]limit=/.test(one.path)
 const isWrite = ({ method, path }: RelayedRequest): boolean => method !== 'GET' && !/\/(leases|events)\b/.test(path)
 
 /** The first two requests of each resource that match. */

@@ -62,9 +62,13 @@ export class Namespace {
     this.name = name
   }
 
-  /** Gone with all that is in it when the test is; finalizers that nobody takes off any more do not hold it. */
+  /**
+   * Gone with all that is in it when the test is; finalizers that nobody takes off any more do not hold it. Its name begins
+   * with TEST_NAMESPACE_PREFIX.
+   */
   static async start(t: Lifetime, cluster: Cluster = sharedCluster()): Promise<Namespace> {
-    const namespace = new Namespace(cluster, `t-${randomUUID().slice(0, 13)}`)
+    const prefix = process.env['TEST_NAMESPACE_PREFIX'] ?? 't'
+    const namespace = new Namespace(cluster, `${prefix}-${randomUUID().slice(0, 13)}`)
     const body = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace.name } }
     await cluster.api.request('POST', '/api/v1/namespaces', { body })
     if (!cluster.isOwn) atEnd(t, () => namespace.#remove())

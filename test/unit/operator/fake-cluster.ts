@@ -1,5 +1,5 @@
 import { KubeError } from '../../../operator/controller/kube-error.ts'
-import type { KubeWriter } from '../../../operator/controller/kube-client.ts'
+import type { KubeReader, KubeWriter } from '../../../operator/controller/kube-client.ts'
 import { objectKey, resourceName } from '../../../operator/controller/object.ts'
 import type { KubeObject, ObjectKey, Resource } from '../../../operator/controller/object.ts'
 import type { IndexFunction } from '../../../operator/controller/store.ts'
@@ -50,6 +50,15 @@ export class FakeCluster implements KubeWriter {
       byIndex: (index: string, value: string) =>
         this.list(resource).filter((object) => indexes[index]?.(object).includes(value)),
     }
+  }
+
+  /** The API server itself, which caches may be behind. */
+  readonly reader: Pick<KubeReader, 'get'> = {
+    get: async <T extends KubeObject>(resource: Resource<T>, key: ObjectKey): Promise<T> => {
+      const found = this.get(resource, key)
+      if (found === undefined) throw new KubeError('NotFound', key)
+      return found
+    },
   }
 
   async apply<T extends KubeObject>(object: T): Promise<T> {

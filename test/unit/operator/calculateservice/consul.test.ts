@@ -34,6 +34,7 @@ class World {
     this.#reconciler = new CalculateServiceReconciler({
       caches: serviceCaches(cluster),
       writer: cluster,
+      reader: cluster.reader,
       deletionPatienceMilliseconds: 120_000,
       kafka: { use: (_access, work) => work(kafka) },
       looks: NO_LOOKS,

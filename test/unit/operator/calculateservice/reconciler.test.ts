@@ -38,13 +38,21 @@ class World {
   now = Date.UTC(2026, 0, 2)
   prefixes: Readonly<Record<string, readonly string[]>> = {}
   mayWrite = true
+  /** What the cache of services still has, where it is behind. */
+  cacheOfService: CalculateService | undefined
   readonly #reconciler: CalculateServiceReconciler
 
   constructor(looks: KeptLooks = NO_LOOKS) {
     const { cluster, kafka } = this
+    const caches = serviceCaches(cluster)
+    const { calculateServices } = caches
     this.#reconciler = new CalculateServiceReconciler({
-      caches: serviceCaches(cluster),
+      caches: {
+        ...caches,
+        calculateServices: { ...calculateServices, get: (key) => this.cacheOfService ?? calculateServices.get(key) },
+      },
       writer: cluster,
+      reader: cluster.reader,
       kafka: { use: (_access, work) => work(kafka) },
       looks,
       consul: this.consul,
@@ -186,6 +194,36 @@ describe('a new service', () => {
     await world.reconcile()
     assert.equal(world.kafka.asked, 2)
     assert.equal(world.service?.status?.topics?.[0]?.partitions, 7)
+  })
+
+  test('that is changed while its topic is altered still knows what it has altered, and takes it back', async () => {
+    const world = await started()
+    world.apply({ 'spec.topic.config': { 'segment.bytes': '1048576' } })
+    const before = world.service!
+    // Its cache hears of the change late.
+    world.kafka.meanwhile = () => {
+      world.apply()
+      world.cacheOfService = before
+    }
+    await world.reconcile()
+    world.cacheOfService = undefined
+    assert.deepEqual(world.kafka.done.splice(0), ['AlterTopic calc'])
+    assert.equal(world.service?.status?.topics?.[0]?.config?.['segment.bytes'], '1048576')
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['AlterTopic calc'])
+    assert.equal(world.kafka.topics.get('calc')?.config['segment.bytes'], undefined)
+  })
+
+  test('whose status somebody else wrote meanwhile leaves that, and looks again', async () => {
+    const world = await started()
+    world.apply({ 'spec.topic.config': { 'segment.bytes': '1048576' } })
+    const before = world.service!
+    world.kafka.meanwhile = () => {
+      world.cluster.put({ ...before, status: { ...before.status, clusterId: 'another' } } as CalculateService)
+      world.cacheOfService = before
+    }
+    await assert.rejects(world.reconcile(), { code: 'Conflict' })
+    assert.equal(world.service?.status?.clusterId, 'another')
   })
 
   test('is ready when its proxies are', async () => {
