@@ -38,6 +38,8 @@ const KAFKA_AWAY_MILLISECONDS = 10_000
 /** A Consul that lost what it was told is written again within so long. */
 const CONSUL_LOOK_MILLISECONDS = 30_000
 const CONSUL_AWAY_MILLISECONDS = 10_000
+/** Nobody tells that an object which is none of ours went. */
+const NAME_TAKEN_MILLISECONDS = 30_000
 /** What somebody has to put right outside Kubernetes. */
 const OUTSIDE_MILLISECONDS = 60_000
 const OUTSIDE: ReadonlySet<string> = new Set([
@@ -67,10 +69,11 @@ export class CalculateServiceReconciler implements Reconciler {
     const outcomes = plan.type === 'Paused' ? [] : await execute(service, plan.actions, access, parts, signal)
     let status: ServiceStatus | undefined
     if (!isGone(plan, outcomes)) {
-      const cluster = await this.#look(observed, outcomes, access, signal)
-      status = desiredStatus(observed, plan, outcomes, cluster)
+      const look = await this.#look(observed, outcomes, access, signal)
+      status = desiredStatus(observed, plan, outcomes, look.cluster)
       await this.#write(observed, status, signal)
-      if (plan.type === 'Keep') this.#keep(key, service, status, access, cluster)
+      if (plan.type === 'Keep') this.#keep(key, service, status, access, look)
+      else if (plan.type === 'Paused') parts.looks.forget(key)
     }
     for (const event of eventsOf(plan, outcomes, service.status, status)) parts.events.record(service, event)
 
@@ -100,19 +103,23 @@ export class CalculateServiceReconciler implements Reconciler {
     }
   }
 
-  /** What was seen is kept where there is nothing left to do about it. */
+  /**
+   * What was seen is kept where there is nothing left to do about it. What was kept is not kept anew: somebody may have found
+   * meanwhile that it is no longer so.
+   */
   #keep(
     key: ObjectKey,
     service: CalculateService,
     { conditions = [] }: ServiceStatus,
     access: KafkaAccess | undefined,
-    cluster: ObservedCluster | undefined,
+    { cluster, of }: Look,
   ): void {
     const { looks } = this.#parts
     const isReady = conditions.some(({ type, status }) => type === 'TopicReady' && status === 'True')
-    if (isReady && access !== undefined && cluster !== undefined) {
+    if (isReady && of === 'Before') return
+    if (isReady && of === 'Now' && access !== undefined && cluster !== undefined)
       looks.keep(key, topicQuestion(service, access), cluster)
-    } else looks.forget(key)
+    else looks.forget(key)
   }
 
   /** Kafka as it is after the actions. */
@@ -121,16 +128,18 @@ export class CalculateServiceReconciler implements Reconciler {
     outcomes: readonly Outcome[],
     access: KafkaAccess | undefined,
     signal: AbortSignal,
-  ): Promise<ObservedCluster | undefined> {
+  ): Promise<Look> {
     const before = kafka.state === 'Seen' ? kafka.cluster : undefined
-    if (access === undefined || !outcomes.some(({ action }) => action.type === 'Topic')) return before
+    if (access === undefined || !outcomes.some(({ action }) => action.type === 'Topic'))
+      return { cluster: before, of: kafka.state === 'Seen' && kafka.isKept ? 'Before' : 'Now' }
     const told = before === undefined ? undefined : clusterAfter(before, outcomes)
-    if (told !== undefined) return told
+    if (told !== undefined) return { cluster: told, of: 'Answers' }
     try {
-      return await this.#parts.kafka.use(access, (admin) => admin.observe(topicNames(service), signal))
+      const cluster = await this.#parts.kafka.use(access, (admin) => admin.observe(topicNames(service), signal))
+      return { cluster, of: 'Now' }
     } catch (error) {
       if (!(error instanceof KafkaProblem)) throw error
-      return before
+      return { cluster: before, of: 'Answers' }
     }
   }
 
@@ -156,7 +165,16 @@ export class CalculateServiceReconciler implements Reconciler {
   }
 }
 
-/** What is known of Kafka from its answers to what was done; undefined: they do not tell all. */
+/**
+ * What is known of Kafka, and of when: as it is now; as it was before; or what its answers to changes make of it. These do not
+ * tell all: settings in a creation's answer are those of the broker that made the topic, which need not keep it.
+ */
+interface Look {
+  readonly cluster: ObservedCluster | undefined
+  readonly of: 'Now' | 'Before' | 'Answers'
+}
+
+/** What is known of Kafka from its answers to what was done; undefined: they do not tell enough. */
 function clusterAfter(before: ObservedCluster, outcomes: readonly Outcome[]): ObservedCluster | undefined {
   const topics = new Map(before.topics)
   for (const outcome of outcomes) {
@@ -187,6 +205,7 @@ function again(plan: Plan, status: ServiceStatus | undefined): ReconcileResult {
     ...(topic === 'KafkaUnavailable' ? [KAFKA_AWAY_MILLISECONDS] : []),
     ...(OUTSIDE.has(topic) ? [OUTSIDE_MILLISECONDS] : []),
     ...(reasonOf('Registered') === 'ConsulUnavailable' ? [CONSUL_AWAY_MILLISECONDS] : []),
+    ...([reasonOf('ProxyAvailable'), reasonOf('Registered')].includes('NameTaken') ? [NAME_TAKEN_MILLISECONDS] : []),
     ...((status.consul ?? []).length > 0 ? [CONSUL_LOOK_MILLISECONDS] : []),
   ]
   return times.length === 0 ? {} : { requeueAfterMilliseconds: Math.min(...times) }

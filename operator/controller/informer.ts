@@ -138,20 +138,20 @@ export class Informer<T extends KubeObject> {
     const which = this.#which(scope)
     const begun = this.#store.beginList()
     let page = await client.list(resource, { ...which, limit: PAGE }, signal)
-    const items = [...page.items]
+    // Page by page: all of them as they came may be more than the process can hold.
+    let kept = page.items.map((item) => this.#transform(item))
     while (page.continueToken !== undefined) {
       try {
         page = await client.list(resource, { ...which, limit: PAGE, continueToken: page.continueToken }, signal)
-        items.push(...page.items)
+        for (const item of page.items) kept.push(this.#transform(item))
       } catch (error) {
         if (!isKubeError(error, 'Expired')) throw error
         // The list took longer than its version is kept: all at once, as client-go's pager does.
         page = await client.list(resource, which, signal)
-        items.splice(0, items.length, ...page.items)
+        kept = page.items.map((item) => this.#transform(item))
       }
     }
     past.check(page.resourceVersion, this.#store.seen(scope))
-    const kept = items.map((item) => this.#transform(item))
     for (const change of this.#store.replace(scope, kept, page.resourceVersion, begun)) this.#tell(change)
     if (this.#toSync.delete(scope) && this.synced) for (const resolve of this.#whenSynced.splice(0)) resolve()
     return page.resourceVersion
@@ -260,11 +260,12 @@ class BrokenWatch extends Error {
   }
 
   /**
-   * Where nothing says that the version is wrong, watching goes on from it: the connection broke, was silent, or the API
-   * server has no time. client-go does so for refused connections and 429, and lists again otherwise.
+   * Where nothing says that the version is wrong, watching goes on from it: the connection broke, or the API server has no
+   * time. client-go does so for refused connections and 429, and lists again otherwise. Silence may say so: an API server
+   * whose etcd was restored from a backup takes a watch from a version that is yet to come, and tells nothing on it.
    */
   get mayGoOn(): boolean {
-    return isKubeError(this.cause, 'Unreachable', 'Timeout', 'TooManyRequests')
+    return isKubeError(this.cause, 'Unreachable', 'TooManyRequests')
   }
 }
 

@@ -19,7 +19,11 @@ const OBSERVE_MILLISECONDS = 6000
 const KAFKA_TIMEOUT_MILLISECONDS = 10_000
 /** How long a broker may take to hear of a topic that another one has made. */
 const APPEARANCE_MILLISECONDS = 10_000
+/** And of settings. One that Kafka writes in other words than anybody expects would be waited for in vain. */
+const IN_FORCE_MILLISECONDS = 2000
 const LOOK_AGAIN_MILLISECONDS = 50
+/** What may be asked twice. */
+const READS: ReadonlySet<string> = new Set(['Metadata', 'DescribeConfigs'])
 
 /**
  * A topic that was made, as Kafka says it is, where it does. `WasThere`: the topic that was to be made was there, and Kafka
@@ -154,7 +158,7 @@ export class KafkaTopicAdmin implements TopicAdmin {
     { name, set, unset }: Extract<TopicAction, { type: 'AlterTopic' }>,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const late = performance.now() + APPEARANCE_MILLISECONDS
+    const late = performance.now() + IN_FORCE_MILLISECONDS
     while (performance.now() < late) {
       const [found] = await this.#ask(settingsOf([name]), signal)
       if (found === undefined || found.errorCode !== 0) return
@@ -164,9 +168,13 @@ export class KafkaTopicAdmin implements TopicAdmin {
     }
   }
 
-  /** Asks the controller, and the next one where that is no longer it. */
+  /**
+   * Asks the controller, and the next one where that is no longer it. One of several brokers that went is no reason to say
+   * that none answers: what changes nothing is asked once more, of those that are found then.
+   */
   async #ask<Reply>(request: TopicRequest<Reply>, signal: AbortSignal | undefined): Promise<Reply> {
     signal?.throwIfAborted()
+    const wasConnected = this.#connected !== undefined && this.#cluster.isConnected()
     try {
       await this.#connect()
       // Nobody waits any more: close may have been called.
@@ -177,8 +185,10 @@ export class KafkaTopicAdmin implements TopicAdmin {
       return await this.#send(request)
     } catch (error) {
       // An answer that is a refusal came over a connection that works.
-      if (!(error instanceof KafkaProblem) || error.errorCode === undefined) this.#connected = undefined
+      const isLost = !(error instanceof KafkaProblem) || error.errorCode === undefined
+      if (isLost) this.#connected = undefined
       signal?.throwIfAborted()
+      if (isLost && wasConnected && READS.has(request.apiName)) return this.#ask(request, signal)
       throw asProblem(error, this.#access.servers)
     }
   }

@@ -13,6 +13,8 @@ export class FakeCluster implements KubeWriter {
   readonly writes: string[] = []
   /** Fails writes that begin so. */
   readonly refuses = new Map<string, KubeError>()
+  /** What happens while the next status is on its way. */
+  whileWriting: (() => Promise<void>) | undefined
   readonly #objects = new Map<string, KubeObject>()
   #versions = 0
 
@@ -74,6 +76,8 @@ export class FakeCluster implements KubeWriter {
   }
 
   async applyStatus<T extends KubeObject>(object: T): Promise<T> {
+    await this.whileWriting?.()
+    this.whileWriting = undefined
     this.#write(`status ${object.kind} ${object.metadata.name}`)
     const before = this.#objects.get(this.#place(object, objectKey(object)))
     if (before === undefined || before.metadata.uid !== object.metadata.uid)

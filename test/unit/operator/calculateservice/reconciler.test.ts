@@ -397,6 +397,39 @@ describe('a service that keeps what Kafka said', () => {
     assert.ok(world.reasons().includes('TopicRecreated'))
   })
 
+  test('sees it also where a look at something else was under way meanwhile', async () => {
+    const { world, lookAgain } = await keeping()
+    // Its object is written, for another reason, when all topics are looked at.
+    world.proxies(1)
+    world.cluster.whileWriting = lookAgain
+    world.kafka.topics.delete('calc')
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, [])
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc'])
+  })
+
+  test('asks once more after a topic was made: what the answer says of settings is the one word of who made it', async () => {
+    const { world } = await keeping()
+    world.kafka.topics.delete('calc')
+    world.apply({ 'spec.proxy.replicas': 2 })
+    await world.reconcile()
+    world.kafka.asked = 0
+    await world.reconcile()
+    assert.equal(world.kafka.asked, 1)
+    await world.reconcile()
+    assert.equal(world.kafka.asked, 1)
+  })
+
+  test('asks no more of Kafka while it is paused', async () => {
+    const { world, lookAgain } = await keeping()
+    world.apply({ 'metadata.annotations': { 'grpckafka.dev/reconciliation': 'paused' } })
+    await world.reconcile()
+    world.kafka.asked = 0
+    await lookAgain()
+    assert.equal(world.kafka.asked, 0)
+  })
+
   test('tells that Kafka is away once the look at all of them has found out', async () => {
     const { world, lookAgain } = await keeping()
     world.kafka.down = unavailable
@@ -624,6 +657,7 @@ describe('what is wrong is told, and heals', () => {
         })),
       condition: 'ProxyAvailable=False NameTaken',
       heal: (world) => world.cluster.remove(SERVICE_ACCOUNTS, PROXY),
+      again: 30_000,
     },
     {
       name: 'a Service of its name that belongs to somebody else',
@@ -634,6 +668,7 @@ describe('what is wrong is told, and heals', () => {
         })),
       condition: 'Registered=False NameTaken',
       heal: (world) => world.cluster.remove(SERVICES, PROXY),
+      again: 30_000,
     },
     {
       name: 'no proxies wanted',
