@@ -5,7 +5,7 @@ import { test, type TestContext } from 'node:test'
 import { Metadata } from '@grpc/grpc-js'
 import { GrpcStatus } from '../../sidecar/errors.ts'
 import { partitionOfKey } from '../../sidecar/kafka/partitioner.ts'
-import { decodeRecord, encodeRecord, type RawRecord } from '../../sidecar/kafka/record.ts'
+import { decodeRecord, encodeRecord } from '../../sidecar/kafka/record.ts'
 import { PATIENT, startRoute, until, type Route, type RouteOptions } from './support/route.ts'
 import type { Instruction } from './support/service.ts'
 import { produceRaw, readTopic, type ReadMessage } from './support/topic.ts'
@@ -163,7 +163,7 @@ test('with an order nothing is put on retry topics that are there, and what they
   const [topic] = route.retryTopics
   assert.equal(await route.records(topic), 0)
   const [{ key, value, headers = {} } = assert.fail('there is no record')] = await readTopic(route, 1)
-  const decoded = decodeRecord({ key, value, headers: headers as RawRecord['headers'] })
+  const decoded = decodeRecord({ key, value, headers })
   assert.ok(decoded.kind === 'Call')
   const record = encodeRecord(
     { ...decoded.record, id: randomBytes(16), attempt: 2, message: Buffer.from('{"id":"left"}') },
