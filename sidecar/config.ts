@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { OF_THE_HOP } from './metadata.ts'
-import { MOST_PAUSES_IN_ORDER_MILLISECONDS, pausesMilliseconds } from './worker/backoff.ts'
+import { MOST_PAUSES_IN_ORDER_MILLISECONDS, pausesMilliseconds } from './retry-pauses.ts'
 import { Secret, SecretError } from './secret.ts'
 import type { SecretReference } from './secret.ts'
 import type { TlsConfig } from './tls.ts'
