@@ -194,7 +194,9 @@ const policiesFor = (
 ): readonly RetryPolicy[] =>
   consumerGroups.byIndex(INDEXES.respondersByService, objectKey(service)).flatMap(({ metadata, spec }) => {
     const name = spec.retryPolicyRef?.name
-    return name === undefined || spec.ordering !== 'None' ? [] : (retryPolicies.get(keyOf(metadata.namespace, name)) ?? [])
+    return name === undefined || spec.ordering !== 'None'
+      ? []
+      : (retryPolicies.get(keyOf(metadata.namespace, name)) ?? [])
   })
 
 const NOT_ASKED: KafkaView = { state: 'NotAsked' }
