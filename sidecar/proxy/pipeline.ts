@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { ProxyConfig } from '../config.ts'
+import { cloudEventHeaders } from '../kafka/cloud-events.ts'
 import { encodeRecord, headerBytes } from '../kafka/record.ts'
 import type { LiveConfig } from '../live-config.ts'
 import type { MetadataPairs } from '../metadata.ts'
@@ -83,7 +84,8 @@ const deadline =
         call.fail('DEADLINE_BEFORE_START')
         return
       }
-      call.deadline = clock.now() + patience
+      // Who does not wait for the answer does not bound how long it may take.
+      call.deadline = clock.now() + (call.method.delivery === 'OneWay' ? call.method.timeoutMilliseconds : patience)
       call.patienceEndsAt = monotonicNow() + patience
       call.deadlineTimer = setTimeout(expire, patience, call)
       next(call)
@@ -91,8 +93,13 @@ const deadline =
     leave: (call) => clearTimeout(call.deadlineTimer),
   })
 
-const expire = (call: Call): void =>
-  call.fail(call.maybeOnKafka || call.claim?.mayRunElsewhere === true ? 'DEADLINE_PASSED' : 'DEADLINE_BEFORE_START')
+function expire(call: Call): void {
+  if (!call.maybeOnKafka && call.claim?.mayRunElsewhere !== true) call.fail('DEADLINE_BEFORE_START')
+  else if (call.method.delivery === 'Queued') call.fail('DEADLINE_PASSED')
+  else call.fail('DEADLINE_PASSED', undefined, NOT_ACKNOWLEDGED)
+}
+
+const NOT_ACKNOWLEDGED = 'Kafka did not acknowledge the call before the deadline; it may still run'
 
 /** How long the calls in flight take is not known here; a tenth of a second frees room and does not starve the client. */
 const ADMISSION_RETRY_MILLISECONDS = 100
@@ -233,14 +240,15 @@ const LONGEST_QUEUE_RETRY_MILLISECONDS = 10_000
 
 /** A call that workers would come to too late is refused now: it would only keep them from those that can be answered. */
 const queue =
-  ({ queueEstimate, monotonicNow, metrics }: PipelineOptions): LayerFactory =>
+  ({ queueEstimate, clock, monotonicNow, metrics }: PipelineOptions): LayerFactory =>
   (next) => {
     metrics.gaugeFrom('grpc_kafka_queue_wait_estimate_seconds', {}, () =>
       queueEstimate.wait === undefined ? undefined : queueEstimate.wait / 1000,
     )
     return {
       enter: (call) => {
-        const remaining = call.patienceEndsAt - monotonicNow()
+        const remaining =
+          call.method.delivery === 'OneWay' ? call.deadline - clock.now() : call.patienceEndsAt - monotonicNow()
         const wait = queueEstimate.tooLong(call.method.name, remaining)
         // A refusal says that the call did not run, which nobody knows of one whose claim was taken over.
         if (wait === undefined || call.claim?.mayRunElsewhere === true) {
@@ -299,15 +307,16 @@ const enqueue =
         return
       }
       if (key !== undefined) call.partition = partitionOf(key)
+      const enqueuedAt = clock.now()
       call.record = encodeRecord(
         {
           id: call.id,
           deadline: call.claim?.deadline ?? call.deadline,
-          replyTo: live.current.instance,
+          replyTo: call.method.delivery === 'OneWay' ? '' : live.current.instance,
           method: call.method.name,
           attempt: 1,
           producedAgain: call.claim?.producedBefore ?? false,
-          enqueuedAt: clock.now(),
+          enqueuedAt,
           firstFailureAt: 0,
           caller: call.caller,
           metadata,
@@ -317,6 +326,8 @@ const enqueue =
         live.current.proxy.recordVersion,
         key,
       )
+      if (call.method.cloudEvents)
+        Object.assign(call.record.headers, cloudEventHeaders(call.id, call.method.name, enqueuedAt))
       call.recordBytes = call.message.length + headerBytes(call.record)
       enqueuer.add(call)
       next(call)
@@ -328,6 +339,10 @@ const awaitOutcome =
   ({ waiters }: PipelineOptions): LayerFactory =>
   () => ({
     enter: (call) => {
+      if (call.method.delivery === 'OneWay') {
+        call.onKafka = (place) => call.end({ kind: 'Accepted', place })
+        return
+      }
       call.onOutcome = (outcome) => {
         if (outcome === undefined) call.fail('RESULT_UNREADABLE')
         else call.end({ kind: 'Outcome', outcome })

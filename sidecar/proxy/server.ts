@@ -174,6 +174,7 @@ export class ProxyServer {
           refusals.get(reply.code)?.inc()
           failures.write(reply.code, reply.details, () => failedCall(call, reply.status, milliseconds))
         }
+        if (end.kind === 'Accepted') reply.initialMetadata?.set(CALL_ID, formatCallId(call.id))
         send(request, withCallId(reply, call.id), callback)
       }
 

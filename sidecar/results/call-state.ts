@@ -75,7 +75,7 @@ export const isFinal = (bytes: Buffer): boolean => bytes[1] !== STATES.Expired |
 const LUA_STATES = `local EXPIRED, CLAIMED, ENQUEUED = ${STATES.Expired}, ${STATES.Claimed}, ${STATES.Enqueued}\n`
 
 /** What `CLAIM` answers for a call, where it is a number. */
-export const CLAIM_ANSWERS = { Claimed: 1, Waits: 2, KeyReused: 3, Later: 4 } as const
+export const CLAIM_ANSWERS = { Claimed: 1, Waits: 2, KeyReused: 3, Later: 4, Enqueued: 5 } as const
 
 /**
  * Nothing, Claimed whose lease ended, or Expired(No) -> Claimed.
@@ -84,7 +84,7 @@ export const CLAIM_ANSWERS = { Claimed: 1, Waits: 2, KeyReused: 3, Later: 4 } as
  * ARGV     1 milliseconds of the lease, 2 milliseconds to keep after the deadline, 3 bytes of outcomes to answer with,
  *          then for each call: the claimant's token, the request's hash, the deadline
  * returns  for each call: Claimed; {deadline}: taken over, an earlier claimant may have put it on Kafka; Waits: another one's claim
- *          stands or Kafka has it; KeyReused: the key belongs to another request; the bytes of its outcome; Later: it has one, and
+ *          stands; Enqueued: Kafka has it; KeyReused: the key belongs to another request; the bytes of its outcome; Later: it has one, and
  *          the room for outcomes is used up
  *
  * A claimant that asks again with its token gets its claim again, with a new lease.
@@ -108,7 +108,7 @@ for i = 1, #KEYS do
   elseif keyed and string.sub(head, 3, 18) ~= hash then
     result[i] = ${CLAIM_ANSWERS.KeyReused}
   elseif state == ENQUEUED then
-    result[i] = ${CLAIM_ANSWERS.Waits}
+    result[i] = ${CLAIM_ANSWERS.Enqueued}
   elseif state == CLAIMED then
     local ends = struct.unpack('>I6', head, 42)
     if ends > now and string.sub(head, 26, 41) ~= token then

@@ -30,7 +30,16 @@ describe('validateResource', () => {
       kafka: { bootstrapServers: ['kafka:9092'] },
       redis: { url: 'redis://redis:6379/0', commandTimeoutMilliseconds: 5000 },
       topic: { name: 'calculator', partitions: 3, replicationFactor: 3, config: {}, deletionPolicy: 'Retain' },
-      methods: [{ name: 'Calculate', delivery: 'Queued', timeoutMilliseconds: 3000, cacheSeconds: 0, metadata: [] }],
+      methods: [
+        {
+          name: 'Calculate',
+          delivery: 'Queued',
+          timeoutMilliseconds: 3000,
+          cacheSeconds: 0,
+          metadata: [],
+          cloudEvents: 'Disabled',
+        },
+      ],
       results: { retentionSeconds: 600 },
       proxy: {
         replicas: 1,

@@ -8,7 +8,6 @@ export const FIELDS_WITHOUT_OBJECTS = {
     'spec.topic.replicationFactor': 'immutable',
     'spec.topic.config.*': 'the topic',
     'spec.topic.deletionPolicy': 'the finalizer',
-    'spec.methods[].delivery': 'has one value',
     'spec.registration.consul.address': inConsul,
     'spec.registration.consul.name': inConsul,
     'spec.registration.consul.datacenter': inConsul,

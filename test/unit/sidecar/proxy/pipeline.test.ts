@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test'
 import { Metadata } from '@grpc/grpc-js'
 import type { CallId } from '../../../../sidecar/call-id.ts'
 import { parseConfig } from '../../../../sidecar/config.ts'
-import type { ProxyConfig } from '../../../../sidecar/config.ts'
+import type { Delivery, ProxyConfig } from '../../../../sidecar/config.ts'
 import { decodeRecord } from '../../../../sidecar/kafka/record.ts'
 import type { CallRecord } from '../../../../sidecar/kafka/record.ts'
 import { Admission } from '../../../../sidecar/proxy/admission.ts'
@@ -84,6 +84,8 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
   const start = ({
     cacheSeconds = 0,
     partitionKey,
+    delivery = 'Queued',
+    cloudEvents = false,
     ...part
   }: {
     readonly clientDeadline?: number
@@ -91,12 +93,22 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
     readonly message?: Buffer
     readonly cacheSeconds?: number
     readonly partitionKey?: string | undefined
+    readonly delivery?: Delivery
+    readonly cloudEvents?: boolean
   } = {}) => {
     const ends: End[] = []
     const id = Buffer.alloc(16, ++calls)
     const call = pipeline.start({
       id,
-      method: { name: 's.S/M', timeoutMilliseconds: 3000, metadata: ['tenant'], cacheSeconds, partitionKey },
+      method: {
+        name: 's.S/M',
+        delivery,
+        timeoutMilliseconds: 3000,
+        metadata: ['tenant'],
+        cacheSeconds,
+        partitionKey,
+        cloudEvents,
+      },
       message: Buffer.from('hello'),
       metadata: new Metadata(),
       clientDeadline: Infinity,
@@ -193,6 +205,55 @@ suite('the way of a call', () => {
     const { ends, answer } = start()
     answer(undefined)
     assert.deepEqual(ends, [failed('RESULT_UNREADABLE')])
+  })
+
+  test('that is one-way ends when Kafka has it, and nobody is to be woken', (t) => {
+    const { start, enqueued, waiting, record, left } = setUp(t)
+    const { ends } = start({ delivery: 'OneWay' })
+    assert.deepEqual([record(0).replyTo, waiting.size, ends], ['', 0, []])
+    enqueued[0]?.onKafka?.({ partition: 2, offset: 7 })
+    assert.deepEqual(ends, [{ kind: 'Accepted', place: { partition: 2, offset: 7 } }])
+    assert.deepEqual(left(), NOTHING)
+  })
+
+  test('that is one-way has the time of its method, however soon its caller must be answered', (t) => {
+    const { start, enqueued, record, left } = setUp(t)
+    const { ends } = start({ delivery: 'OneWay', clientDeadline: 1_000_200 })
+    assert.equal(record(0).deadline, 1_000_000 + AHEAD + 3000)
+    t.mock.timers.tick(200)
+    assert.deepEqual(ends, [failed('DEADLINE_BEFORE_START')])
+    const late = start({ delivery: 'OneWay', clientDeadline: 1_000_400 })
+    enqueued[1]!.maybeOnKafka = true
+    t.mock.timers.tick(200)
+    assert.deepEqual(late.ends, [
+      {
+        ...failed('DEADLINE_PASSED'),
+        details: 'Kafka did not acknowledge the call before the deadline; it may still run',
+      },
+    ])
+    enqueued[1]?.onKafka?.({ partition: 0, offset: 0 })
+    assert.equal(late.ends.length, 1)
+    assert.deepEqual(left(), NOTHING)
+  })
+
+  test('has the headers of a CloudEvent where its method says so, and they count', (t) => {
+    const { start, enqueued, record } = setUp(t)
+    start()
+    start({ cloudEvents: true })
+    const [plain, event] = enqueued.map((call) => call.record.headers)
+    assert.deepEqual(Object.keys(plain!), ['grpc-kafka'])
+    const { 'grpc-kafka': ours, ...others } = event!
+    assert.deepEqual(others, {
+      ce_specversion: '1.0',
+      ce_id: '02020202-0202-0202-0202-020202020202',
+      ce_source: '/s.S',
+      ce_type: 's.S.M',
+      ce_time: new Date(1_000_000 + AHEAD).toISOString(),
+      'content-type': 'application/protobuf',
+    })
+    assert.ok(Buffer.isBuffer(ours))
+    assert.equal(record(1).message.toString(), 'hello')
+    assert.ok(enqueued[1]!.recordBytes > enqueued[0]!.recordBytes + 150)
   })
 
   test('with a partition key it is the key of the record, and decides the partition', (t) => {

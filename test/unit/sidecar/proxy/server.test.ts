@@ -351,8 +351,10 @@ suite('a configuration that changes', () => {
   const method = (name: string, timeoutMilliseconds: number) => ({
     name,
     timeoutMilliseconds,
+    delivery: 'Queued' as const,
     metadata: [],
     cacheSeconds: 0,
+    cloudEvents: 'Disabled' as const,
   })
 
   test('serves a method from then on, and no more once it is removed', async (t) => {
