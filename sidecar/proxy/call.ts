@@ -101,6 +101,8 @@ export class Call {
   maybeOnKafka = false
   /** Set where the caller gave an idempotency key. */
   claim: CallClaim | undefined = undefined
+  /** Where Kafka has it, once it has said so to who waits for no more. */
+  place: RecordOrigin | undefined = undefined
   /** Set by the layer that waits, where Kafka's word is all that is waited for. */
   onKafka: ((place: RecordOrigin) => void) | undefined = undefined
   /** Set by the layer that waits. */

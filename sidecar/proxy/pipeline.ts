@@ -6,9 +6,11 @@ import { isDeepStrictEqual } from 'node:util'
 import type { ProxyConfig } from '../config.ts'
 import { cloudEventHeaders } from '../kafka/cloud-events.ts'
 import { encodeRecord, headerBytes } from '../kafka/record.ts'
+import type { RecordOrigin } from '../kafka/record.ts'
 import type { LiveConfig } from '../live-config.ts'
 import type { MetadataPairs } from '../metadata.ts'
 import type { Outcome } from '../results/outcome.ts'
+import type { CallHandle, CallHandles } from '../results/call-handles.ts'
 import type { CallClaims } from '../results/claims.ts'
 import type { OutcomeWaiters } from '../results/waiters.ts'
 import type { SharedClock } from '../results/shared-clock.ts'
@@ -16,7 +18,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import type { Admission } from './admission.ts'
 import { cacheKey } from './cache-key.ts'
 import { Pipeline } from './call.ts'
-import type { Call, LayerFactory } from './call.ts'
+import type { Call, End, LayerFactory } from './call.ts'
 import type { Enqueuer } from './enqueuer.ts'
 import { Flights } from './flights.ts'
 import type { Gate } from './gate.ts'
@@ -37,6 +39,7 @@ export interface PipelineOptions {
   /** The partition of the records with a key. */
   readonly partitionOf: (key: Buffer) => number
   readonly waiters: Pick<OutcomeWaiters, 'add' | 'remove'>
+  readonly handles: Pick<CallHandles, 'keep'>
   readonly claims: Pick<CallClaims, 'ask' | 'keep' | 'forget' | 'enqueued' | 'giveBack' | 'storeOutcome'>
   /** Random bytes, `CLAIM_TOKEN_BYTES` of them. */
   readonly nextClaimToken: () => Buffer
@@ -55,6 +58,7 @@ export function callPipeline(options: PipelineOptions): Pipeline {
     admitBytes(options),
     limit(options),
     admit(options),
+    handOut(options),
     idempotency({ ...options, service: options.live.current.service.name }),
     cache(options),
     queue(options),
@@ -94,6 +98,10 @@ const deadline =
   })
 
 function expire(call: Call): void {
+  if (call.place !== undefined) {
+    call.end({ kind: 'Accepted', place: call.place })
+    return
+  }
   if (!call.maybeOnKafka && call.claim?.mayRunElsewhere !== true) call.fail('DEADLINE_BEFORE_START')
   else if (call.method.delivery === 'Queued') call.fail('DEADLINE_PASSED')
   else call.fail('DEADLINE_PASSED', undefined, NOT_ACKNOWLEDGED)
@@ -335,12 +343,37 @@ const enqueue =
     leave: (call) => enqueuer.forget(call),
   })
 
+const handleOf = (call: Call, place?: RecordOrigin): CallHandle => ({
+  id: call.id,
+  method: call.method.name,
+  caller: call.caller,
+  deadline: call.claim?.deadline ?? call.deadline,
+  place,
+})
+
+/** A caller that is told an id, and no outcome, may ask for that later. */
+const handOut =
+  ({ handles }: PipelineOptions): LayerFactory =>
+  (next) => ({
+    enter: next,
+    leave: (call, end) => {
+      if (end.kind === 'Accepted' ? call.place === undefined : isUndecided(end)) handles.keep(handleOf(call))
+    },
+  })
+
+/** It may still come to an outcome. */
+export const isUndecided = (end: End): boolean =>
+  end.kind === 'Failed' && (end.code === 'DEADLINE_PASSED' || end.code === 'CUT_OFF')
+
 const awaitOutcome =
-  ({ waiters }: PipelineOptions): LayerFactory =>
+  ({ waiters, handles }: PipelineOptions): LayerFactory =>
   () => ({
     enter: (call) => {
       if (call.method.delivery === 'OneWay') {
-        call.onKafka = (place) => call.end({ kind: 'Accepted', place })
+        call.onKafka = (place) => {
+          call.place = place
+          handles.keep(handleOf(call, place), () => call.end({ kind: 'Accepted', place }))
+        }
         return
       }
       call.onOutcome = (outcome) => {

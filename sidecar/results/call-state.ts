@@ -64,6 +64,19 @@ export function decodeCallState(bytes: Buffer): CallState {
   }
 }
 
+/**
+ * The state of a call without an idempotency key that somebody may ask for by its id: nobody claims it, so it has no token and no
+ * request hash to compare.
+ * @param deadline of its record, in milliseconds since 1970 on the shared clock
+ */
+export function encodeEnqueued(deadline: number): Buffer {
+  const bytes = Buffer.alloc(CLAIM_BYTES)
+  bytes[0] = CLAIM_FORMAT
+  bytes[1] = STATES.Enqueued
+  bytes.writeUIntBE(deadline, 19, 6)
+  return bytes
+}
+
 /** Whether the bytes of a call's key are an outcome and no claim. */
 export const isOutcome = (bytes: Buffer): boolean => (bytes[1] ?? 0) < STATES.Claimed
 

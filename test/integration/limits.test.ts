@@ -66,6 +66,7 @@ test('a rate limit', async (t) => {
         code: GrpcStatus.RESOURCE_EXHAUSTED,
         message: answer.details,
         retryDelayMilliseconds: [wait],
+        requestIds: [],
       })
     }
   })

@@ -11,6 +11,7 @@ import { Admission } from '../../../../sidecar/proxy/admission.ts'
 import type { Call, End } from '../../../../sidecar/proxy/call.ts'
 import type { Enqueued } from '../../../../sidecar/proxy/enqueuer.ts'
 import { Gate } from '../../../../sidecar/proxy/gate.ts'
+import type { CallHandle } from '../../../../sidecar/results/call-handles.ts'
 import { LiveConfig } from '../../../../sidecar/live-config.ts'
 import { callPipeline } from '../../../../sidecar/proxy/pipeline.ts'
 import { QueueEstimate } from '../../../../sidecar/proxy/queue-estimate.ts'
@@ -62,6 +63,8 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
   const enqueued: Enqueued[] = []
   const forgotten: Enqueued[] = []
   const waiting = new Map<string, (outcome: Outcome | undefined) => void>()
+  const handles: CallHandle[] = []
+  const onKepts: (() => void)[] = []
   const pipeline = callPipeline({
     live,
     gate,
@@ -72,6 +75,12 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
     waiters: {
       add: (id: CallId, onOutcome) => waiting.set(id.toString('hex'), onOutcome),
       remove: (id: CallId) => waiting.delete(id.toString('hex')),
+    },
+    handles: {
+      keep: (handle, onKept) => {
+        handles.push(handle)
+        if (onKept !== undefined) onKepts.push(onKept)
+      },
     },
     claims,
     nextClaimToken: () => Buffer.alloc(16, 1),
@@ -125,7 +134,7 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
   }
   /** Everything that a call could leave behind. */
   const left = () => ({ waiting: waiting.size, calls: admission.calls, bytes: admission.bytes })
-  return { live, gate, admission, queueEstimate, enqueued, forgotten, waiting, start, record, left }
+  return { live, gate, admission, queueEstimate, enqueued, forgotten, waiting, handles, onKepts, start, record, left }
 }
 
 const NOTHING = { waiting: 0, calls: 0, bytes: 0 }
@@ -208,10 +217,15 @@ suite('the way of a call', () => {
   })
 
   test('that is one-way ends when Kafka has it, and nobody is to be woken', (t) => {
-    const { start, enqueued, waiting, record, left } = setUp(t)
-    const { ends } = start({ delivery: 'OneWay' })
+    const { start, enqueued, waiting, handles, onKepts, record, left } = setUp(t)
+    const { call, ends } = start({ delivery: 'OneWay' })
     assert.deepEqual([record(0).replyTo, waiting.size, ends], ['', 0, []])
-    enqueued[0]?.onKafka?.({ partition: 2, offset: 7 })
+    const place = { partition: 2, offset: 7 }
+    enqueued[0]?.onKafka?.(place)
+    const { deadline } = record(0)
+    assert.deepEqual(handles, [{ id: call.id, method: 's.S/M', caller: '', deadline, place }])
+    assert.deepEqual(ends, [], 'it is not known by its id yet')
+    onKepts[0]?.()
     assert.deepEqual(ends, [{ kind: 'Accepted', place: { partition: 2, offset: 7 } }])
     assert.deepEqual(left(), NOTHING)
   })
@@ -234,6 +248,35 @@ suite('the way of a call', () => {
     enqueued[1]?.onKafka?.({ partition: 0, offset: 0 })
     assert.equal(late.ends.length, 1)
     assert.deepEqual(left(), NOTHING)
+  })
+
+  test('that is one-way and on Kafka is accepted at its deadline, also where Redis does not say what it is known by', (t) => {
+    const { start, enqueued, onKepts } = setUp(t)
+    const { ends } = start({ delivery: 'OneWay', clientDeadline: 1_000_200 })
+    const place = { partition: 2, offset: 7 }
+    enqueued[0]!.maybeOnKafka = true
+    enqueued[0]?.onKafka?.(place)
+    t.mock.timers.tick(200)
+    assert.deepEqual(ends, [{ kind: 'Accepted', place }])
+    onKepts[0]?.()
+    assert.equal(ends.length, 1)
+  })
+
+  test('is known by its id where its caller was told that it may still run, and nowhere else', (t) => {
+    const { start, enqueued, handles, gate } = setUp(t)
+    const [late, cut, unsent, abandoned, answered] = Array.from({ length: 5 }, () => start())
+    for (const index of [0, 1, 3, 4]) enqueued[index]!.maybeOnKafka = true
+    answered?.answer(OK)
+    abandoned?.call.end({ kind: 'Abandoned' })
+    unsent?.call.fail('KAFKA_UNAVAILABLE')
+    cut?.call.fail('CUT_OFF')
+    t.mock.timers.tick(3000)
+    assert.deepEqual(late?.ends, [failed('DEADLINE_PASSED')])
+    assert.deepEqual(
+      handles.map(({ id, place }) => [id, place]),
+      [cut, late].map((one) => [one?.call.id, undefined]),
+    )
+    assert.equal(gate.state, 'Open')
   })
 
   test('has the headers of a CloudEvent where its method says so, and they count', (t) => {
