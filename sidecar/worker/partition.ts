@@ -148,7 +148,7 @@ export class Partition implements TopicPartition {
         this.#entries.push(known)
         continue
       }
-      const decoded = leftToLaterReader(decodeRecord(raw))
+      const decoded = decodeRecord(raw)
       const entry: Entry = {
         offset: raw.offset,
         raw,
@@ -289,17 +289,5 @@ export function finish(entry: Entry): void {
 }
 
 const FINISHED: Decoded = { kind: 'Unreadable', reason: 'finished' }
-
-/**
- * Version 2 can say what workers of this release do not do yet: run a call again beside its outcome. Such a record must not
- * run as if it had not said so (docs/adr/0011): it goes back to the failure topic.
- */
-function leftToLaterReader(decoded: Decoded): Decoded {
-  if (decoded.kind !== 'Call') return decoded
-  const { redriveRevision = 0, id, deadline, replyTo } = decoded.record
-  if (redriveRevision === 0) return decoded
-  const prefix = { id, deadline, replyTo }
-  return { kind: 'Unreadable', reason: 'redriven, which this worker cannot do yet', prefix }
-}
 
 const bytesOf = ({ raw }: Entry): number => raw.value?.length ?? 0

@@ -138,6 +138,7 @@ class Worker implements RunningSidecar {
       producer: this.#producer,
       topic: service.topic,
       groupId: worker.groupId,
+      observer,
       now,
       logger,
       metrics,

@@ -22,6 +22,7 @@ class FakeStore {
   readonly held: number[][] = []
   readonly released: number[] = []
   readonly asked: { readonly attempt: number; readonly offset: number; readonly alone: boolean }[] = []
+  readonly redrives: Start['redrive'][] = []
   readonly takenBack: number[] = []
   lookedUp = 0
   answer: (start: Start, alone: boolean) => Begun = ({ attempt }) => ({
@@ -40,7 +41,10 @@ class FakeStore {
   }
 
   async begin(starts: readonly Start[], { alone }: { readonly alone: boolean }): Promise<Begun[]> {
-    for (const { id, attempt } of starts) this.asked.push({ offset: id.readUInt32BE(12), attempt, alone })
+    for (const { id, attempt, redrive } of starts) {
+      this.asked.push({ offset: id.readUInt32BE(12), attempt, alone })
+      if (redrive !== undefined) this.redrives.push(redrive)
+    }
     await this.gate
     return starts.map((start) => this.answer(start, alone))
   }
@@ -954,17 +958,6 @@ describe('a record that is no call of this version', () => {
     )
   })
 
-  test('of this version goes back to the failure topic when it is a redrive, which must not be skipped for its outcome', async (t) => {
-    const harness = new Harness(t)
-    harness.store.outcomes.add(idAt(0).toString('hex'))
-    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1 })])
-    assert.deepEqual(
-      harness.buried.map(({ code, reason }) => [code, reason]),
-      [['UNREADABLE_RECORD', 'unreadable: redriven, which this worker cannot do yet']],
-    )
-    assert.deepEqual(harness.skipped, [])
-  })
-
   test('waits like any other outside the window, and stops reading when too many do', async (t) => {
     const harness = new Harness(t)
     await harness.own(Array.from({ length: 4 * W }, (_, offset) => poison(offset)))
@@ -1112,4 +1105,28 @@ test('partitions of the same number on several topics are apart', async (t) => {
   assert.deepEqual(harness.starts, ['0/0', '0/0', '0/1'])
   harness.dispatcher.assign([retries], true)
   assert.deepEqual([...harness.dispatcher.partitions.keys()], ['calls.retry.1/0'])
+})
+
+describe('a redriven record', () => {
+  test('is asked about before it starts, as the redrive that it is', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 2 }), fetched(1)])
+    assert.deepEqual(harness.store.asked, [{ offset: 0, attempt: 1, alone: false }])
+    assert.deepEqual(harness.store.redrives, [{ revision: 2, record: '0/0' }])
+    assert.deepEqual(harness.starts.toSorted(), ['0/0', '0/1'])
+  })
+
+  test('is passed over where its redrive has nothing to do', async (t) => {
+    const harness = new Harness(t)
+    harness.store.answer = () => ({ kind: 'Done' })
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1 })])
+    assert.deepEqual([harness.skipped, harness.starts], [[0], []])
+  })
+
+  test("of an earlier owner's window is not passed over for the outcome that it may replace", async (t) => {
+    const harness = new Harness(t)
+    harness.store.outcomes.add(idAt(0).toString('hex'))
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1 })], { takenOver: true })
+    assert.deepEqual([harness.skipped, harness.starts], [[], ['0/0']])
+  })
 })
