@@ -1,0 +1,242 @@
+/** Dead letters and what people do about them: `grpc-kafka dead-letters`, on real Kafka and Redis. */
+import assert from 'node:assert/strict'
+import { suite, test, type TestContext } from 'node:test'
+import { ConfigResourceTypes } from 'kafkajs'
+import { formatCallId } from '../../sidecar/call-id.ts'
+import { GrpcStatus } from '../../sidecar/errors.ts'
+import { openLettersGroup } from '../../sidecar/kafka/topic-names.ts'
+import { run } from './support/command-line.ts'
+import { idOfKey, withKey } from './support/keyed.ts'
+import { PATIENT, startRoute, until, type Route, type RouteOptions } from './support/route.ts'
+import { OutcomeReader, produceRaw } from './support/topic.ts'
+
+const RETRY = { maxAttempts: 2, backoff: { initialMilliseconds: 50, jitterPercent: 0 } }
+
+const routeOf = (t: TestContext, options: RouteOptions = {}): Promise<Route> =>
+  startRoute(t, { method: PATIENT, worker: { retry: RETRY }, ...options })
+
+const busy = (id: string, failures: number) => ({
+  id,
+  status: GrpcStatus.UNAVAILABLE,
+  details: 'busy',
+  failures,
+  reply: 'at last',
+})
+
+/** What `list` prints, without the sum. */
+interface Listed {
+  readonly partition: number
+  readonly offset: number
+  readonly id?: string
+  readonly redriveRevision?: number
+  readonly open: boolean
+  readonly failures?: readonly { readonly attempt: number; readonly status: string }[]
+  readonly dead: Readonly<Record<string, string>>
+}
+
+const letters = (route: Route, ...args: string[]) => run(route, ['dead-letters', ...args, '--topic', route.topic])
+
+async function list(route: Route, ...args: string[]): Promise<Listed[]> {
+  const { code, text } = await letters(route, 'list', '--json', ...args)
+  assert.equal(code, 0, text)
+  return text === '' ? [] : text.split('\n').map((line) => JSON.parse(line) as Listed)
+}
+
+const attempts = (route: Route, id: string) =>
+  route.ledger().flatMap((entry) => (entry.event === 'began' && entry.id === id ? [entry.attempt] : []))
+
+async function failedCall(route: Route, id: string, failures: number): Promise<void> {
+  const { code } = await route.call(busy(id, failures))
+  assert.equal(code, GrpcStatus.UNAVAILABLE)
+}
+
+/** As whoever counts lag sees it. */
+async function openLag(route: Route): Promise<number> {
+  const dead = `${route.topic}.dead`
+  const [ends, [committed]] = await Promise.all([
+    route.admin.fetchTopicOffsets(dead),
+    route.admin.fetchOffsets({ groupId: openLettersGroup(route.topic), topics: [dead] }),
+  ])
+  return ends.reduce(
+    (sum, { partition, high }) =>
+      sum +
+      Number(high) -
+      Math.max(0, Number(committed?.partitions.find((one) => one.partition === partition)?.offset)),
+    0,
+  )
+}
+
+/** All of the topic's records are done with, and stay so. */
+const settled = (route: Route) => until('no offset waits', async () => (await route.lag()) === 0)
+
+test('a dead letter is listed, shown with its attempts, redriven into its call, and then done with', async (t) => {
+  const route = await routeOf(t)
+  const redis = new OutcomeReader(route)
+  t.after(() => redis.close())
+  const metadata = withKey('again')
+  const first = await route.call(busy('again', 2), { metadata })
+  assert.deepEqual([first.code, first.details], [GrpcStatus.UNAVAILABLE, 'busy'])
+
+  const [letter, ...others] = await list(route)
+  assert.deepEqual(others, [])
+  assert.equal(letter?.id, formatCallId(idOfKey('again')))
+  assert.deepEqual(
+    [letter.dead['status'], letter.dead['topic'], letter.dead['reason']],
+    ['UNAVAILABLE', route.topic, 'attempts used up, last status 14'],
+  )
+  const shown = await letters(route, 'show', `${letter.partition}/${letter.offset}`, '--values')
+  assert.match(shown.text, /attempt 1 {2}\S+ {2}UNAVAILABLE {2}worker-.*\n.*attempt 2 {2}\S+ {2}UNAVAILABLE/)
+  assert.match(shown.text, new RegExp(Buffer.from(JSON.stringify(busy('again', 2))).toString('base64')))
+  assert.equal(await openLag(route), 1)
+
+  const again = await route.call(busy('again', 2), { metadata })
+  assert.deepEqual([again.code, again.details], [GrpcStatus.UNAVAILABLE, 'busy'], 'its caller gets the last status')
+
+  const redriven = await letters(route, 'redrive', '--all')
+  assert.equal(redriven.code, 0, redriven.text)
+  assert.match(redriven.text, /redrive 1\n1 redriven$/)
+  await until('it is answered', async () => (await redis.outcome(idOfKey('again')))?.state === 'Answered')
+  const late = await route.call(busy('again', 2), { metadata })
+  assert.deepEqual([late.code, late.reply?.toString()], [0, 'at last'])
+  assert.deepEqual(attempts(route, 'again'), [1, 2, 1], 'its attempts are counted anew')
+  assert.deepEqual(await list(route), [])
+  assert.equal(await openLag(route), 0)
+  const twice = await letters(route, 'redrive', `${letter.partition}/${letter.offset}`)
+  assert.deepEqual(
+    [twice.code, twice.text],
+    [1, `${letter.partition}/${letter.offset} is done with already\n0 redriven`],
+  )
+})
+
+test('a call that is redriven and fails again is a dead letter of the next revision', async (t) => {
+  const route = await routeOf(t)
+  await failedCall(route, 'stubborn', 4)
+  assert.equal((await letters(route, 'redrive', '--all')).code, 0)
+  const deadTwice = async () => (await list(route)).map(({ redriveRevision, open }) => [redriveRevision, open])
+  await until('it is dead again', async () => (await route.records(`${route.topic}.dead`)) === 3)
+  assert.deepEqual(await deadTwice(), [[1, true]])
+  await settled(route)
+  assert.equal((await letters(route, 'redrive', '--all')).code, 0)
+  await until('it is run for the third time', () => attempts(route, 'stubborn').length === 5)
+  await settled(route)
+  assert.deepEqual(await deadTwice(), [])
+  assert.deepEqual(attempts(route, 'stubborn'), [1, 2, 1, 2, 1])
+})
+
+suite('no work is done twice', () => {
+  test('when a redrive is killed between the produce and the mark, and repeated', async (t) => {
+    const route = await routeOf(t)
+    await failedCall(route, 'once', 2)
+    const env = { TEST_IMPORT: 'test/integration/support/killed-before-mark.ts' }
+    const args = ['dead-letters', 'redrive', '--all', '--topic', route.topic]
+    assert.equal((await run(route, args, env)).code, null, 'it is killed')
+    assert.equal((await list(route)).length, 1, 'the letter is open still')
+    assert.equal((await letters(route, 'redrive', '--all')).code, 0)
+    await settled(route)
+    assert.deepEqual(attempts(route, 'once'), [1, 2, 1])
+    assert.deepEqual(await list(route), [])
+  })
+
+  test('when copies of a redrive stand on the topic before the first has run', async (t) => {
+    const route = await routeOf(t)
+    await failedCall(route, 'copied', 2)
+    const [worker] = route.workers
+    worker!.handler.kill('SIGKILL')
+    await worker!.handler.exited
+    const env = { TEST_IMPORT: 'test/integration/support/killed-before-mark.ts' }
+    const args = ['dead-letters', 'redrive', '--all', '--deadline', '600', '--topic', route.topic]
+    for (let count = 0; count < 2; count++) assert.equal((await run(route, args, env)).code, null)
+    assert.equal(await route.records(), 3)
+    worker!.handler = (await route.startHandler(worker!.handlerPort)).handler
+    await settled(route)
+    // The next handler fails twice, too: so the redrive is a dead letter, of one record and not of both.
+    assert.deepEqual(attempts(route, 'copied'), [1, 2, 1, 2])
+    assert.deepEqual(
+      (await list(route)).map(({ redriveRevision }) => redriveRevision),
+      [1],
+    )
+  })
+
+  test('when two redrive everything at the same time', async (t) => {
+    const route = await routeOf(t)
+    const names = Array.from({ length: 20 }, (_, index) => `call-${index}`)
+    await Promise.all(names.map((id) => failedCall(route, id, 2)))
+    const results = await Promise.all([0, 1].map(() => letters(route, 'redrive', '--all', '--rate', '1000')))
+    for (const { code, text } of results) assert.equal(code, 0, text)
+    await settled(route)
+    for (const id of names) assert.deepEqual(attempts(route, id), [1, 2, 1], id)
+    assert.deepEqual(await list(route), [])
+    t.diagnostic(`${(await route.records()) - names.length} redrives of ${names.length} dead letters`)
+  })
+})
+
+test('a redrive whose deadline passes while no handler is there is a dead letter again', async (t) => {
+  const route = await routeOf(t)
+  await failedCall(route, 'late', 2)
+  const [worker] = route.workers
+  worker!.handler.kill('SIGKILL')
+  await worker!.handler.exited
+  assert.equal((await letters(route, 'redrive', '--all', '--deadline', '1')).code, 0)
+  await until('it is dead again', async () => (await route.records(`${route.topic}.dead`)) === 3)
+  const [letter] = await list(route)
+  assert.deepEqual(
+    [letter?.redriveRevision, letter?.dead['reason'], letter?.dead['status']],
+    [1, 'the deadline of redrive 1 passed', 'DEADLINE_EXCEEDED'],
+  )
+  await settled(route)
+  assert.deepEqual(attempts(route, 'late'), [1, 2])
+})
+
+test('what is chosen by a filter is redriven, what is no call is refused by its place, and discarding only marks', async (t) => {
+  const route = await routeOf(t, { partitions: 1 })
+  await produceRaw(route, [{ key: Buffer.from('k'), value: Buffer.from('no call') }])
+  await until('it is dead', async () => (await route.records(`${route.topic}.dead`)) === 1)
+  await failedCall(route, 'chosen', 2)
+  assert.deepEqual(
+    (await list(route, '--status', 'UNAVAILABLE')).map(({ offset }) => offset),
+    [1],
+  )
+  const all = await letters(route, 'redrive', '--all')
+  assert.equal(all.code, 1)
+  assert.match(all.text, /0\/0 cannot be redriven: it is no call: no grpc-kafka header/)
+  assert.match(all.text, /0\/1 .* redrive 1/)
+  assert.deepEqual(
+    (await list(route)).map(({ offset }) => offset),
+    [0],
+  )
+  const discarded = await letters(route, 'discard', '0/0')
+  assert.equal(discarded.code, 0, discarded.text)
+  assert.match(discarded.text, /^0\/0 {2}discarded\n1 marked as done with; the records stay until the retention/)
+  assert.deepEqual(await list(route), [])
+  await settled(route)
+  assert.equal(await route.records(`${route.topic}.dead`), 4, 'two letters and two marks')
+})
+
+test('a failure topic that takes nothing, as one whose disks are full, holds the offset until it does, and is reported', async (t) => {
+  const route = await routeOf(t, { partitions: 1 })
+  const dead = `${route.topic}.dead`
+  const setCopies = (copies: number) =>
+    route.admin.alterConfigs({
+      validateOnly: false,
+      resources: [
+        {
+          type: ConfigResourceTypes.TOPIC,
+          name: dead,
+          configEntries: [{ name: 'min.insync.replicas', value: String(copies) }],
+        },
+      ],
+    })
+  await setCopies(2)
+  const answer = route.call(busy('held', 2))
+  const [worker] = route.workers
+  await until('a log line names it', () =>
+    worker!.process.lines.some((line) => line.includes(`the failure topic ${dead} does not take a record`)),
+  )
+  assert.ok((await route.metric(worker!, 'grpc_kafka_dead_letter_errors_total')) > 0)
+  assert.equal((await route.call({ id: 'neighbour' })).code, 0)
+  assert.deepEqual([await route.lag(), await route.records(dead)], [2, 0])
+  await setCopies(1)
+  assert.equal((await answer).code, GrpcStatus.UNAVAILABLE)
+  await settled(route)
+  assert.equal(await route.records(dead), 1)
+})
