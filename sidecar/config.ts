@@ -226,6 +226,18 @@ const worker = z.strictObject({
     groupId: name(255),
     /** A Responder writes outcomes; an Observer runs the same records and never does. */
     role: z.enum(['Responder', 'Observer']).default('Responder'),
+    /**
+     * What an Observer reads in place of the service's topic, such as its failure topic. Their records are calls of the service; those
+     * that are none are passed over.
+     */
+    topics: z
+      .array(
+        z
+          .string()
+          .regex(/^[a-zA-Z0-9._-]{1,249}$/, 'must be 1 to 249 of the characters a-z, A-Z, 0-9, ".", "_" and "-"'),
+      )
+      .max(16)
+      .default([]),
     /** Where a group without offsets starts. A Responder is always `Earliest`. */
     startFrom: z.enum(['Earliest', 'Latest']).default('Earliest'),
     handler: z.strictObject({ host: name(255).default('127.0.0.1'), port }),
@@ -258,16 +270,29 @@ const worker = z.strictObject({
   }),
 })
 
-const schema = z.discriminatedUnion('role', [proxy, worker]).refine((config) => !startsTooLate(config), {
-  path: ['worker', 'startFrom'],
-  message: 'Latest is for Observers: a Responder skips no acknowledged call',
-  when: () => true,
-})
+const schema = z
+  .discriminatedUnion('role', [proxy, worker])
+  .refine((config) => !startsTooLate(config), {
+    path: ['worker', 'startFrom'],
+    message: 'Latest is for Observers: a Responder skips no acknowledged call',
+    when: () => true,
+  })
+  .refine((config) => !readsElsewhere(config), {
+    path: ['worker', 'topics'],
+    message: "are for Observers: a Responder reads its service's topic",
+    when: () => true,
+  })
 
 /** @param config may be wrong elsewhere, or altogether. */
 function startsTooLate(config: unknown): boolean {
   const { worker } = (config ?? {}) as { worker?: { role?: unknown; startFrom?: unknown } }
   return (worker?.role ?? 'Responder') === 'Responder' && worker?.startFrom === 'Latest'
+}
+
+/** @param config may be wrong elsewhere, or altogether. */
+function readsElsewhere(config: unknown): boolean {
+  const { worker } = (config ?? {}) as { worker?: { role?: unknown; topics?: unknown } }
+  return (worker?.role ?? 'Responder') === 'Responder' && Array.isArray(worker?.topics) && worker.topics.length > 0
 }
 
 /** Where Redis is and who we are there: exactly one of `url`, `sentinel` and `cluster`. Secrets are read when a connection is made. */

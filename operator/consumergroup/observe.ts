@@ -115,14 +115,21 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
     reading:
       service === undefined || access === undefined || topicIn(service) === undefined
         ? undefined
-        : readings.latest(
-            key,
-            { access, topic: service.spec.topic.name, groupId: group.spec.groupId, startFrom: group.spec.startFrom },
-            MAX_AGE_MILLISECONDS[pace(group)],
-          ),
+        : readings.latest(key, { access, ...askedOf(group, service) }, MAX_AGE_MILLISECONDS[pace(group)]),
     advice: advice.get(key) ?? [],
     now: now(),
     image,
+  }
+}
+
+function askedOf({ spec }: ConsumerGroup, service: CalculateService): GroupOfTopic {
+  const { name } = service.spec.topic
+  return {
+    topics: spec.topics !== undefined && spec.topics.length > 0 ? spec.topics : [name],
+    groupId: spec.groupId,
+    startFrom: spec.startFrom,
+    // Of several groups of a service the one that answers tells.
+    ...(spec.role === 'Responder' && { deadLettersOf: name }),
   }
 }
 

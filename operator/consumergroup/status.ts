@@ -45,11 +45,14 @@ export function groupStatus(observed: Observed, plan: GroupPlan, done: Done): Gr
 }
 
 /** What waits, as Kafka said it last; what nobody asked for yet since a start of the operator stays as it was. */
-function waiting({ group, reading }: Observed): Pick<GroupStatus, 'lag' | 'members'> {
-  if (reading?.known === true) return { lag: coarse(reading.lag), members: reading.members }
-  const { lag, members } = group.status ?? {}
+function waiting({ group, reading }: Observed): Pick<GroupStatus, 'lag' | 'members' | 'deadLetters'> {
+  if (reading?.known === true) {
+    const { lag, members, deadLetters } = reading
+    return { lag: coarse(lag), members, ...(deadLetters !== undefined && { deadLetters: coarse(deadLetters) }) }
+  }
+  const { lag, members, deadLetters } = group.status ?? {}
   if (reading !== undefined || lag === undefined || members === undefined) return {}
-  return { lag, members }
+  return { lag, members, ...(deadLetters !== undefined && { deadLetters }) }
 }
 
 const ready = (reason: ConditionReason<'ConsumerGroup', 'Ready'>, message: string): Finding =>

@@ -1,20 +1,25 @@
 /** What Kafka knows of a consumer group. */
 import type { Admin } from 'kafkajs'
+import { deadTopic, openLettersGroup } from '../../sidecar/kafka/topic-names.ts'
 import type { KafkaAccess } from './kafka-access.ts'
 import { assertUsable, kafkaClient } from './kafka-client.ts'
 import { asProblem, KafkaProblem } from './kafka-problem.ts'
 
 export interface GroupOfTopic {
-  readonly topic: string
+  readonly topics: readonly string[]
   readonly groupId: string
   /** Where it begins in a partition of which it has finished nothing. */
   readonly startFrom: 'Earliest' | 'Latest'
+  /** Of the service's calls, where its dead letters are to be counted. */
+  readonly deadLettersOf?: string | undefined
 }
 
 export interface GroupState {
   /** Records of the topic that the group has not finished: those that wait, run, or are parked between attempts. */
   readonly lag: number
   readonly members: number
+  /** Dead letters that are not done with; absent where they are not counted, or the failure topic is not there. */
+  readonly deadLetters?: number
 }
 
 /** Throws KafkaProblem. */
@@ -68,7 +73,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
       await this.#leave()
       if (!isFresh) return this.#read(group)
       throw isMissingTopic(error)
-        ? new KafkaProblem('TopicRefused', `topic ${group.topic}: is not there`, { cause: error })
+        ? new KafkaProblem('TopicRefused', `topic ${group.topics.join(', ')}: is not there`, { cause: error })
         : asProblem(error, this.#access.servers)
     }
   }
@@ -90,14 +95,34 @@ export class KafkaGroupAdmin implements GroupAdmin {
   }
 }
 
-async function ask(admin: Admin, { topic, groupId, startFrom }: GroupOfTopic): Promise<GroupState> {
-  const partitions = await admin.fetchTopicOffsets(topic)
-  const committed = await admin.fetchOffsets({ groupId, topics: [topic] })
+async function ask(admin: Admin, { topics, groupId, startFrom, deadLettersOf }: GroupOfTopic): Promise<GroupState> {
+  const dead = deadLettersOf === undefined ? undefined : await countDeadLetters(admin, deadLettersOf)
+  let lag = 0
+  for (const topic of topics) lag += await askLag(admin, topic, groupId, startFrom)
   const { groups } = await admin.describeGroups([groupId])
   return {
-    lag: lagOf(partitions, committed.find((one) => one.topic === topic)?.partitions ?? [], startFrom),
+    lag,
     members: groups[0]?.members.length ?? 0,
+    ...(dead !== undefined && { deadLetters: dead }),
   }
+}
+
+async function askLag(
+  admin: Admin,
+  topic: string,
+  groupId: string,
+  startFrom: GroupOfTopic['startFrom'],
+): Promise<number> {
+  const partitions = await admin.fetchTopicOffsets(topic)
+  const committed = await admin.fetchOffsets({ groupId, topics: [topic] })
+  return lagOf(partitions, committed.find((one) => one.topic === topic)?.partitions ?? [], startFrom)
+}
+
+/** As whoever redrove or discarded some last has left their count: as the lag of a group that nobody is in. */
+async function countDeadLetters(admin: Admin, topic: string): Promise<number | undefined> {
+  const failureTopic = deadTopic(topic)
+  if (!(await admin.listTopics()).includes(failureTopic)) return undefined
+  return askLag(admin, failureTopic, openLettersGroup(topic), 'Earliest')
 }
 
 function isMissingTopic(error: unknown): boolean {

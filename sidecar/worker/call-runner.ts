@@ -11,6 +11,7 @@ import type { OutcomeStore, Redrive } from '../results/store.ts'
 import type { FailureLog } from '../telemetry/failure-log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
 import { backoffMilliseconds, isRetryable } from './backoff.ts'
+import { deadMetadata, isDeadLetter } from './dead-letter-record.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import type { AttemptResult, HandlerClient } from './handler-client.ts'
 import type { Entry } from './partition.ts'
@@ -145,7 +146,10 @@ export class CallRunner {
         path: `/${record.method}`,
         message: record.message,
         metadata: record.metadata,
-        extra: handlerMetadata(record, entry.attempt),
+        extra: {
+          ...(observer && isDeadLetter(entry.raw) && deadMetadata(entry.raw)),
+          ...handlerMetadata(record, entry.attempt),
+        },
         timeoutMilliseconds: Math.min(remaining, timeoutMilliseconds),
       },
       (result) => {
@@ -188,6 +192,11 @@ export class CallRunner {
     const { deadLetters, observer } = this.#options
     const prefix = prefixOf(entry)
     this.#tell(entry, code, 'the record goes to the failure topic', { reason, status: last?.status })
+    // It stands on a failure topic already, which this group, or another that would write it again, may read.
+    if (observer && isDeadLetter(entry.raw)) {
+      this.#options.events.finished(entry, 'observed')
+      return
+    }
     const answer = last ?? ownAnswer(code)
     const revision = redriveOf(entry)?.revision ?? 0
     deadLetters.bury(entry, reason, answer.status).then(

@@ -2,6 +2,7 @@ import type { FetchedRecord } from '../kafka/consumer.ts'
 import { decodeRecord } from '../kafka/record.ts'
 import type { AttemptFailure, Decoded } from '../kafka/record.ts'
 import type { TopicPartition } from '../kafka/topic-partition.ts'
+import { fromTheBeginning } from './dead-letter-record.ts'
 import { Fifo } from './fifo.ts'
 
 /**
@@ -148,7 +149,7 @@ export class Partition implements TopicPartition {
         this.#entries.push(known)
         continue
       }
-      const decoded = decodeRecord(raw)
+      const decoded = fromTheBeginning(decodeRecord(raw), raw)
       const entry: Entry = {
         offset: raw.offset,
         raw,

@@ -123,7 +123,8 @@ class Worker implements RunningSidecar {
     this.#consumer = new GroupConsumer({
       kafka,
       groupId: worker.groupId,
-      topics: async () => [service.topic, ...((await this.#retryTopics?.look()) ?? [])],
+      topics: async () =>
+        worker.topics.length > 0 ? worker.topics : [service.topic, ...((await this.#retryTopics?.look()) ?? [])],
       startFrom: worker.startFrom,
       logger,
       events: {

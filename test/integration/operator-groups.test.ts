@@ -31,12 +31,12 @@ async function ownGroup(t: TestContext, records: readonly [number, number]) {
   await producer.send({ topic, messages })
   const operator = new KafkaGroupAdmin({ servers })
   atEnd(t, () => operator.close())
-  return { topic, groupId, admin, operator }
+  return { topic, topics: [topic], groupId, admin, operator }
 }
 
 test('what waits is told of a group that never was, that has finished some, and that has finished all', async (t) => {
-  const { topic, groupId, admin, operator } = await ownGroup(t, [5, 2])
-  const group = { topic, groupId, startFrom: 'Earliest' } as const
+  const { topic, topics, groupId, admin, operator } = await ownGroup(t, [5, 2])
+  const group = { topics, groupId, startFrom: 'Earliest' } as const
   assert.deepEqual(await operator.read(group), { lag: 7, members: 0 })
   assert.deepEqual(await operator.read({ ...group, startFrom: 'Latest' }), { lag: 0, members: 0 })
   await admin.setOffsets({ groupId, topic, partitions: [{ partition: 0, offset: '4' }] })
@@ -52,8 +52,35 @@ test('what waits is told of a group that never was, that has finished some, and 
   assert.deepEqual(await operator.read(group), { lag: 0, members: 0 })
 })
 
+test('what waits on several topics is summed up', async (t) => {
+  const { topics, groupId, operator } = await ownGroup(t, [5, 2])
+  const other = await ownGroup(t, [1, 0])
+  const group = { topics: [...topics, ...other.topics], groupId, startFrom: 'Earliest' } as const
+  assert.deepEqual(await operator.read(group), { lag: 8, members: 0 })
+})
+
+test('dead letters are counted as whoever redrove some last has left their count, and those that came later', async (t) => {
+  const { topic, topics, groupId, admin, operator } = await ownGroup(t, [0, 0])
+  const group = { topics, groupId, startFrom: 'Earliest', deadLettersOf: topic } as const
+  assert.deepEqual(await operator.read(group), { lag: 0, members: 0 }, 'without a failure topic there is no count')
+  const failureTopic = `${topic}.dead`
+  await createTopics(admin, [{ topic: failureTopic, numPartitions: 1 }])
+  atEnd(t, () => admin.deleteTopics({ topics: [failureTopic] }))
+  const producer = kafka.producer()
+  await producer.connect()
+  atEnd(t, () => producer.disconnect())
+  const bury = (count: number) =>
+    producer.send({ topic: failureTopic, messages: Array.from({ length: count }, () => ({ value: 'x' })) })
+  await bury(3)
+  assert.equal((await operator.read(group)).deadLetters, 3)
+  await admin.setOffsets({ groupId: failureTopic, topic: failureTopic, partitions: [{ partition: 0, offset: '2' }] })
+  assert.equal((await operator.read(group)).deadLetters, 1)
+  await bury(1)
+  assert.equal((await operator.read(group)).deadLetters, 2)
+})
+
 test('members are those that are in the group', async (t) => {
-  const { topic, groupId, operator } = await ownGroup(t, [1, 0])
+  const { topic, topics, groupId, operator } = await ownGroup(t, [1, 0])
   const consumer = kafka.consumer({ groupId })
   atEnd(t, () => consumer.disconnect())
   await consumer.connect()
@@ -61,15 +88,15 @@ test('members are those that are in the group', async (t) => {
   const joined = new Promise((resolve) => consumer.on(consumer.events.GROUP_JOIN, resolve))
   await consumer.run({ eachMessage: () => Promise.resolve() })
   await joined
-  const { members } = await operator.read({ topic, groupId, startFrom: 'Earliest' })
+  const { members } = await operator.read({ topics, groupId, startFrom: 'Earliest' })
   assert.equal(members, 1)
 })
 
 test('a topic that is not there is a problem that names it, and others are answered meanwhile', async (t) => {
-  const { topic, groupId, operator } = await ownGroup(t, [1, 0])
-  const group = { topic, groupId, startFrom: 'Earliest' } as const
-  const missing = { ...group, topic: `${topic}-missing` }
-  const isNotThere = { name: 'KafkaProblem', message: `topic ${missing.topic}: is not there` }
+  const { topic, topics, groupId, operator } = await ownGroup(t, [1, 0])
+  const group = { topics, groupId, startFrom: 'Earliest' } as const
+  const missing = { ...group, topics: [`${topic}-missing`] }
+  const isNotThere = { name: 'KafkaProblem', message: `topic ${missing.topics[0]}: is not there` }
   const answers = [operator.read(group), operator.read(missing), operator.read(group), operator.read(missing)]
   await Promise.allSettled(answers)
   assert.deepEqual(await answers[0], { lag: 1, members: 0 })
@@ -79,13 +106,13 @@ test('a topic that is not there is a problem that names it, and others are answe
 })
 
 test('a topic that is deleted after it was asked about spoils nothing for others', async (t) => {
-  const { topic, groupId, admin, operator } = await ownGroup(t, [1, 0])
-  const group = { topic, groupId, startFrom: 'Earliest' } as const
+  const { topic, topics, groupId, admin, operator } = await ownGroup(t, [1, 0])
+  const group = { topics, groupId, startFrom: 'Earliest' } as const
   const other = `${topic}-other`
   await createTopics(admin, [{ topic: other, numPartitions: 1 }])
-  assert.deepEqual(await operator.read({ ...group, topic: other }), { lag: 0, members: 0 })
+  assert.deepEqual(await operator.read({ ...group, topics: [other] }), { lag: 0, members: 0 })
   await admin.deleteTopics({ topics: [other] })
-  await assert.rejects(operator.read({ ...group, topic: other }), KafkaProblem)
+  await assert.rejects(operator.read({ ...group, topics: [other] }), KafkaProblem)
   assert.deepEqual(await operator.read(group), { lag: 1, members: 0 })
 })
 
@@ -94,7 +121,7 @@ test('a Kafka that is away is a problem that names it', async (t) => {
   const operator = new KafkaGroupAdmin({ servers: [server] })
   atEnd(t, () => operator.close())
   await assert.rejects(
-    operator.read({ topic: 't', groupId: 'g', startFrom: 'Earliest' }),
+    operator.read({ topics: ['t'], groupId: 'g', startFrom: 'Earliest' }),
     (error) => error instanceof KafkaProblem && error.reason === 'KafkaUnavailable' && error.message.includes(server),
   )
 })

@@ -429,9 +429,21 @@ export const CASES: readonly Case[] = [
     'spec.handler: is required',
     'spec.template: is required',
   ]),
+  service('dead letters that are kept for a day', { 'spec.topic.deadLetterRetentionHours': 24 }),
+  service('dead letters that are kept for no time', { 'spec.topic.deadLetterRetentionHours': 0 }, [
+    'spec.topic.deadLetterRetentionHours: must be >= 1',
+  ]),
   group('an observer of what is new', { 'spec.role': 'Observer', 'spec.startFrom': 'Latest' }),
   group('a responder of what is new', { 'spec.startFrom': 'Latest' }, [
     'spec.startFrom: startFrom Latest is for Observers: a Responder skips no acknowledged call',
+  ]),
+  group('an observer of other topics', { 'spec.role': 'Observer', 'spec.topics': ['calculator.dead', 'other'] }),
+  group('a responder of no other topic', { 'spec.topics': [] }),
+  group('a responder of other topics', { 'spec.topics': ['calculator.dead'] }, [
+    "spec.topics: topics are for Observers: a Responder reads its service's topic",
+  ]),
+  group('a topic with a slash', { 'spec.role': 'Observer', 'spec.topics': ['a/b'] }, [
+    'spec.topics[0]: must match pattern "^[a-zA-Z0-9._-]+$"',
   ]),
   group('an unknown role', { 'spec.role': 'Reader' }, ['spec.role: must be one of Responder, Observer']),
   group('another role', { 'spec.role': 'Observer' }, ['spec.role: is immutable'], {}),

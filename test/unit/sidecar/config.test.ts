@@ -162,6 +162,16 @@ suite('parseConfig', () => {
       { ...worker, worker: { ...worker.worker, startFrom: 'Latest' } },
       'worker.startFrom',
     ],
+    [
+      'a Responder of another topic',
+      { ...worker, worker: { ...worker.worker, topics: ['work.dead'] } },
+      'worker.topics',
+    ],
+    [
+      'a topic to read that Kafka refuses',
+      { ...worker, worker: { ...worker.worker, role: 'Observer', topics: ['a/b'] } },
+      'worker.topics[0]',
+    ],
   ] as const) {
     test(`refuses ${what}`, () => assert.deepEqual(paths(value), [path]))
   }
@@ -182,6 +192,10 @@ suite('parseConfig', () => {
       ])
     })
   }
+
+  test('an Observer may read other topics', () => {
+    assert.deepEqual(problems({ ...worker, worker: { ...worker.worker, role: 'Observer', topics: ['work.dead'] } }), [])
+  })
 
   test('an Observer may start at the end', () => {
     assert.deepEqual(problems({ ...worker, worker: { ...worker.worker, role: 'Observer', startFrom: 'Latest' } }), [])

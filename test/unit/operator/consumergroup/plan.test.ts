@@ -487,10 +487,16 @@ describe('the status', () => {
     assert.deepEqual(rounded.map(coarse), [0, 1, 9, 10, 20, 100, 100, 200, 1000, 1_000_000, 2_000_000])
   })
 
+  test('counts dead letters in the same way, where they are counted', () => {
+    const given = observed({ reading: { known: true, lag: 0, members: 1, deadLetters: 12 } })
+    assert.equal(groupStatus(given, planGroup(given), {}).deadLetters, 20)
+  })
+
   test('keeps what waited until somebody was asked', () => {
-    const group = { ...aGroup(), status: { lag: 20, members: 2 } }
+    const group = { ...aGroup(), status: { lag: 20, members: 2, deadLetters: 3 } }
     const given = observed({ group, reading: undefined })
-    assert.equal(groupStatus(given, planGroup(given), {}).lag, 20)
+    const { lag, deadLetters } = groupStatus(given, planGroup(given), {})
+    assert.deepEqual([lag, deadLetters], [20, 3])
   })
 
   test('says nothing of what waits when Kafka does not', () => {

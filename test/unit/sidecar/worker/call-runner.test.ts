@@ -459,6 +459,39 @@ describe('a redriven call', () => {
   })
 })
 
+describe('an Observer of a failure topic', () => {
+  const dead = (changes: Partial<CallRecord> = {}) => {
+    const record = fetchedOfVersion2(7, {
+      attempt: 3,
+      redriveRevision: 2,
+      producedAgain: true,
+      notBefore: NOW + 1,
+      ...changes,
+    })
+    const headers = { ...record.headers, 'dead-reason': 'used up\r\n\u2026', 'dead-offset': '9' }
+    return entryOf({ ...record, headers })
+  }
+
+  test('runs the call of a dead letter from its first attempt, and is told whence it came and why', () => {
+    const harness = new Harness({ observer: true }).start(dead())
+    assert.deepEqual(harness.requests[0]?.extra, {
+      'dead-reason': 'used up???',
+      'dead-offset': '9',
+      'grpc-kafka-call-id': '00000000-0000-0000-0000-000000000007',
+      'grpc-kafka-attempt': '1',
+    })
+    harness.answer(answered(GrpcStatus.UNAVAILABLE))
+    assert.equal(harness.log.at(-1), 'retry in 100')
+  })
+
+  test('buries none of them again: it would read its own for ever', () => {
+    const harness = new Harness({ observer: true, retry: { maxAttempts: 1 } }).start(
+      dead({ method: 'test.Service/Other' }),
+    )
+    assert.deepEqual(harness.log, ['free', 'finished observed'])
+  })
+})
+
 describe('no word of the handler', () => {
   test('NotReached does not count, and the call is not said to have run', () => {
     const entry = callOf()

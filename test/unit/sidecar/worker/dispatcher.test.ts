@@ -1107,6 +1107,21 @@ test('partitions of the same number on several topics are apart', async (t) => {
   assert.deepEqual([...harness.dispatcher.partitions.keys()], ['calls.retry.1/0'])
 })
 
+describe('a dead letter that an Observer reads', () => {
+  test('starts at once, whatever its record says of attempts, copies, redrives and pauses', async (t) => {
+    const harness = new Harness(t, { observer: true, maxAttempts: 1 })
+    const letter = fetchedOfVersion2(0, {
+      attempt: 3,
+      producedAgain: true,
+      redriveRevision: 1,
+      notBefore: NOW + 60_000,
+    })
+    await harness.own([{ ...letter, headers: { ...letter.headers, 'dead-reason': 'used up' } }])
+    assert.deepEqual([harness.starts, harness.store.asked], [['0/0'], []])
+    assert.equal(harness.entry(0).attempt, 1)
+  })
+})
+
 describe('a redriven record', () => {
   test('is asked about before it starts, as the redrive that it is', async (t) => {
     const harness = new Harness(t)
