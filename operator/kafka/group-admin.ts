@@ -72,7 +72,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
     } catch (error) {
       await this.#leave()
       if (!isFresh) return this.#read(group)
-      throw isMissingTopic(error)
+      throw isOfType(error, 'UNKNOWN_TOPIC_OR_PARTITION')
         ? new KafkaProblem('TopicRefused', `topic ${group.topics.join(', ')}: is not there`, { cause: error })
         : asProblem(error, this.#access.servers)
     }
@@ -122,12 +122,17 @@ async function askLag(
 async function countDeadLetters(admin: Admin, topic: string): Promise<number | undefined> {
   const failureTopic = deadTopic(topic)
   if (!(await admin.listTopics()).includes(failureTopic)) return undefined
-  return askLag(admin, failureTopic, openLettersGroup(topic), 'Earliest')
+  return askLag(admin, failureTopic, openLettersGroup(topic), 'Earliest').catch((error: unknown) => {
+    // Who may not see that group goes without the count, not without the lag.
+    if (isOfType(error, 'GROUP_AUTHORIZATION_FAILED')) return undefined
+    throw error
+  })
 }
 
-function isMissingTopic(error: unknown): boolean {
+/** @param type as Kafka's protocol names it. */
+function isOfType(error: unknown, type: string): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if ((cause as { readonly type?: unknown }).type === 'UNKNOWN_TOPIC_OR_PARTITION') return true
+    if ((cause as { readonly type?: unknown }).type === type) return true
   }
   return false
 }
