@@ -7,6 +7,7 @@ import kafkajs from 'kafkajs'
 import { freePort } from '../../local/platform/free-port.ts'
 import { KafkaGroupAdmin } from '../../operator/kafka/group-admin.ts'
 import { KafkaProblem } from '../../operator/kafka/kafka-problem.ts'
+import { openLettersGroup } from '../../sidecar/kafka/topic-names.ts'
 import { atEnd } from './support/clean-up.ts'
 import { createTopics } from './support/route.ts'
 
@@ -73,7 +74,11 @@ test('dead letters are counted as whoever redrove some last has left their count
     producer.send({ topic: failureTopic, messages: Array.from({ length: count }, () => ({ value: 'x' })) })
   await bury(3)
   assert.equal((await operator.read(group)).deadLetters, 3)
-  await admin.setOffsets({ groupId: failureTopic, topic: failureTopic, partitions: [{ partition: 0, offset: '2' }] })
+  await admin.setOffsets({
+    groupId: openLettersGroup(topic),
+    topic: failureTopic,
+    partitions: [{ partition: 0, offset: '2' }],
+  })
   assert.equal((await operator.read(group)).deadLetters, 1)
   await bury(1)
   assert.equal((await operator.read(group)).deadLetters, 2)

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import kafkajs, { type Admin } from 'kafkajs'
+import { openLettersGroup } from '../../sidecar/kafka/topic-names.ts'
 import { atEnd } from '../integration/support/clean-up.ts'
 import { sharedCluster } from './support/cluster.ts'
 import type { Kind } from './support/kinds.ts'
@@ -192,7 +193,7 @@ test('a Responder tells how many dead letters its service has that are not done 
   await bury(t, scene.topic, 3)
   await told(3)
   const topic = `${scene.topic}.dead`
-  await admin.setOffsets({ groupId: topic, topic, partitions: [{ partition: 0, offset: '2' }] })
+  await admin.setOffsets({ groupId: openLettersGroup(scene.topic), topic, partitions: [{ partition: 0, offset: '2' }] })
   await told(1)
 })
 
