@@ -1,4 +1,4 @@
-import { rewriteRecord } from '../../sidecar/kafka/record.ts'
+import { beforeAttempts, rewriteRecord } from '../../sidecar/kafka/record.ts'
 import type { RawOutgoingRecord } from '../../sidecar/kafka/record.ts'
 import type { DeadLetter } from './dead-letter.ts'
 
@@ -11,7 +11,7 @@ export class NotRedrivableError extends Error {
   }
 }
 
-export interface Redriven {
+interface Redriven {
   readonly id: Buffer
   /** `package.Service/Method` */
   readonly method: string
@@ -42,7 +42,7 @@ export function redriven({ place, record: raw, decoded, ofObserver, group, trunc
   const { record } = decoded
   const revision = (record.redriveRevision ?? 0) + 1
   const headers = Object.fromEntries(Object.entries(raw.headers).filter(([name]) => !name.startsWith('dead-')))
-  const { origin: _origin, failures: _failures, ...call } = record
+  const call = beforeAttempts(record)
   return {
     id: record.id,
     method: record.method,
@@ -50,17 +50,7 @@ export function redriven({ place, record: raw, decoded, ofObserver, group, trunc
     record: (deadline, now) =>
       rewriteRecord(
         { ...raw, headers },
-        {
-          ...call,
-          deadline,
-          replyTo: '',
-          attempt: 1,
-          producedAgain: false,
-          enqueuedAt: now,
-          firstFailureAt: 0,
-          notBefore: 0,
-          redriveRevision: revision,
-        },
+        { ...call, deadline, replyTo: '', enqueuedAt: now, redriveRevision: revision },
       ),
   }
 }

@@ -158,6 +158,20 @@ export function encodeRecord(record: CallRecord, version: RecordVersion = 1): Ou
   return { key: record.id, value: record.message, headers }
 }
 
+/** The same call before anybody tried it, as a record of its own. */
+export function beforeAttempts(record: CallRecord): CallRecord {
+  const before: { -readonly [Field in keyof CallRecord]: CallRecord[Field] } = {
+    ...record,
+    attempt: 1,
+    producedAgain: false,
+    firstFailureAt: 0,
+    notBefore: 0,
+  }
+  delete before.origin
+  delete before.failures
+  return before
+}
+
 /** The record as it was read, but for its packed header, which says what `record` says. */
 export const rewriteRecord = (raw: RawRecord, record: CallRecord): RawOutgoingRecord => ({
   key: raw.key,

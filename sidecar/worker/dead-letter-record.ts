@@ -1,5 +1,6 @@
 /** Dead letters as an Observer of a failure topic runs them. */
-import type { CallRecord, Decoded, RawRecord } from '../kafka/record.ts'
+import { beforeAttempts } from '../kafka/record.ts'
+import type { Decoded, RawRecord } from '../kafka/record.ts'
 import { isPrintable } from '../metadata.ts'
 
 const PREFIX = 'dead-'
@@ -9,9 +10,7 @@ export const isDeadLetter = ({ headers }: RawRecord): boolean => headers['dead-r
 /** Its attempts were another group's: here it is run from the first one. */
 export function fromTheBeginning(decoded: Decoded, raw: RawRecord): Decoded {
   if (decoded.kind !== 'Call' || !isDeadLetter(raw)) return decoded
-  const { failures: _failures, origin: _origin, ...record } = decoded.record
-  const fresh: CallRecord = { ...record, attempt: 1, producedAgain: false, notBefore: 0, redriveRevision: 0 }
-  return { kind: 'Call', record: fresh }
+  return { kind: 'Call', record: { ...beforeAttempts(decoded.record), redriveRevision: 0 } }
 }
 
 /** The headers that say whence it came and why, as metadata for the handler. */

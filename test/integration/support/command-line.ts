@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { Process } from './route.ts'
 import type { Route } from './route.ts'
 
-export interface Printed {
+interface Printed {
   /** null: it was killed. */
   readonly code: number | null
   readonly text: string
