@@ -286,7 +286,7 @@ export interface CalculateService {
   }
   /** What the operator saw and did. It alone writes this. */
   readonly status?: {
-    /** What is well and what is not; docs/operations.md lists types and reasons. */
+    /** What is well and what is not; the README lists types and reasons. */
     readonly conditions?: readonly {
       /** What the condition is about. */
       readonly type: string
@@ -423,18 +423,42 @@ export interface ConsumerGroup {
     readonly template: {
       /** Labels and annotations of the pods. */
       readonly metadata?: {
+        /** Labels. Those that the operator sets itself win. */
+        readonly labels?: Readonly<Record<string, string>>
+        /** Annotations. Those that the operator sets itself win. */
+        readonly annotations?: Readonly<Record<string, string>>
         readonly [field: string]: unknown
       }
       /** The pod. */
       readonly spec: {
         /** Raised to the timeout and 15 s where it is shorter. 0 to 3600. */
         readonly terminationGracePeriodSeconds?: number
+        /** They start before the sidecar, in their order. */
+        readonly initContainers?: readonly {
+          /** The container's name. */
+          readonly name: string
+          readonly [field: string]: unknown
+        }[]
+        /** Beside those of the sidecar. */
+        readonly volumes?: readonly {
+          /** The volume's name. */
+          readonly name: string
+          readonly [field: string]: unknown
+        }[]
         /** The handler is the container named `handler`, else the first. */
         readonly containers: readonly {
           /** The container's name. */
           readonly name: string
           /** The image. */
           readonly image?: string
+          /** Hooks. The handler's preStop calls its sidecar where it is not given here. */
+          readonly lifecycle?: {
+            readonly [field: string]: unknown
+          }
+          /** Ports that it listens on. The sidecar takes none of them. */
+          readonly ports?: readonly {
+            readonly [field: string]: unknown
+          }[]
           /** The program, in place of the image's entry point. */
           readonly command?: readonly string[]
           /** The program's arguments. */
@@ -456,7 +480,7 @@ export interface ConsumerGroup {
   }
   /** What the operator saw and did. It alone writes this. */
   readonly status?: {
-    /** What is well and what is not; docs/operations.md lists types and reasons. */
+    /** What is well and what is not; the README lists types and reasons. */
     readonly conditions?: readonly {
       /** What the condition is about. */
       readonly type: string
@@ -526,7 +550,7 @@ export interface RetryPolicy {
   }
   /** What the operator saw and did. It alone writes this. */
   readonly status?: {
-    /** What is well and what is not; docs/operations.md lists types and reasons. */
+    /** What is well and what is not; the README lists types and reasons. */
     readonly conditions?: readonly {
       /** What the condition is about. */
       readonly type: string

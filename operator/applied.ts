@@ -53,7 +53,7 @@ export function covers(live: unknown, wanted: unknown, path: readonly string[] =
     )
   }
   if (live === wanted) return true
-  return isResourceAmount(path) && amount(live) !== undefined && amount(live) === amount(wanted)
+  return isAmount(path) && amount(live) !== undefined && amount(live) === amount(wanted)
 }
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
@@ -78,9 +78,16 @@ const OTHERWISE: ReadonlySet<string> = new Set([
 
 const meansOtherwise = (path: readonly string[]): boolean => OTHERWISE.has(path.at(-1) ?? '')
 
-/** `resources.requests.cpu` and its like, wherever they stand. */
-const isResourceAmount = (path: readonly string[]): boolean =>
-  path.at(-3) === 'resources' && (path.at(-2) === 'requests' || path.at(-2) === 'limits')
+/** Where a Pod has a quantity: `resources.requests.cpu` and its like, wherever they stand, and what is named by itself. */
+const isAmount = (path: readonly string[]): boolean => {
+  const [around, within, name] = [path.at(-3), path.at(-2), path.at(-1)]
+  return (
+    (around === 'resources' && (within === 'requests' || within === 'limits')) ||
+    within === 'overhead' ||
+    (within === 'emptyDir' && name === 'sizeLimit') ||
+    (within === 'resourceFieldRef' && name === 'divisor')
+  )
+}
 
 /** Powers of ten, or of two, by suffix (apimachinery's resource.Quantity). */
 const SUFFIXES: Readonly<Record<string, number>> = {

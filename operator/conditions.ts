@@ -1,6 +1,6 @@
 /**
  * Every condition that a resource's status may hold: its types, the reasons of each, and what they mean. A reason has one
- * status, so that a status and its reason never contradict each other. docs/operations.md shows this table.
+ * status, so that a status and its reason never contradict each other. The README shows this table.
  */
 
 export type ConditionStatus = 'True' | 'False' | 'Unknown'
@@ -65,6 +65,9 @@ export const CONDITIONS = {
       ConsulUnavailable: unknown('Consul does not answer'),
       ConsulNotAuthorized: isNot('Consul refuses the token'),
       ConsulRefused: isNot("Consul refuses the registration; the message has Consul's words"),
+      ConsulNameTaken: isNot(
+        'an older CalculateService of the namespace has the name in that Consul; no proxy of this one is added there',
+      ),
       SecretMissing,
       NameTaken,
       NotApplied,

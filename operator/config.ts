@@ -12,12 +12,17 @@ export interface OperatorConfig {
   /** Reconciles of one kind at once. */
   readonly concurrency: number
   readonly resyncMilliseconds: number
+  /** A watch on which nothing comes for so long is begun anew. */
+  readonly silenceMilliseconds: number
   readonly reconcileTimeoutMilliseconds: number
+  /** How long what a deleted resource leaves at Kafka is tried to be deleted; in Consul half of it. */
+  readonly deletionPatienceMilliseconds: number
   readonly drainMilliseconds: number
   readonly logLevel: LogLevel
   readonly listenHost: string
   readonly healthPort: number
   readonly metricsPort: number
+  /** 0: no limit of our own. */
   readonly kubeQps: number
   readonly kubeBurst: number
   readonly leaderElection: {
@@ -75,14 +80,32 @@ const SETTINGS = {
   'sidecar-image': setting({ parse: image, help: 'image of proxies and workers' }),
   concurrency: setting({ default: '4', parse: integer(1, 256), help: 'reconciles of one kind at once' }),
   'resync-seconds': setting({ default: '600', parse: seconds(1, 86_400), help: 'everything is looked at so often' }),
+  'watch-silence-seconds': setting({
+    default: '150',
+    parse: seconds(1, 3600),
+    help: 'a silent watch is begun anew; the API server says something each minute',
+  }),
+  'deletion-patience-seconds': setting({
+    default: '120',
+    parse: seconds(2, 86_400),
+    help: 'how long deleting topics is tried, after the drain; in Consul half as long',
+  }),
   'reconcile-timeout-seconds': setting({ default: '120', parse: seconds(1, 3600), help: 'for one reconcile' }),
   'drain-seconds': setting({ default: '20', parse: seconds(0, 600), help: 'for reconciles that run at SIGTERM' }),
   'log-level': setting({ default: 'info', parse: logLevel, help: LOG_LEVELS.join(', ') }),
   'listen-host': setting({ default: '0.0.0.0', parse: (text) => text, help: 'address of probes and metrics' }),
   'health-port': setting({ default: '8081', parse: integer(0, 65_535), help: '/healthz and /readyz; 0: any' }),
   'metrics-port': setting({ default: '8080', parse: integer(0, 65_535), help: '/metrics; 0: any' }),
-  'kube-qps': setting({ default: '20', parse: integer(1, 10_000), help: 'requests to the API server per second' }),
-  'kube-burst': setting({ default: '30', parse: integer(1, 10_000), help: 'requests to the API server at once' }),
+  'kube-qps': setting({
+    default: '0',
+    parse: integer(0, 10_000),
+    help: 'requests to the API server per second; 0: as many as it takes (API Priority and Fairness)',
+  }),
+  'kube-burst': setting({
+    default: '30',
+    parse: integer(1, 10_000),
+    help: 'requests at once, where --kube-qps is not 0',
+  }),
   'leader-elect-id': setting({ default: 'grpc-kafka-operator', parse: name, help: "the Lease's name" }),
   'leader-elect-namespace': setting({
     default: 'default',
@@ -166,6 +189,8 @@ export function readConfig(
     sidecarImage: known['sidecar-image'],
     concurrency: known.concurrency,
     resyncMilliseconds: known['resync-seconds'],
+    silenceMilliseconds: known['watch-silence-seconds'],
+    deletionPatienceMilliseconds: known['deletion-patience-seconds'],
     reconcileTimeoutMilliseconds: known['reconcile-timeout-seconds'],
     drainMilliseconds: known['drain-seconds'],
     logLevel: known['log-level'],

@@ -28,6 +28,7 @@ export interface OperatorContext {
   /** Whether nobody else can lead now: to be asked before anything outside Kubernetes is changed. The writer asks by itself. */
   readonly mayWrite: () => boolean
   readonly events: EventRecorder
+  readonly metrics: ControllerMetrics
   /** Ends the connections to the API server. */
   close(): void
 }
@@ -64,7 +65,8 @@ export function createContext({
   }
   const client = new RestClient({
     ...common,
-    bucket: new TokenBucket(config.kubeQps, config.kubeBurst, clock.monotonic),
+    // As controller-runtime since 0.21: the API server shares itself out (API Priority and Fairness), and knows its own load.
+    ...(config.kubeQps > 0 && { bucket: new TokenBucket(config.kubeQps, config.kubeBurst, clock.monotonic) }),
   })
   const { id, namespace, ...times } = config.leaderElection
   // As controller-runtime: renewals queue behind nobody, and one that hangs leaves time for a second.
@@ -100,5 +102,16 @@ export function createContext({
     mayWrite,
     written: (resource, object) => manager.written(resource, object),
   })
-  return { config, clock, logger, manager, client: urgent, writer, mayWrite, events, close: () => transport.close() }
+  return {
+    config,
+    clock,
+    logger,
+    manager,
+    client: urgent,
+    writer,
+    mayWrite,
+    events,
+    metrics,
+    close: () => transport.close(),
+  }
 }

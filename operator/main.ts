@@ -6,6 +6,7 @@ import type { OperatorConfig } from './config.ts'
 import { addGroupController, WRITTEN_FOR_GROUPS } from './consumergroup/controller.ts'
 import { systemClock } from './controller/clock.ts'
 import { KafkaGroupAdmin } from './kafka/group-admin.ts'
+import { KafkaRequests } from './kafka/kafka-requests.ts'
 import { KafkaTopicAdmin } from './kafka/topic-admin.ts'
 import { TopicAdmins } from './kafka/topic-admins.ts'
 import { HttpConsulCatalog } from './registry/consul-client.ts'
@@ -17,11 +18,13 @@ if (process.argv.includes('--help')) {
   process.stdout.write(usage())
   process.exit(0)
 }
-const topics = new TopicAdmins(systemClock, (access) => new KafkaTopicAdmin(access))
-const groups = new TopicAdmins(systemClock, (access) => new KafkaGroupAdmin(access))
+const requests = new KafkaRequests()
+const topics = new TopicAdmins(systemClock, (access) => new KafkaTopicAdmin(access, { asked: requests.asked }))
+const groups = new TopicAdmins(systemClock, (access) => new KafkaGroupAdmin(access, requests.asked))
 await runOperator(configuration(), {
   written: [...new Set([...WRITTEN_FOR_SERVICES, ...WRITTEN_FOR_GROUPS, ...WRITTEN_FOR_POLICIES])],
   addControllers: (context) => {
+    requests.expose(context.metrics)
     addServiceController(context, topics, new PatientCatalog(new HttpConsulCatalog(), systemClock))
     addGroupController(context, groups)
     addPolicyController(context)

@@ -8,17 +8,25 @@ interface WithStatus extends KubeObject {
 }
 
 /**
- * What server-side apply is to be given so that an object has this status.
+ * What server-side apply is to be given so that an object has this status. It names the version of the object: a status
+ * remembers what was done, so one that was made from an older object than there is must not take its place.
+ *
+ * @param known the object as it is known now, with what was written of it since `object` was read.
  * @returns undefined where it has it.
  */
-export function statusToApply(object: WithStatus, status: object): KubeObject | undefined {
+export function statusToApply(
+  object: WithStatus,
+  status: object,
+  known: KubeObject | undefined = object,
+): KubeObject | undefined {
   const wanted: unknown = withoutUndefined(status)
   if (isDeepStrictEqual(wanted, withoutUndefined(object.status ?? {}))) return undefined
   const { apiVersion, kind } = object
+  const { resourceVersion } = known.metadata
   const applied: KubeObject & { readonly status: unknown } = {
     apiVersion,
     kind,
-    metadata: identityOf(object),
+    metadata: { ...identityOf(object), ...(resourceVersion === undefined ? {} : { resourceVersion }) },
     status: wanted,
   }
   return applied

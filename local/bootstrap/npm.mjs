@@ -24,6 +24,7 @@ const COMMANDS = /** @type {Readonly<Record<string, readonly string[]>>} */ ({
   'test:integration': ['node', quiet, join(root, 'local/commands/test-integration.ts')],
   'test:operator': ['node', quiet, join(root, 'local/commands/test-operator.ts')],
   bench: ['node', quiet, join(root, 'test/bench/main.ts')],
+  'bench:operator': ['node', quiet, join(root, 'test/bench/operator/main.ts')],
   generate: ['node', join(root, 'crds/generate.ts')],
   format: [tool('prettier'), '--write', '.'],
   build: ['node', join(root, 'local/commands/build.ts')],

@@ -1,8 +1,10 @@
 import type { OperatorContext } from '../context.ts'
 import { mayNameTopic } from '../config.ts'
-import { forItself, forOthers, forOwner } from '../controller/controller.ts'
+import { forItself, forOthers, forOwner, isSpecChanged } from '../controller/controller.ts'
+import type { Controller } from '../controller/controller.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
 import type { TopicAdmins } from '../kafka/topic-admins.ts'
+import { TopicLooks } from '../kafka/topic-looks.ts'
 import type { ConsulCatalog } from '../registry/consul-client.ts'
 import {
   CALCULATE_SERVICES,
@@ -14,8 +16,8 @@ import {
   SERVICE_ACCOUNTS,
   SERVICES,
 } from '../kinds.ts'
-import { keepReplicasOwners } from '../replicas-owner.ts'
-import { bySecret, byTopic, INDEXES, podByService } from './observe.ts'
+import { WATCHED_DEPLOYMENTS, WATCHED_OBJECTS, WATCHED_PODS, WATCHED_SECRETS, WATCHED_SERVICES } from '../watched.ts'
+import { byConsulName, bySecret, byTopic, INDEXES, podByService } from './observe.ts'
 import { CalculateServiceReconciler } from './reconciler.ts'
 
 /** Every kind that is applied for a CalculateService, itself among them. */
@@ -28,24 +30,28 @@ export const WRITTEN_FOR_SERVICES = [
   POD_DISRUPTION_BUDGETS,
 ]
 
+/** As Strimzi: what somebody did to a topic is seen after so long. No later than at a resync. */
+const LOOK_MILLISECONDS = 120_000
+
 /** Adds the controller of CalculateServices to the manager. */
 export function addServiceController(
-  { config, manager, writer, mayWrite, events, clock }: OperatorContext,
+  { config, manager, client, writer, mayWrite, events, clock, logger }: OperatorContext,
   kafka: TopicAdmins,
   consul: ConsulCatalog,
 ): void {
   const calculateServices = manager.informer(CALCULATE_SERVICES)
-  const secrets = manager.informer(SECRETS)
-  const pods = manager.informer(PODS)
+  const secrets = manager.informer(SECRETS, WATCHED_SECRETS)
+  const pods = manager.informer(PODS, WATCHED_PODS)
   const owned = {
-    deployments: manager.informer(DEPLOYMENTS, { transform: keepReplicasOwners }),
-    services: manager.informer(SERVICES),
-    serviceAccounts: manager.informer(SERVICE_ACCOUNTS),
-    configMaps: manager.informer(CONFIG_MAPS),
-    podDisruptionBudgets: manager.informer(POD_DISRUPTION_BUDGETS),
+    deployments: manager.informer(DEPLOYMENTS, WATCHED_DEPLOYMENTS),
+    services: manager.informer(SERVICES, WATCHED_SERVICES),
+    serviceAccounts: manager.informer(SERVICE_ACCOUNTS, WATCHED_OBJECTS),
+    configMaps: manager.informer(CONFIG_MAPS, WATCHED_OBJECTS),
+    podDisruptionBudgets: manager.informer(POD_DISRUPTION_BUDGETS, WATCHED_OBJECTS),
   }
   calculateServices.addIndex(INDEXES.servicesByTopic, byTopic)
   calculateServices.addIndex(INDEXES.servicesBySecret, bySecret)
+  calculateServices.addIndex(INDEXES.servicesByConsulName, byConsulName)
   pods.addIndex(INDEXES.podsByService, podByService)
   const { cache } = calculateServices
   const keysOf = (index: string, value: string): readonly string[] => cache.byIndex(index, value).map(objectKey)
@@ -59,14 +65,28 @@ export function addServiceController(
     configMaps: owned.configMaps.cache,
     podDisruptionBudgets: owned.podDisruptionBudgets.cache,
   }
-  manager.addController({
+  const looks = new TopicLooks({
+    clock,
+    kafka,
+    everyMilliseconds: Math.min(LOOK_MILLISECONDS, config.resyncMilliseconds),
+    changed: (key) => controller.enqueue(key),
+    failed: (error) => logger.error({ err: error }, 'a fault in asking Kafka about topics'),
+  })
+  const controller: Controller = manager.addController({
     name: 'calculateservice',
     workers: config.concurrency,
     sources: [
       forItself(calculateServices),
       // Who had a topic may be gone, or be there for the first time.
-      forOthers(calculateServices, (service) =>
-        byTopic(service).flatMap((topic) => keysOf(INDEXES.servicesByTopic, topic)),
+      forOthers(
+        calculateServices,
+        (service) => byTopic(service).flatMap((topic) => keysOf(INDEXES.servicesByTopic, topic)),
+        (before, now) => isSpecChanged(before, now) || before.status?.clusterId !== now.status?.clusterId,
+      ),
+      forOthers(
+        calculateServices,
+        (service) => byConsulName(service).flatMap((name) => keysOf(INDEXES.servicesByConsulName, name)),
+        isSpecChanged,
       ),
       forOthers(secrets, ({ metadata }) => keysOf(INDEXES.servicesBySecret, keyOf(metadata.namespace, metadata.name))),
       // Only who waits for their end, or registers them, has to know of pods.
@@ -85,8 +105,11 @@ export function addServiceController(
     reconciler: new CalculateServiceReconciler({
       caches,
       kafka,
+      looks,
       consul,
       cluster: config.clusterName,
+      deletionPatienceMilliseconds: config.deletionPatienceMilliseconds,
+      reader: client,
       writer,
       mayWrite,
       events,

@@ -18,14 +18,13 @@ export function eventsOf(
       : [],
   )
   const replaced = plan.type === 'Keep' ? plan.replacedTopics.map(ofReplaced) : []
-  const left = plan.type === 'Paused' ? [] : plan.leftConsul.map(ofLeftConsul)
-  return [
-    ...done,
-    ...replaced,
-    ...left,
-    ...(plan.type === 'Leave' && plan.gaveUp ? [LEFT] : []),
-    ...ofReady(before, after),
-  ]
+  const lastTries = outcomes.flatMap((outcome) =>
+    'failure' in outcome && outcome.action.isLastTry === true ? [outcome.action] : [],
+  )
+  const stubborn = lastTries.flatMap((action) => (action.type === 'Consul' ? [action.access.address] : []))
+  const left = plan.type === 'Paused' ? [] : [...new Set([...plan.leftConsul, ...stubborn])].map(ofLeftConsul)
+  const areTopicsLeft = (plan.type === 'Leave' && plan.gaveUp) || lastTries.some(({ type }) => type === 'Topic')
+  return [...done, ...replaced, ...left, ...(areTopicsLeft ? [LEFT] : []), ...ofReady(before, after)]
 }
 
 function ofTopic(action: TopicAction): readonly KubeEvent[] {

@@ -27,7 +27,7 @@ export type Outcome =
   | { readonly action: Action; readonly failure: KafkaProblem | ConsulProblem | KubeError }
 
 /**
- * The actions of each part one after the other, up to the first that fails; parts at the same time.
+ * The actions of each part one after the other, up to the first that fails and is no last try; parts at the same time.
  * @param access to the service's Kafka; needed where an action is about a topic.
  * @throws what is no problem of the object: that somebody else changed it meanwhile, or that nothing may be written any more.
  */
@@ -48,7 +48,7 @@ export async function execute(
       } catch (failure) {
         if (!isProblemOfTheObject(failure)) throw failure
         outcomes.push({ action, failure })
-        return
+        if (action.isLastTry !== true) return
       }
     }
   }

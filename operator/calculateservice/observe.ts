@@ -5,11 +5,12 @@ import { keyOf, objectKey } from '../controller/object.ts'
 import type { KubeObject, ObjectKey } from '../controller/object.ts'
 import type { Cache } from '../controller/store.ts'
 import { kafkaAccess, missingSecrets } from '../kafka/kafka-access.ts'
-import type { ReadSecret } from '../kafka/kafka-access.ts'
+import type { KafkaAccess, ReadSecret } from '../kafka/kafka-access.ts'
 import { KafkaProblem } from '../kafka/kafka-problem.ts'
 import type { KafkaReason } from '../kafka/kafka-problem.ts'
 import type { TopicAdmins } from '../kafka/topic-admins.ts'
 import type { TopicClaim } from '../kafka/topic-claims.ts'
+import type { KeptLooks, TopicQuestion } from '../kafka/topic-looks.ts'
 import type { ObservedCluster } from '../kafka/topic-plan.ts'
 import type { Deployment, Pod, Secret, Service } from '../kinds.ts'
 import { isPaused } from '../paused.ts'
@@ -29,11 +30,20 @@ export const INDEXES = {
   servicesByTopic: 'topic',
   /** Services by `namespace/name` of each Secret that they name. */
   servicesBySecret: 'secret',
+  /** Services by the name that they have in a Consul: see `byConsulName`. */
+  servicesByConsulName: 'consulName',
   /** Pods by `namespace/name` of the service whose proxies they are. */
   podsByService: 'service',
 } as const
 
 export const byTopic = ({ spec }: CalculateService): readonly string[] => [spec.topic.name]
+
+/** Its namespace, its Consul and its name there: two that have the same would be one service for who asks Consul. */
+export const byConsulName = ({ metadata, spec: { registration } }: CalculateService): readonly string[] => {
+  if (registration.consul === undefined) return []
+  const { address, datacenter = '', name = metadata.name } = registration.consul
+  return [[metadata.namespace, address, datacenter, name].join(' ')]
+}
 
 export const bySecret = (service: CalculateService): readonly string[] => [
   ...new Set(
@@ -76,7 +86,12 @@ export interface LiveObjects {
 export type KafkaView =
   /** It is no matter, or must not be: see `mayAskKafka`. */
   | { readonly state: 'NotAsked' }
-  | { readonly state: 'Seen'; readonly cluster: ObservedCluster }
+  | {
+      readonly state: 'Seen'
+      readonly cluster: ObservedCluster
+      /** Kafka said so some time ago: before anything is done about it, it is to be asked again. */
+      readonly isKept: boolean
+    }
   | { readonly state: 'Failed'; readonly reason: KafkaReason; readonly message: string }
 
 export interface Observed {
@@ -99,23 +114,30 @@ export interface Observed {
   readonly pods: readonly Pod[]
   /** Each Consul that matters; none while the service is paused. */
   readonly consul: readonly ConsulView[]
+  /** All of its namespace that have its name in its Consul. May hold the service itself. */
+  readonly consulNamesakes: readonly CalculateService[]
   /** The name of the Kubernetes cluster in Consul; empty: none. */
   readonly cluster: string
+  /** From the end of the drain of one that is deleted: so long its topics are tried to be deleted; then they are left. */
+  readonly deletionPatienceMilliseconds: number
 }
 
 export interface ObserveParts {
   readonly caches: ServiceCaches
   readonly kafka: Pick<TopicAdmins, 'use'>
+  readonly looks: Pick<KeptLooks, 'kept'>
   readonly mayNameTopic: (namespace: string, topic: string) => boolean
   readonly clock: Pick<Clock, 'now'>
   readonly consul: ConsulCatalog
   /** The name of the Kubernetes cluster in Consul; empty: none. */
   readonly cluster: string
+  /** From the end of the drain of one that is deleted: so long its topics are tried to be deleted; then they are left. */
+  readonly deletionPatienceMilliseconds: number
 }
 
 /** @returns undefined where the object is gone. */
 export async function observe(key: ObjectKey, parts: ObserveParts, signal: AbortSignal): Promise<Observed | undefined> {
-  const { caches, clock, mayNameTopic, cluster } = parts
+  const { caches, clock, mayNameTopic, cluster, deletionPatienceMilliseconds } = parts
   const service = caches.calculateServices.get(key)
   if (service === undefined) return undefined
   const read = secretReader(service, caches.secrets)
@@ -130,7 +152,11 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
     missingKafkaSecrets: missingSecrets(kafkaSecrets(service), read),
     live: liveObjects(service, caches),
     pods: caches.pods.byIndex(INDEXES.podsByService, objectKey(service)),
+    consulNamesakes: byConsulName(service).flatMap((name) =>
+      caches.calculateServices.byIndex(INDEXES.servicesByConsulName, name),
+    ),
     cluster,
+    deletionPatienceMilliseconds,
   }
   const mayAskConsul =
     service.metadata.deletionTimestamp === undefined
@@ -187,19 +213,27 @@ function liveObjects(service: CalculateService, caches: ServiceCaches): LiveObje
   return Object.fromEntries(Object.entries(found).filter(([, object]) => object !== undefined))
 }
 
+export const topicQuestion = (service: CalculateService, access: KafkaAccess): TopicQuestion => ({
+  access,
+  topics: topicNames(service),
+  uid: service.metadata.uid ?? '',
+})
+
 async function askKafka(
   service: CalculateService,
   read: ReadSecret,
-  { kafka }: ObserveParts,
+  { kafka, looks }: ObserveParts,
   signal: AbortSignal,
 ): Promise<KafkaView> {
   const access = kafkaAccess(service, read)
   if (access === undefined) return NOT_ASKED
+  // Whoever has changed the spec is told of Kafka as it is now.
+  const mayBeKept = service.metadata.deletionTimestamp !== undefined || isSpecOfStatus(service)
+  const kept = mayBeKept ? looks.kept(objectKey(service), topicQuestion(service, access)) : undefined
+  if (kept !== undefined) return { state: 'Seen', cluster: kept, isKept: true }
   try {
-    return {
-      state: 'Seen',
-      cluster: await kafka.use(access, (admin) => admin.observe(topicNames(service), signal)),
-    }
+    const cluster = await kafka.use(access, (admin) => admin.observe(topicNames(service), signal))
+    return { state: 'Seen', cluster, isKept: false }
   } catch (error) {
     if (!(error instanceof KafkaProblem)) throw error
     return { state: 'Failed', reason: error.reason, message: error.message }

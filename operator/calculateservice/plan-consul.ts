@@ -1,4 +1,6 @@
 /** What to do in Consul for a CalculateService: pure. */
+import type { CalculateService } from '../../crds/types.ts'
+import { compareAge } from '../age.ts'
 import { planInstances } from '../registry/consul-plan.ts'
 import type { ConsulAction } from '../registry/consul-plan.ts'
 import { formerPlaces, instancesOf, isSamePlace, placeOf, scopeOf } from './instances.ts'
@@ -50,8 +52,11 @@ export const isGivenUp = ({ place, isCurrent, registry }: ConsulView, now: numbe
 function keep(observed: Observed, { access, catalog }: Seen, isRefused: boolean): ConsulPlan {
   const { service, pods, cluster } = observed
   const { node } = scopeOf(service, cluster)
+  const older = olderNamesake(observed)
   const known = new Set(catalog.instances.map(({ id }) => id))
-  const wanted = instancesOf(service, pods, cluster).filter(({ id }) => known.has(id) || !isRefused)
+  const wanted = instancesOf(service, pods, cluster).filter(
+    ({ id }) => known.has(id) || !(isRefused || older !== undefined),
+  )
   if (!isRemembered(observed)) {
     return {
       actions: [],
@@ -62,9 +67,24 @@ function keep(observed: Observed, { access, catalog }: Seen, isRefused: boolean)
   const isBlind = catalog.isPartial && wanted.some(({ id }) => !known.has(id))
   return {
     actions: actions.map((action) => toAction(access, node, action)),
-    problems: isBlind
-      ? [{ reason: 'ConsulNotAuthorized', message: `${access.address}: the token may not read all of node ${node}` }]
-      : [],
+    problems: [
+      ...(older === undefined
+        ? []
+        : [
+            {
+              reason: 'ConsulNameTaken' as const,
+              message: `spec.registration.consul.name: CalculateService ${older.metadata.name} is older and has this name in ${access.address}`,
+            },
+          ]),
+      ...(isBlind
+        ? [
+            {
+              reason: 'ConsulNotAuthorized' as const,
+              message: `${access.address}: the token may not read all of node ${node}`,
+            },
+          ]
+        : []),
+    ],
   }
 }
 
@@ -75,6 +95,11 @@ function leave({ service, cluster }: Observed, { access, catalog }: Seen): Consu
     problems: [],
   }
 }
+
+const olderNamesake = ({ service, consulNamesakes }: Observed): CalculateService | undefined =>
+  consulNamesakes
+    .filter(({ metadata }) => metadata.uid !== service.metadata.uid && compareAge(metadata, service.metadata) < 0)
+    .toSorted((a, b) => compareAge(a.metadata, b.metadata))[0]
 
 /** Where nothing would tell, after a crash, that instances may be there, none are made. */
 const isRemembered = ({ service }: Observed): boolean =>

@@ -29,7 +29,11 @@ import { topicRefusal } from './topic-right.ts'
 /** What an action is for: where it fails, this condition says so, and what follows it for the same is left out. */
 export type Part = Exclude<ConditionType<'CalculateService'>, 'Ready'>
 
-export type Action = { readonly part: Part } & (
+export type Action = {
+  readonly part: Part
+  /** Its time is over: it is tried once more, and what follows it is done whatever comes of it. */
+  readonly isLastTry?: true
+} & (
   | ObjectAction
   | {
       readonly type: 'AnnounceTopics'
@@ -67,19 +71,18 @@ export type Plan =
       readonly actions: readonly Action[]
       /** What is waited for. Undefined: with these actions it is gone. */
       readonly waitsFor?: string
-      /** Topics are left behind, as they could not be deleted in time. */
+      /** Topics are left behind, as Kafka could not be asked in time; beside those whose last try fails. */
       readonly gaveUp: boolean
-      /** Addresses of each Consul that could not be cleaned in time. */
+      /** Addresses of each Consul that could not be asked in time; beside those of last tries that fail. */
       readonly leftConsul: readonly string[]
       /** Look again after so long at the latest. */
       readonly againMilliseconds: number
     }
 
-/** From the end of the drain: so long is tried to delete topics, with Kafka or a Secret away; then they are left. */
-const PATIENCE_MILLISECONDS = 120_000
-/** The same for Consul; less, so that topics have their time too. */
-const CONSUL_PATIENCE_MILLISECONDS = 60_000
-const STUBBORN_MILLISECONDS = 30_000
+/** Of the time in which topics are tried to be deleted, that for Consul; less, so that topics have their time too. */
+const CONSUL_PATIENCE = 1 / 2
+/** The same beyond it, for one that can be read and does not take what it is told. */
+const STUBBORN_PATIENCE = 1 / 4
 const LOOK_AGAIN_MILLISECONDS = 5_000
 
 /** What the plan is for one service; deletion comes before everything, also before a pause. */
@@ -203,26 +206,26 @@ function objectPart({ service, live, missingSecrets }: Observed, image: SidecarI
     service: kubeService,
   } = renderService(service, image)
   // What the pods need stands before them.
-  const proxies = [
+  const needed = [
     [serviceAccount, live.serviceAccount],
     [configMap, live.configMap],
-    [deployment, live.deployment],
-    [podDisruptionBudget, live.podDisruptionBudget],
   ] as const
+  const proxies = [...needed, [deployment, live.deployment], [podDisruptionBudget, live.podDisruptionBudget]] as const
+  const isTaken = ([, found]: readonly [Rendered, KubeObject | undefined]): boolean => belongsToAnother(found, service)
   const taken = (objects: readonly (readonly [Rendered, KubeObject | undefined])[]) =>
-    objects
-      .filter(([, found]) => belongsToAnother(found, service))
-      .map(([{ kind, metadata }]) => ({
-        reason: 'NameTaken' as const,
-        message: `${kind} ${metadata.name} is there and is not of this CalculateService`,
-      }))
+    objects.filter(isTaken).map(([{ kind, metadata }]) => ({
+      reason: 'NameTaken' as const,
+      message: `${kind} ${metadata.name} is there and is not of this CalculateService`,
+    }))
   const ours = kubeService === undefined ? [] : [[kubeService, live.service] as const]
   const secrets =
     missingSecrets.length === 0 ? [] : [{ reason: 'SecretMissing' as const, message: missingSecrets.join('; ') }]
+  // Pods that run with what is somebody else's would be no proxies of this service.
+  const mayRun = !needed.some(isTaken)
   return {
     actions: [
       ...proxies
-        .filter(([wanted, found]) => !belongsToAnother(found, service) && needsApply(wanted, found))
+        .filter((one) => !isTaken(one) && needsApply(one[0], one[1]) && (mayRun || one[0] !== deployment))
         .map(([object]): Action => ({ part: 'ProxyAvailable', type: 'ApplyObject', object })),
       ...registrationActions(service, kubeService, live.service),
     ],
@@ -251,7 +254,7 @@ function registrationActions(
  * it says so; then the object. Each step has its time, after which the next one comes.
  */
 function planLeaving(observed: Observed): Plan {
-  const { service, now, live, pods, kafka, mine, claims } = observed
+  const { service, now, live, pods, kafka, mine, claims, deletionPatienceMilliseconds: patience } = observed
   const leave = (actions: readonly Action[], more: Partial<Extract<Plan, { type: 'Leave' }>> = {}): Plan => ({
     type: 'Leave',
     actions,
@@ -271,7 +274,7 @@ function planLeaving(observed: Observed): Plan {
     const away = observed.consul.flatMap(({ place, registry }) =>
       registry.state === 'Failed' ? [{ address: place.address, message: registry.message }] : [],
     )
-    const late = drained + CONSUL_PATIENCE_MILLISECONDS
+    const late = drained + CONSUL_PATIENCE * patience
     if (away.length > 0 && now < late) {
       // Clients that find a proxy no more are better off than calls which nobody ends.
       const waitsFor = `its proxies are not out of Consul yet: ${away.map(({ message }) => message).join('; ')}`
@@ -279,14 +282,19 @@ function planLeaving(observed: Observed): Plan {
     }
     const rest = all.filter((one) => one !== CONSUL_FINALIZER)
     const free: Action = { part: 'Registered', ...finalizersOf(CALCULATE_SERVICES, service, rest) }
-    // A Consul that can be read and does not take what it is told.
-    const isStubborn = now >= late + STUBBORN_MILLISECONDS
-    return leave([...(isStubborn ? [] : planConsulLeft(observed)), free], {
+    const isStubborn = now >= late + STUBBORN_PATIENCE * patience
+    const gone = planConsulLeft(observed)
+    return leave([...(isStubborn ? gone.map(forTheLastTime) : gone), free], {
       ...(rest.length === 0 ? {} : { waitsFor: 'its proxies are out of Consul' }),
-      leftConsul: isStubborn ? observed.consul.map(({ place }) => place.address) : away.map(({ address }) => address),
+      leftConsul: away.map(({ address }) => address),
     })
   }
-  if (!all.includes(TOPICS_FINALIZER)) return leave([])
+  if (!all.includes(TOPICS_FINALIZER)) {
+    return leave(
+      [],
+      all.length === 0 ? {} : { waitsFor: `somebody else keeps it: metadata.finalizers: ${all.join(', ')}` },
+    )
+  }
 
   if (end.length > 0) return leave(end, { waitsFor: `Deployment ${proxyName(service)} is being deleted` })
   if (pods.length > 0 && now < drained) {
@@ -303,13 +311,16 @@ function planLeaving(observed: Observed): Plan {
       hasHeir: hasHeir(mine, claims),
     })
     const gone = actions.map((action): Action => ({ part: 'TopicReady', type: 'Topic', action }))
-    if (now < drained + PATIENCE_MILLISECONDS || gone.length === 0) return leave([...gone, free])
-  } else if (now < drained + PATIENCE_MILLISECONDS) {
+    // Also by an operator that comes to it late: nobody may have tried yet.
+    return leave([...(now < drained + patience ? gone : gone.map(forTheLastTime)), free])
+  } else if (now < drained + patience) {
     const why = kafka.state === 'Failed' ? kafka.message : observed.missingKafkaSecrets.join('; ')
     return leave([], { waitsFor: `its topics cannot be deleted yet: ${why}` })
   }
   return leave([free], { gaveUp: true })
 }
+
+const forTheLastTime = (action: Action): Action => ({ ...action, isLastTry: true })
 
 /** Settings that are refused name the same topics; who goes needs no more of them. */
 function withSettingsThatHold(service: CalculateService): CalculateService {

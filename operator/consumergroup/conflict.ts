@@ -1,5 +1,6 @@
 /** Who of several ConsumerGroups has what only one can have: the oldest, by creationTimestamp, then by uid. */
 import type { CalculateService, ConsumerGroup } from '../../crds/types.ts'
+import { compareAge } from '../age.ts'
 import { isSameKafka } from '../kafka/same-kafka.ts'
 import type { KafkaAddress } from '../kafka/same-kafka.ts'
 import type { Rival } from './observed.ts'
@@ -16,8 +17,8 @@ export function conflictOf(
   rivals: readonly Rival[],
 ): string | undefined {
   const older = rivals
-    .filter((rival) => compareAge(rival.group, group) < 0)
-    .toSorted((a, b) => compareAge(a.group, b.group))
+    .filter((rival) => compareAge(rival.group.metadata, group.metadata) < 0)
+    .toSorted((a, b) => compareAge(a.group.metadata, b.group.metadata))
   const responder = older.find((rival) => isResponderOfSame(rival.group, group))
   if (responder !== undefined) {
     const { name } = group.spec.calculateServiceRef
@@ -45,8 +46,3 @@ const kafkaOf = ({ spec, status }: CalculateService): KafkaAddress => ({
   bootstrapServers: spec.kafka.bootstrapServers,
   clusterId: status?.clusterId,
 })
-
-function compareAge({ metadata: a }: ConsumerGroup, { metadata: b }: ConsumerGroup): number {
-  const byTime = Date.parse(a.creationTimestamp ?? '') - Date.parse(b.creationTimestamp ?? '')
-  return byTime || ((a.uid ?? '') < (b.uid ?? '') ? -1 : 1)
-}

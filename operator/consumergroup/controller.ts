@@ -1,6 +1,6 @@
 import { INDEXES } from '../calculateservice/observe.ts'
 import type { OperatorContext } from '../context.ts'
-import { forItself, forOthers, forOwner } from '../controller/controller.ts'
+import { forItself, forOthers, forOwner, isSpecChanged } from '../controller/controller.ts'
 import type { Controller } from '../controller/controller.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
 import type { ObjectKey } from '../controller/object.ts'
@@ -17,7 +17,7 @@ import {
   SECRETS,
   SERVICE_ACCOUNTS,
 } from '../kinds.ts'
-import { keepReplicasOwners } from '../replicas-owner.ts'
+import { WATCHED_DEPLOYMENTS, WATCHED_OBJECTS, WATCHED_PODS, WATCHED_SECRETS } from '../watched.ts'
 import {
   AUTOSCALER_INDEXES,
   GROUP_INDEXES,
@@ -40,12 +40,12 @@ export function addGroupController(
   const consumerGroups = manager.informer(CONSUMER_GROUPS)
   const calculateServices = manager.informer(CALCULATE_SERVICES)
   const retryPolicies = manager.informer(RETRY_POLICIES)
-  const secrets = manager.informer(SECRETS)
+  const secrets = manager.informer(SECRETS, WATCHED_SECRETS)
   const autoscalers = manager.informer(AUTOSCALERS)
   const owned = {
-    deployments: manager.informer(DEPLOYMENTS, { transform: keepReplicasOwners }),
-    serviceAccounts: manager.informer(SERVICE_ACCOUNTS),
-    configMaps: manager.informer(CONFIG_MAPS),
+    deployments: manager.informer(DEPLOYMENTS, WATCHED_DEPLOYMENTS),
+    serviceAccounts: manager.informer(SERVICE_ACCOUNTS, WATCHED_OBJECTS),
+    configMaps: manager.informer(CONFIG_MAPS, WATCHED_OBJECTS),
   }
   for (const [name, of] of Object.entries(GROUP_INDEXES)) consumerGroups.addIndex(name, of)
   for (const [name, of] of Object.entries(AUTOSCALER_INDEXES)) autoscalers.addIndex(name, of)
@@ -64,11 +64,24 @@ export function addGroupController(
     sources: [
       forItself(consumerGroups),
       // Whoever was older may be gone, or be there for the first time.
-      forOthers(consumerGroups, ({ metadata, spec }) => [
-        ...keysOf(GROUPS_BY_SERVICE, keyOf(metadata.namespace, spec.calculateServiceRef.name)),
-        ...keysOf(GROUPS_BY_GROUP_ID, spec.groupId),
-      ]),
+      forOthers(
+        consumerGroups,
+        ({ metadata, spec }) => [
+          ...keysOf(GROUPS_BY_SERVICE, keyOf(metadata.namespace, spec.calculateServiceRef.name)),
+          ...keysOf(GROUPS_BY_GROUP_ID, spec.groupId),
+        ],
+        isSpecChanged,
+      ),
       forOthers(calculateServices, (service) => keysOf(GROUPS_BY_SERVICE, objectKey(service))),
+      // Whether groups of one id are in one Kafka is seen by their services.
+      forOthers(
+        calculateServices,
+        (service) =>
+          consumerGroups.cache
+            .byIndex(GROUPS_BY_SERVICE, objectKey(service))
+            .flatMap(({ spec }) => keysOf(GROUPS_BY_GROUP_ID, spec.groupId)),
+        (before, now) => isSpecChanged(before, now) || before.status?.clusterId !== now.status?.clusterId,
+      ),
       forOthers(retryPolicies, (policy) => keysOf(GROUPS_BY_POLICY, objectKey(policy))),
       forOthers(secrets, ({ metadata }) => {
         const key = keyOf(metadata.namespace, metadata.name)
@@ -86,7 +99,7 @@ export function addGroupController(
         calculateServices: calculateServices.cache,
         retryPolicies: retryPolicies.cache,
         secrets: secrets.cache,
-        pods: manager.informer(PODS).cache,
+        pods: manager.informer(PODS, WATCHED_PODS).cache,
         autoscalers: autoscalers.cache,
         deployments: owned.deployments.cache,
         serviceAccounts: owned.serviceAccounts.cache,

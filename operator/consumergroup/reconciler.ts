@@ -2,6 +2,7 @@
 import type { EventRecorder } from '../controller/events.ts'
 import type { KubeWriter } from '../controller/kube-client.ts'
 import type { KubeError } from '../controller/kube-error.ts'
+import { objectKey } from '../controller/object.ts'
 import type { ObjectKey } from '../controller/object.ts'
 import type { Reconciler, ReconcileResult } from '../controller/reconciler.ts'
 import { DEPLOYMENTS } from '../kinds.ts'
@@ -71,10 +72,10 @@ export class GroupReconciler implements Reconciler {
   }
 
   async #tell(observed: Observed, plan: GroupPlan, done: Done, signal: AbortSignal): Promise<void> {
-    const { writer } = this.#parts
+    const { writer, caches } = this.#parts
     const { group } = observed
     const status = groupStatus(observed, plan, done)
-    const wanted = statusToApply(group, status)
+    const wanted = statusToApply(group, status, caches.consumerGroups.get(objectKey(group)))
     if (wanted === undefined) return
     await writer.applyStatus(wanted, signal)
     this.#record(observed, status)

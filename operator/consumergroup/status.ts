@@ -46,11 +46,14 @@ export function groupStatus(observed: Observed, plan: GroupPlan, done: Done): Gr
 
 /** What waits, as Kafka said it last; what nobody asked for yet since a start of the operator stays as it was. */
 function waiting({ group, reading }: Observed): Pick<GroupStatus, 'lag' | 'members' | 'deadLetters'> {
-  if (reading?.known === true) {
-    const { lag, members, deadLetters } = reading
-    return { lag: coarse(lag), members, ...(deadLetters !== undefined && { deadLetters: coarse(deadLetters) }) }
-  }
   const { lag, members, deadLetters } = group.status ?? {}
+  if (reading?.known === true) {
+    return {
+      lag: toldLag(reading.lag, lag),
+      members: reading.members,
+      ...(reading.deadLetters !== undefined && { deadLetters: toldLag(reading.deadLetters) }),
+    }
+  }
   if (reading !== undefined || lag === undefined || members === undefined) return {}
   return { lag, members, ...(deadLetters !== undefined && { deadLetters }) }
 }
@@ -130,8 +133,13 @@ function scaled(
   return { desiredReplicas: replicas.replicas, lastScaleTime: rfc3339(now) }
 }
 
-/** Rounded up to one significant digit, so that a status is not written at every call. */
-export function coarse(count: number): number {
+/**
+ * What a status tells of so many calls that wait, and does not have to be written at each of them: rounded up to one significant
+ * digit; and what it told last for as long as that is right within a factor of four, or stays below ten.
+ */
+export function toldLag(count: number, toldLast = 0): number {
+  const isNear = count > 0 && count <= toldLast && (toldLast < 10 || 4 * count > toldLast)
+  if (isNear) return toldLast
   const unit = 10 ** Math.max(0, Math.floor(Math.log10(Math.max(1, count))))
   return Math.ceil(count / unit) * unit
 }

@@ -1,4 +1,5 @@
 /** Everything that reconcilers change at the API server. */
+import { isDeepStrictEqual } from 'node:util'
 import type { KubeWriter } from './kube-client.ts'
 import { KubeError, isKubeError } from './kube-error.ts'
 import { objectKey, objectPath, resourceName } from './object.ts'
@@ -19,6 +20,7 @@ export interface ApplyWriterOptions {
 /** Server-side apply (kubernetes.io/docs/reference/using-api/server-side-apply); every body is JSON, which is YAML. */
 const APPLY = 'application/apply-patch+yaml'
 const MERGE = 'application/merge-patch+json'
+const JSON_PATCH = 'application/json-patch+json'
 
 export class ApplyWriter implements KubeWriter {
   readonly #options: ApplyWriterOptions
@@ -33,8 +35,23 @@ export class ApplyWriter implements KubeWriter {
     return this.#apply(object, undefined, signal)
   }
 
-  applyStatus<T extends KubeObject>(object: T, signal?: AbortSignal): Promise<T> {
-    return this.#apply(object, 'status', signal)
+  /** What somebody else wrote into the status by hand is theirs, and stays with what is applied: then it is replaced. */
+  async applyStatus<T extends KubeObject>(object: T, signal?: AbortSignal): Promise<T> {
+    const stored = await this.#apply(object, 'status', signal)
+    if (isDeepStrictEqual(statusOf(stored), statusOf(object))) return stored
+    const resource = this.#resourceOf(object)
+    const replaced = await this.#send(
+      {
+        method: 'PATCH',
+        path: objectPath(resource, objectKey(object), 'status'),
+        query: { fieldManager: this.#options.fieldManager },
+        contentType: JSON_PATCH,
+        body: [{ op: 'replace', path: '/status', value: statusOf(object) }],
+      },
+      signal,
+    )
+    this.#options.written?.(resource, replaced)
+    return replaced as T
   }
 
   async delete(
@@ -78,8 +95,7 @@ export class ApplyWriter implements KubeWriter {
     subresource: 'status' | undefined,
     signal: AbortSignal | undefined,
   ): Promise<T> {
-    const resource = this.#resources.get(resourceName(object))
-    if (resource === undefined) throw new RangeError(`nobody said where ${resourceName(object)} is kept`)
+    const resource = this.#resourceOf(object)
     const stored = await this.#send(
       {
         method: 'PATCH',
@@ -95,8 +111,18 @@ export class ApplyWriter implements KubeWriter {
     return stored as T
   }
 
+  #resourceOf(object: KubeObject): Resource {
+    const resource = this.#resources.get(resourceName(object))
+    if (resource === undefined) throw new RangeError(`nobody said where ${resourceName(object)} is kept`)
+    return resource
+  }
+
   async #send(request: RestRequest, signal: AbortSignal | undefined): Promise<KubeObject> {
     if (!this.#options.mayWrite()) throw new KubeError('NotLeading', `${request.method} ${request.path}: not leading`)
     return (await this.#options.client.request(request, signal)) as KubeObject
   }
 }
+
+/** As it comes back from the API server: fields that are undefined are not there. */
+const statusOf = (object: KubeObject): unknown =>
+  JSON.parse(JSON.stringify((object as { readonly status?: unknown }).status ?? {}))

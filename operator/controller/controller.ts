@@ -20,6 +20,8 @@ export interface Source {
   readonly informer: Informer<KubeObject>
   /** Asked of the object before a change, too: who was referred to and is no more has to know. */
   readonly keys: (object: KubeObject) => readonly ObjectKey[]
+  /** Whether a change is one for them; absent: every one is, and each resync. */
+  readonly matters?: (before: KubeObject, now: KubeObject) => boolean
 }
 
 export interface ControllerOptions {
@@ -63,17 +65,28 @@ export function forOwner<T extends KubeObject>(informer: Informer<T>, owner: Res
   })
 }
 
-/** Wakes what the function answers: those who refer to the object, by an index of theirs. */
+/**
+ * Wakes what the function answers: those who refer to the object, by an index of theirs.
+ * @param matters as controller-runtime's predicates: those whom a change of a status, say, does not concern are not woken.
+ */
 export function forOthers<T extends KubeObject>(
   informer: Informer<T>,
   keys: (object: T) => readonly ObjectKey[],
+  matters?: (before: T, now: T) => boolean,
 ): Source {
-  return source(informer, keys)
+  return source(informer, keys, matters)
 }
 
+/** Not only its status, or labels (controller-runtime's `GenerationChangedPredicate`); that it is to be deleted counts. */
+export const isSpecChanged = ({ metadata: before }: KubeObject, { metadata: now }: KubeObject): boolean =>
+  before.generation !== now.generation || before.deletionTimestamp !== now.deletionTimestamp || before.uid !== now.uid
+
 /** An informer's listeners and its `keys` agree on what its objects are; who only passes both on need not know. */
-const source = <T extends KubeObject>(informer: Informer<T>, keys: (object: T) => readonly ObjectKey[]): Source =>
-  ({ informer, keys }) as unknown as Source
+const source = <T extends KubeObject>(
+  informer: Informer<T>,
+  keys: (object: T) => readonly ObjectKey[],
+  matters?: (before: T, now: T) => boolean,
+): Source => ({ informer, keys, ...(matters !== undefined && { matters }) }) as unknown as Source
 
 const groupOf = (apiVersion: string): string => (apiVersion.includes('/') ? apiVersion.split('/')[0]! : '')
 
@@ -94,7 +107,7 @@ export class Controller {
     this.#queue = new WorkQueue(clock, defaultRateLimiter(clock.monotonic), metrics.queue(name))
     metrics.watchQueue(name, this.#queue)
     metrics.addController(name, workers)
-    for (const { informer, keys } of sources) informer.onChange((change) => this.#wake(change, keys))
+    for (const one of sources) one.informer.onChange((change) => this.#wake(change, one))
   }
 
   /** The informers that must know everything before the workers begin. */
@@ -132,7 +145,10 @@ export class Controller {
     return this.#queue.shutDown()
   }
 
-  #wake(change: InformerChange<KubeObject>, keys: Source['keys']): void {
+  #wake(change: InformerChange<KubeObject>, { keys, matters }: Source): void {
+    if (matters !== undefined) {
+      if (change.type === 'Resynced' || (change.type === 'Updated' && !matters(change.old, change.object))) return
+    }
     for (const key of keys(change.object)) this.#queue.add(key)
     if (change.type === 'Updated') for (const key of keys(change.old)) this.#queue.add(key)
   }

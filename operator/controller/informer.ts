@@ -7,8 +7,8 @@ import type { Logger } from 'pino'
 import { pause } from './clock.ts'
 import type { Clock } from './clock.ts'
 import type { KubeReader } from './kube-client.ts'
-import { isKubeError } from './kube-error.ts'
-import { resourceName } from './object.ts'
+import { KubeError, isKubeError } from './kube-error.ts'
+import { compareVersions, resourceName } from './object.ts'
 import type { KubeObject, ObjectMeta, Resource } from './object.ts'
 import { Store } from './store.ts'
 import type { Cache, IndexFunction, StoreChange } from './store.ts'
@@ -22,6 +22,8 @@ export interface InformerOptions<T extends KubeObject> {
   readonly namespaces?: readonly string[]
   /** Only objects with such labels are kept; one that loses them is gone, to those who listen. Absent: all. */
   readonly labelSelector?: string
+  /** As `labelSelector`, of what the API server selects by: `type!=a`. */
+  readonly fieldSelector?: string
   readonly client: Pick<KubeReader, 'list' | 'watch'>
   readonly clock: Clock
   /** From 0 up to 1. */
@@ -44,6 +46,8 @@ const SILENCE_MILLISECONDS = 150_000
 const FIRST_BACKOFF_MILLISECONDS = 800
 const LONGEST_BACKOFF_MILLISECONDS = 30_000
 const FORGET_BACKOFF_MILLISECONDS = 120_000
+/** A list that is older than what was known is refused for so long; then the API server's data are older for good (a backup). */
+const GO_BACK_MILLISECONDS = 60_000
 /** A watch that ends sooner, without having told anything, is no watch: the next one waits. */
 const SHORT_WATCH_MILLISECONDS = 1000
 
@@ -106,11 +110,12 @@ export class Informer<T extends KubeObject> {
 
   async #follow(scope: string, signal: AbortSignal): Promise<void> {
     const backoff = new Backoff(this.#options.clock, this.#options.random)
+    const past = new PastGuard(this.#options.clock)
     /** Undefined: a list is needed. */
     let version: string | undefined
     while (!signal.aborted) {
       try {
-        version ??= await this.#list(scope, signal)
+        version ??= await this.#list(scope, past, signal)
         version = await this.#watch(scope, version, backoff, signal)
       } catch (error) {
         if (signal.aborted) return
@@ -128,24 +133,25 @@ export class Informer<T extends KubeObject> {
   }
 
   /** @returns the list's version. */
-  async #list(scope: string, signal: AbortSignal): Promise<string> {
+  async #list(scope: string, past: PastGuard, signal: AbortSignal): Promise<string> {
     const { client, resource } = this.#options
     const which = this.#which(scope)
     const begun = this.#store.beginList()
     let page = await client.list(resource, { ...which, limit: PAGE }, signal)
-    const items = [...page.items]
+    // Page by page: all of them as they came may be more than the process can hold.
+    let kept = page.items.map((item) => this.#transform(item))
     while (page.continueToken !== undefined) {
       try {
         page = await client.list(resource, { ...which, limit: PAGE, continueToken: page.continueToken }, signal)
-        items.push(...page.items)
+        for (const item of page.items) kept.push(this.#transform(item))
       } catch (error) {
         if (!isKubeError(error, 'Expired')) throw error
         // The list took longer than its version is kept: all at once, as client-go's pager does.
         page = await client.list(resource, which, signal)
-        items.splice(0, items.length, ...page.items)
+        kept = page.items.map((item) => this.#transform(item))
       }
     }
-    const kept = items.map((item) => this.#transform(item))
+    past.check(page.resourceVersion, this.#store.seen(scope))
     for (const change of this.#store.replace(scope, kept, page.resourceVersion, begun)) this.#tell(change)
     if (this.#toSync.delete(scope) && this.synced) for (const resolve of this.#whenSynced.splice(0)) resolve()
     return page.resourceVersion
@@ -188,9 +194,17 @@ export class Informer<T extends KubeObject> {
     return version
   }
 
-  #which(scope: string): { readonly namespace?: string; readonly labelSelector?: string } {
-    const { labelSelector } = this.#options
-    return { ...(scope !== '' && { namespace: scope }), ...(labelSelector !== undefined && { labelSelector }) }
+  #which(scope: string): {
+    readonly namespace?: string
+    readonly labelSelector?: string
+    readonly fieldSelector?: string
+  } {
+    const { labelSelector, fieldSelector } = this.#options
+    return {
+      ...(scope !== '' && { namespace: scope }),
+      ...(labelSelector !== undefined && { labelSelector }),
+      ...(fieldSelector !== undefined && { fieldSelector }),
+    }
   }
 
   async #resync(signal: AbortSignal): Promise<void> {
@@ -246,11 +260,34 @@ class BrokenWatch extends Error {
   }
 
   /**
-   * Where nothing says that the version is wrong, watching goes on from it: the connection broke, was silent, or the API
-   * server has no time. client-go does so for refused connections and 429, and lists again otherwise.
+   * Where nothing says that the version is wrong, watching goes on from it: the connection broke, or the API server has no
+   * time. client-go does so for refused connections and 429, and lists again otherwise. Silence may say so: an API server
+   * whose etcd was restored from a backup takes a watch from a version that is yet to come, and tells nothing on it.
    */
   get mayGoOn(): boolean {
-    return isKubeError(this.cause, 'Unreachable', 'Timeout', 'TooManyRequests')
+    return isKubeError(this.cause, 'Unreachable', 'TooManyRequests')
+  }
+}
+
+/** What is known must not be undone by an API server that lags behind: client-go asks for lists "not older than". */
+class PastGuard {
+  readonly #clock: Clock
+  #refusedAt: number | undefined
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** @throws KubeError Expired: the list is older than what is known. */
+  check(listed: string, seen: string | undefined): void {
+    if (seen === undefined || compareVersions(listed, seen) >= 0) {
+      this.#refusedAt = undefined
+      return
+    }
+    const now = this.#clock.monotonic()
+    this.#refusedAt ??= now
+    if (now - this.#refusedAt >= GO_BACK_MILLISECONDS) return
+    throw new KubeError('Expired', `a list of version ${listed}, though ${seen} was seen already`)
   }
 }
 
@@ -275,7 +312,8 @@ class Backoff {
   }
 }
 
-function withoutManagedFields<T extends KubeObject>(object: T): T {
+/** Nobody here reads them, and they are half of many objects. */
+export function withoutManagedFields<T extends KubeObject>(object: T): T {
   const metadata: ObjectMeta & { managedFields?: unknown } = { ...object.metadata }
   delete metadata.managedFields
   return { ...object, metadata }

@@ -14,6 +14,8 @@ export interface ListOptions {
   readonly namespace?: string
   /** `app=a,tier!=b`; absent: all objects. */
   readonly labelSelector?: string
+  /** `type!=a`; absent: all objects. */
+  readonly fieldSelector?: string
   /** Objects of a page; absent: all. */
   readonly limit?: number
   readonly continueToken?: string
@@ -29,6 +31,8 @@ export interface WatchOptions {
   readonly namespace?: string
   /** Absent: all objects. */
   readonly labelSelector?: string
+  /** `type!=a`; absent: all objects. */
+  readonly fieldSelector?: string
   /** Changes after this one are told. */
   readonly resourceVersion: string
   /** The API server ends the watch after so long. */

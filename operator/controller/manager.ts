@@ -24,6 +24,8 @@ export interface ManagerOptions {
   /** Empty: all. */
   readonly namespaces: readonly string[]
   readonly resyncMilliseconds: number
+  /** See InformerOptions. */
+  readonly silenceMilliseconds?: number
   /** How long reconciles may run on when the process is to end. */
   readonly drainMilliseconds: number
   readonly reconcileTimeoutMilliseconds: number
@@ -49,7 +51,7 @@ export class Manager {
    */
   informer<T extends KubeObject>(
     resource: Resource<T>,
-    options: Pick<InformerOptions<T>, 'labelSelector' | 'transform'> = {},
+    options: Pick<InformerOptions<T>, 'labelSelector' | 'fieldSelector' | 'transform'> = {},
   ): Informer<T> {
     const name = resourceName(resource)
     let informer = this.#informers.get(name) as Informer<T> | undefined

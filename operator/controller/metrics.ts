@@ -189,6 +189,20 @@ export class ControllerMetrics {
     })
   }
 
+  /** A counter of whoever uses this, read when the metrics are: its values by that of the label. */
+  watchCounts(name: string, help: string, label: string, read: () => ReadonlyMap<string, number>): void {
+    new Counter({
+      name,
+      help,
+      labelNames: [label],
+      registers: this.#registers,
+      collect() {
+        this.reset()
+        for (const [value, count] of read()) this.inc({ [label]: value }, count)
+      },
+    })
+  }
+
   #queueGauge(name: string, help: string, read: (queue: WorkQueue) => number): void {
     const queues = this.#queues
     new Gauge({

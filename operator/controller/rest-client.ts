@@ -66,11 +66,11 @@ export class RestClient implements KubeReader {
 
   async list<T extends KubeObject>(
     resource: Resource<T>,
-    { namespace, labelSelector, limit, continueToken }: ListOptions,
+    { namespace, labelSelector, fieldSelector, limit, continueToken }: ListOptions,
     signal?: AbortSignal,
   ): Promise<ListPage<T>> {
     const path = collectionPath(resource, namespace)
-    const query = { labelSelector, limit: limit?.toString(), continue: continueToken }
+    const query = { labelSelector, fieldSelector, limit: limit?.toString(), continue: continueToken }
     const list = (await this.request({ method: 'GET', path, query }, signal)) as {
       readonly metadata?: { readonly resourceVersion?: string; readonly continue?: string }
       readonly items?: readonly T[] | null
@@ -85,7 +85,7 @@ export class RestClient implements KubeReader {
 
   async *watch<T extends KubeObject>(
     resource: Resource<T>,
-    { namespace, labelSelector, resourceVersion, timeoutSeconds, silenceMilliseconds }: WatchOptions,
+    { namespace, labelSelector, fieldSelector, resourceVersion, timeoutSeconds, silenceMilliseconds }: WatchOptions,
     signal: AbortSignal,
   ): AsyncGenerator<WatchEvent<T>, void, undefined> {
     const path = collectionPath(resource, namespace)
@@ -94,6 +94,7 @@ export class RestClient implements KubeReader {
       watch: 'true',
       allowWatchBookmarks: 'true',
       labelSelector,
+      fieldSelector,
       resourceVersion,
       timeoutSeconds: timeoutSeconds.toString(),
     }

@@ -116,6 +116,11 @@ export class Store<T extends KubeObject> implements Cache<T> {
     return this.#put(key, object)
   }
 
+  /** Up to which version of it the scope is known; undefined before its first list. */
+  seen(scope: string): string | undefined {
+    return this.#seen.get(scope)
+  }
+
   /** A watch has told everything up to this version. */
   bookmark(scope: string, resourceVersion: string): void {
     this.#seen.set(scope, resourceVersion)

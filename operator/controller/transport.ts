@@ -31,6 +31,9 @@ export interface Transport {
   close(): void
 }
 
+/** Tokens and certificates that are rotated are valid for longer than this beyond the rotation. */
+const CREDENTIALS_MILLISECONDS = 1000
+
 const USER_AGENT = 'grpc-kafka-operator'
 /** As client-go: connections through a load balancer that forgets them after a minute are found dead. */
 const TCP_KEEP_ALIVE_MILLISECONDS = 30_000
@@ -40,6 +43,9 @@ export class HttpTransport implements Transport {
   /** For the certificates in use; files may be rotated. */
   #agent: HttpAgent | HttpsAgent | undefined
   #agentFor = ''
+  /** The credentials as they were read last, and when, in monotonic milliseconds. */
+  #read: RequestOptions | undefined
+  #readAt = 0
 
   constructor(config: KubeConfig) {
     this.#config = config
@@ -48,12 +54,7 @@ export class HttpTransport implements Transport {
   async send(request: TransportRequest, signal: AbortSignal): Promise<IncomingMessage> {
     const cluster = this.#config.getCurrentCluster()
     if (cluster === null) throw new KubeError('Unreachable', 'the kubeconfig names no current cluster')
-    const options: RequestOptions = {}
-    try {
-      await this.#config.applyToHTTPSOptions(options)
-    } catch (cause) {
-      throw new KubeError('Unauthorized', `no credentials: ${(cause as Error).message}`, { cause })
-    }
+    const options = { ...(await this.#credentials()) }
     signal.throwIfAborted()
     const url = new URL(cluster.server.replace(/\/$/, '') + request.path)
     if (cluster.proxyUrl === undefined) options.agent = this.#ownAgent(url, options)
@@ -70,6 +71,21 @@ export class HttpTransport implements Transport {
 
   close(): void {
     this.#agent?.destroy()
+  }
+
+  /** Each reads files anew, or may start a program: a burst of requests does so once. */
+  async #credentials(): Promise<RequestOptions> {
+    const now = performance.now()
+    if (this.#read !== undefined && now - this.#readAt < CREDENTIALS_MILLISECONDS) return this.#read
+    const options: RequestOptions = {}
+    try {
+      await this.#config.applyToHTTPSOptions(options)
+    } catch (cause) {
+      throw new KubeError('Unauthorized', `no credentials: ${(cause as Error).message}`, { cause })
+    }
+    this.#read = options
+    this.#readAt = now
+    return options
   }
 
   #ownAgent(url: URL, { ca, cert, key, servername, rejectUnauthorized }: RequestOptions): HttpAgent | HttpsAgent {

@@ -47,11 +47,14 @@ interface CommittedOffset {
  */
 export class KafkaGroupAdmin implements GroupAdmin {
   readonly #access: KafkaAccess
+  readonly #asked: (request: string) => void
   #admin: Promise<Admin> | undefined
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor(access: KafkaAccess) {
+  /** @param asked told of each request, as Kafka names it. */
+  constructor(access: KafkaAccess, asked: (request: string) => void = () => undefined) {
     this.#access = access
+    this.#asked = asked
   }
 
   read(group: GroupOfTopic): Promise<GroupState> {
@@ -82,6 +85,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
     this.#admin ??= (async () => {
       assertUsable(this.#access.tls)
       const admin = kafkaClient(this.#access).admin()
+      admin.on(admin.events.REQUEST, ({ payload }) => this.#asked(payload.apiName))
       await admin.connect()
       return admin
     })()

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import kafkajs from 'kafkajs'
 import type { Kafka, SASLOptions } from 'kafkajs'
@@ -38,6 +39,8 @@ export function kafkaClient(
 export function assertUsable(tls: KafkaAccess['tls']): void {
   if (tls === undefined) return
   try {
+    // Node passes over authorities that are none.
+    if (tls.ca !== undefined) void new X509Certificate(tls.ca)
     createSecureContext(tlsOptions(tls))
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? 'unknown'

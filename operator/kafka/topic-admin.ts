@@ -7,6 +7,7 @@ import { withTimeout } from '../controller/linked-abort.ts'
 import type { KafkaAccess } from './kafka-access.ts'
 import { assertUsable, kafkaClient } from './kafka-client.ts'
 import { asProblem, KAFKA_ERRORS, KafkaProblem, problemOf, tooLate } from './kafka-problem.ts'
+import { sameValue } from './topic-plan.ts'
 import type { ObservedCluster, ObservedTopic, TopicAction } from './topic-plan.ts'
 import { alterTopic, createTopic, deleteTopic, growTopic, metadataOf, readReply, settingsOf } from './topic-requests.ts'
 import type { Result, TopicMetadata, TopicRequest } from './topic-requests.ts'
@@ -18,9 +19,17 @@ const OBSERVE_MILLISECONDS = 6000
 const KAFKA_TIMEOUT_MILLISECONDS = 10_000
 /** How long a broker may take to hear of a topic that another one has made. */
 const APPEARANCE_MILLISECONDS = 10_000
+/** And of settings. One that Kafka writes in other words than anybody expects would be waited for in vain. */
+const IN_FORCE_MILLISECONDS = 2000
 const LOOK_AGAIN_MILLISECONDS = 50
+/** What may be asked twice. */
+const READS: ReadonlySet<string> = new Set(['Metadata', 'DescribeConfigs'])
 
-export type TopicResult = 'Done' | 'WasThere'
+/**
+ * A topic that was made, as Kafka says it is, where it does. `WasThere`: the topic that was to be made was there, and Kafka
+ * did not make it for this request.
+ */
+export type TopicResult = 'Done' | 'WasThere' | ObservedTopic
 
 /** What the operator asks of one Kafka, as one user. Each method throws KafkaProblem, or the signal's reason. */
 export interface TopicAdmin {
@@ -28,24 +37,33 @@ export interface TopicAdmin {
   observe(topics: readonly string[], signal?: AbortSignal): Promise<ObservedCluster>
   /**
    * Does one thing of a plan. A topic that was to be made or to be deleted and is so already is no error.
-   * @returns `WasThere`: the topic that was to be made was there, and Kafka did not make it for this request.
    */
   execute(action: TopicAction, signal?: AbortSignal): Promise<TopicResult>
   close(): Promise<void>
 }
 
+export interface KafkaTopicAdminOptions {
+  readonly requestTimeoutMilliseconds?: number
+  readonly clock?: Clock
+  /** Told of each request, as Kafka names it. */
+  readonly asked?: (request: string) => void
+}
+
 export class KafkaTopicAdmin implements TopicAdmin {
   readonly #access: KafkaAccess
   readonly #clock: Clock
+  readonly #asked: (request: string) => void
   readonly #cluster: Cluster
   /** The same for all who come while it is made. */
   #connected: Promise<void> | undefined
   /** The attempts to connect that have not ended. */
   readonly #attempts = new Set<Promise<void>>()
 
-  constructor(access: KafkaAccess, requestTimeoutMilliseconds?: number, clock: Clock = systemClock) {
+  constructor(access: KafkaAccess, options: KafkaTopicAdminOptions = {}) {
+    const { requestTimeoutMilliseconds, clock = systemClock, asked = () => undefined } = options
     this.#access = access
     this.#clock = clock
+    this.#asked = asked
     this.#cluster = createCluster(kafkaClient(access, requestTimeoutMilliseconds))
   }
 
@@ -93,6 +111,7 @@ export class KafkaTopicAdmin implements TopicAdmin {
       case 'AlterTopic': {
         const result = await this.#ask(alterTopic(action.name, action.set, action.unset), signal)
         assertDone(`the settings of topic ${action.name}`, result)
+        await this.#untilInForce(action, signal)
         return 'Done'
       }
       case 'DeleteTopic': {
@@ -116,7 +135,9 @@ export class KafkaTopicAdmin implements TopicAdmin {
     if (!wasThere) assertDone(`creating topic ${topic.name}`, result)
     // Somebody else's may have fewer partitions.
     await this.#untilThere(topic.name, wasThere ? 1 : topic.partitions, signal)
-    return wasThere ? 'WasThere' : 'Done'
+    if (wasThere) return 'WasThere'
+    const { id, partitions, replicationFactor, config } = result
+    return config === undefined ? 'Done' : { name: topic.name, id, partitions, replicationFactor, config }
   }
 
   /** The answer to a change comes before all brokers have heard of it. */
@@ -132,9 +153,28 @@ export class KafkaTopicAdmin implements TopicAdmin {
     }
   }
 
-  /** Asks the controller, and the next one where that is no longer it. */
+  /** The same for settings: who looks before that takes what was there for drift. */
+  async #untilInForce(
+    { name, set, unset }: Extract<TopicAction, { type: 'AlterTopic' }>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const late = performance.now() + IN_FORCE_MILLISECONDS
+    while (performance.now() < late) {
+      const [found] = await this.#ask(settingsOf([name]), signal)
+      if (found === undefined || found.errorCode !== 0) return
+      const isSet = Object.entries(set).every(([key, value]) => sameValue(found.config[key]?.value, value))
+      if (isSet && unset.every((key) => found.config[key]?.isSet !== true)) return
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MILLISECONDS))
+    }
+  }
+
+  /**
+   * Asks the controller, and the next one where that is no longer it. One of several brokers that went is no reason to say
+   * that none answers: what changes nothing is asked once more, of those that are found then.
+   */
   async #ask<Reply>(request: TopicRequest<Reply>, signal: AbortSignal | undefined): Promise<Reply> {
     signal?.throwIfAborted()
+    const wasConnected = this.#connected !== undefined && this.#cluster.isConnected()
     try {
       await this.#connect()
       // Nobody waits any more: close may have been called.
@@ -145,8 +185,10 @@ export class KafkaTopicAdmin implements TopicAdmin {
       return await this.#send(request)
     } catch (error) {
       // An answer that is a refusal came over a connection that works.
-      if (!(error instanceof KafkaProblem) || error.errorCode === undefined) this.#connected = undefined
+      const isLost = !(error instanceof KafkaProblem) || error.errorCode === undefined
+      if (isLost) this.#connected = undefined
       signal?.throwIfAborted()
+      if (isLost && wasConnected && READS.has(request.apiName)) return this.#ask(request, signal)
       throw asProblem(error, this.#access.servers)
     }
   }
@@ -175,6 +217,7 @@ export class KafkaTopicAdmin implements TopicAdmin {
     const connection = await broker.connectionPool.getConnection(0)
     const header = requestHeaderBytes(connection)
     const bytes = Buffer.concat([Buffer.alloc(header), request.body])
+    this.#asked(request.apiName)
     return readReply(request, await exchange(connection, request, bytes, () => undefined))
   }
 }

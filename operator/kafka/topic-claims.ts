@@ -1,4 +1,5 @@
 /** Who may have a topic: of several who name it, the oldest. */
+import { compareAge } from '../age.ts'
 import { isSameKafka } from './same-kafka.ts'
 
 /** One resource that names a topic. */
@@ -29,8 +30,5 @@ export function ownerBefore(claim: TopicClaim, others: readonly TopicClaim[]): T
 /** Whether another resource names the same topic. */
 export const hasHeir = (claim: TopicClaim, others: readonly TopicClaim[]): boolean =>
   others.some((other) => other.uid !== claim.uid && isSameTopic(claim, other))
-
-const compareAge = (a: TopicClaim, b: TopicClaim): number =>
-  Date.parse(a.creationTimestamp) - Date.parse(b.creationTimestamp) || (a.uid < b.uid ? -1 : a.uid > b.uid ? 1 : 0)
 
 const isSameTopic = (a: TopicClaim, b: TopicClaim): boolean => a.topic === b.topic && isSameKafka(a, b)

@@ -136,7 +136,8 @@ function planTopic(
               config: isUnusable ? (before ?? {}) : wanted,
             },
           ],
-    replaced: remembered !== undefined && remembered.topicId !== found.id ? [topic.name] : [],
+    // Where it counts as made here, it was: what became of it could not be written down.
+    replaced: remembered !== undefined && remembered.topicId !== found.id && origin === 'Adopted' ? [topic.name] : [],
   }
 }
 
@@ -260,14 +261,14 @@ function planSettings(
 }
 
 /** Kafka gives numbers, booleans and lists back as it writes them, which need not be as they were written. */
-function sameValue(found: string | undefined, wanted: string | undefined): boolean {
+export function sameValue(found: string | undefined, wanted: string | undefined): boolean {
   if (found === undefined || wanted === undefined) return found === wanted
   return canonical(found) === canonical(wanted)
 }
 
 const canonical = (value: string): string => {
   const text = value.trim()
-  if (/^[+-]?\d{1,15}(\.\d+)?$/.test(text)) return String(Number(text))
+  if (/^[+-]?(?=[\d.]{1,17}(?:e|$))(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,3})?$/i.test(text)) return String(Number(text))
   return /^(true|false)$/i.test(text) ? text.toLowerCase() : text.replace(/\s*,\s*/g, ',')
 }
 

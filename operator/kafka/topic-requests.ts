@@ -112,8 +112,16 @@ export interface NewTopic {
   readonly config: Readonly<Record<string, string>>
 }
 
+export interface CreatedTopic extends Result {
+  readonly id: string
+  readonly partitions: number
+  readonly replicationFactor: number
+  /** Undefined where whoever asks may not see them. */
+  readonly config: TopicSettings['config'] | undefined
+}
+
 /** CreateTopics v7: [name, num_partitions, replication_factor, [assignment], [name, value]], timeout_ms, validate_only. */
-export const createTopic = (topic: NewTopic, timeoutMilliseconds: number): TopicRequest<Result & { id: string }> =>
+export const createTopic = (topic: NewTopic, timeoutMilliseconds: number): TopicRequest<CreatedTopic> =>
   request(
     'CreateTopics',
     19,
@@ -137,16 +145,18 @@ export const createTopic = (topic: NewTopic, timeoutMilliseconds: number): Topic
           reply.text()
           const id = reply.uuid()
           const result = readResult(reply)
-          reply.int32()
-          reply.int16()
-          reply.array(() => {
-            reply.text()
-            reply.text()
+          const partitions = reply.int32()
+          const replicationFactor = reply.int16()
+          const entries = reply.array(() => {
+            const key = reply.text() ?? ''
+            const value = reply.text() ?? ''
             reply.boolean()
-            reply.int8()
+            const isSet = reply.int8() === OF_THE_TOPIC
             reply.boolean()
+            return [key, { value, isSet }] as const
           })
-          return { ...result, id }
+          const config = entries.length === 0 ? undefined : Object.fromEntries(entries)
+          return { ...result, id, partitions, replicationFactor, config }
         }),
       )
     },

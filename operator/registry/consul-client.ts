@@ -159,6 +159,9 @@ interface Answer {
 
 async function send(access: ConsulAccess, request: ConsulRequest, signal: AbortSignal): Promise<Answer> {
   signal.throwIfAborted()
+  if (access.token !== undefined && !/^[\x21-\x7e]*$/.test(access.token)) {
+    throw new ConsulProblem('ConsulNotAuthorized', `${access.address}: the token has characters that no token has`)
+  }
   const inTime = AbortSignal.timeout(REQUEST_MILLISECONDS)
   const limit = AbortSignal.any([signal, inTime])
   let answer: Answer

@@ -1,6 +1,9 @@
 import type { ConditionReason } from '../conditions.ts'
 
-export type ConsulReason = Extract<ConditionReason<'CalculateService', 'Registered'>, `Consul${string}`>
+export type ConsulReason = Extract<
+  ConditionReason<'CalculateService', 'Registered'>,
+  'ConsulUnavailable' | 'ConsulNotAuthorized' | 'ConsulRefused'
+>
 
 /** Consul does not do what it is asked. `code` is `CONSUL_PROBLEM`; `reason` is that of the condition. */
 export class ConsulProblem extends Error {

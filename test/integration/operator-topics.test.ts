@@ -99,9 +99,15 @@ test('a topic is made as planned, and then there is nothing left to do', async (
   assert.equal(found?.config['retention.ms']?.isSet, false)
 })
 
+test('the answer to making a topic says of it what Kafka says when it is asked', async (t) => {
+  const { admin, topic } = ownTopic(t)
+  const made = await admin.execute({ type: 'CreateTopic', topic })
+  assert.deepEqual(made, await look(admin, topic))
+})
+
 test('making a topic that is there already changes nothing, and says so', async (t) => {
   const { admin, topic } = ownTopic(t)
-  assert.equal(await admin.execute({ type: 'CreateTopic', topic }), 'Done')
+  assert.notEqual(await admin.execute({ type: 'CreateTopic', topic }), 'WasThere')
   const before = await look(admin, topic)
   assert.equal(await admin.execute({ type: 'CreateTopic', topic }), 'WasThere')
   assert.deepEqual(await look(admin, topic), before)
@@ -200,7 +206,10 @@ test('a Kafka that does not answer is unavailable, and its message is the same e
 test('a Kafka that takes connections and never says a word is unavailable', async (t) => {
   const silent = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1')
   await once(silent, 'listening')
-  const admin = new KafkaTopicAdmin({ servers: [`127.0.0.1:${(silent.address() as AddressInfo).port}`] }, 500)
+  const admin = new KafkaTopicAdmin(
+    { servers: [`127.0.0.1:${(silent.address() as AddressInfo).port}`] },
+    { requestTimeoutMilliseconds: 500 },
+  )
   atEnd(t, () => silent.close())
   atEnd(t, () => admin.close())
   await fails(admin.observe(['a']), 'KafkaUnavailable', /no broker answers/)

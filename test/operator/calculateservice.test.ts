@@ -1,7 +1,10 @@
 /** A CalculateService on a real API server with its controllers, and a real Kafka. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
+import { FIELDS_WITHOUT_OBJECTS } from '../unit/operator/fields-without-objects.ts'
 import { sharedCluster } from './support/cluster.ts'
+import { changedFields, fieldsOf } from '../unit/crds/fields.ts'
 import type { Kind } from './support/kinds.ts'
 import { NAME, PROXY, Scene, servers, type Fields } from './support/scene.ts'
 import { until } from './support/until.ts'
@@ -60,64 +63,108 @@ test('resyncs write nothing, and drift is mended', async (t) => {
   )
 })
 
+const SECRET = { name: 's', key: 'k' }
+const CERTIFICATE = { name: 's', certificateKey: 'c', privateKeyKey: 'p' }
+const TLS = { serverName: 'server', caSecretRef: SECRET, clientCertificateSecretRef: CERTIFICATE }
+
+/** Changes that make other objects, of all fields together that do. */
+const CHANGES: Readonly<Record<string, Fields>> = {
+  'spec.service': { service: 'other.Service' },
+  'spec.kafka.bootstrapServers': { kafka: { bootstrapServers: [...servers, '127.0.0.1:1'] } },
+  'spec.kafka.tls and sasl': {
+    kafka: {
+      bootstrapServers: servers,
+      tls: TLS,
+      sasl: { mechanism: 'PLAIN', username: 'u', passwordSecretRef: SECRET },
+    },
+  },
+  'spec.redis.url': { redis: { url: 'redis://other:6379' } },
+  'spec.redis.urlSecretRef': { redis: { urlSecretRef: SECRET } },
+  'spec.redis.sentinel': {
+    redis: { sentinel: { nodes: ['a:1'], master: 'm', username: 'u', passwordSecretRef: SECRET } },
+  },
+  'spec.redis.cluster': {
+    redis: { cluster: { nodes: ['redis:6379'] }, username: 'u', passwordSecretRef: SECRET, tls: TLS },
+  },
+  'spec.redis.commandTimeoutMilliseconds': {
+    redis: { url: 'redis://redis:6379', commandTimeoutMilliseconds: 6000 },
+  },
+  'spec.methods': {
+    methods: [{ name: 'Other', timeoutMilliseconds: 9000, cacheSeconds: 1, metadata: ['x-a'] }],
+  },
+  'spec.results': { results: { retentionSeconds: 70 } },
+  'spec.rateLimit': { rateLimit: { requestsPerSecond: 5, burst: 6, maxWaiting: 7 } },
+  'spec.proxy.replicas': { proxy: { replicas: 2 } },
+  'spec.proxy.port': { proxy: { port: 7000 } },
+  'spec.proxy.maxMessageBytes': { proxy: { maxMessageBytes: 100_000 } },
+  'spec.proxy.maxInFlight': { proxy: { maxInFlight: 5 } },
+  'spec.proxy.recordVersion': { proxy: { recordVersion: 2 } },
+  'spec.proxy.cacheMaxBytes': { proxy: { cacheMaxBytes: 2_000_000 } },
+  'spec.proxy.profiling': { proxy: { profiling: 'Enabled' } },
+  'spec.proxy.resources.limits': { proxy: { resources: { limits: { cpu: '2' } } } },
+  'spec.proxy.resources.requests': { proxy: { resources: { requests: { cpu: '1' } } } },
+  'spec.proxy.template.metadata.labels': { proxy: { template: { metadata: { labels: { a: 'b' } } } } },
+  'spec.proxy.template.metadata.annotations': { proxy: { template: { metadata: { annotations: { c: 'd' } } } } },
+  ...Object.fromEntries(
+    Object.entries({
+      nodeSelector: { disk: 'ssd' },
+      tolerations: [{ key: 'a', operator: 'Equal', value: 'b', effect: 'NoExecute', tolerationSeconds: 5 }],
+      affinity: { podAntiAffinity: {} },
+      topologySpreadConstraints: [{ maxSkew: 2, topologyKey: 'zone', whenUnsatisfiable: 'DoNotSchedule' }],
+      imagePullSecrets: [{ name: 'registry' }],
+      priorityClassName: 'system-cluster-critical',
+    }).map(([field, value]) => [
+      `spec.proxy.template.spec.${field}`,
+      { proxy: { template: { spec: { [field]: value } } } },
+    ]),
+  ),
+  'spec.registration.kubernetes: Headless': { registration: { kubernetes: 'Headless' } },
+  'spec.registration.kubernetes: None': { registration: { kubernetes: 'None' } },
+}
+
 test('every field that makes objects makes others, and back the same', async (t) => {
-  const scene = await Scene.start(t)
-  const changes: Readonly<Record<string, Fields>> = {
-    'spec.service': { service: 'other.Service' },
-    'spec.kafka.sasl': {
-      kafka: {
-        bootstrapServers: servers,
-        tls: { serverName: 'kafka', caSecretRef: { name: 's', key: 'ca' } },
-        sasl: { mechanism: 'PLAIN', username: 'u', passwordSecretRef: { name: 's', key: 'p' } },
-      },
-    },
-    'spec.redis': { redis: { cluster: { nodes: ['redis:6379'] }, passwordSecretRef: { name: 's', key: 'p' } } },
-    'spec.methods': {
-      methods: [{ name: 'Other', timeoutMilliseconds: 9000, cacheSeconds: 1, metadata: ['x-a'] }],
-    },
-    'spec.results': { results: { retentionSeconds: 70 } },
-    'spec.rateLimit': { rateLimit: { requestsPerSecond: 5, burst: 6, maxWaiting: 7 } },
-    'spec.proxy.replicas': { proxy: { replicas: 2 } },
-    'spec.proxy.port': { proxy: { port: 7000 } },
-    'spec.proxy.maxMessageBytes': { proxy: { maxMessageBytes: 100_000 } },
-    'spec.proxy.maxInFlight': { proxy: { maxInFlight: 5 } },
-    'spec.proxy.recordVersion': { proxy: { recordVersion: 2 } },
-    'spec.proxy.cacheMaxBytes': { proxy: { cacheMaxBytes: 2_000_000 } },
-    'spec.proxy.profiling': { proxy: { profiling: 'Enabled' } },
-    'spec.proxy.resources': { proxy: { resources: { limits: { cpu: '2' } } } },
-    'spec.proxy.template.metadata': {
-      proxy: { template: { metadata: { labels: { a: 'b' }, annotations: { c: 'd' } } } },
-    },
-    'spec.proxy.template.spec': {
-      proxy: {
-        template: {
-          spec: {
-            nodeSelector: { disk: 'ssd' },
-            tolerations: [{ key: 'a', operator: 'Exists' }],
-            affinity: { podAntiAffinity: {} },
-            topologySpreadConstraints: [{ maxSkew: 2, topologyKey: 'zone', whenUnsatisfiable: 'DoNotSchedule' }],
-            imagePullSecrets: [{ name: 'registry' }],
-            priorityClassName: 'system-cluster-critical',
-          },
-        },
-      },
-    },
-    'spec.registration.kubernetes: Headless': { registration: { kubernetes: 'Headless' } },
-    'spec.registration.kubernetes: None': { registration: { kubernetes: 'None' } },
-  }
+  const scene = await Scene.start(t, { flags: { 'kube-qps': 500, 'kube-burst': 500 } })
   const settled = async (): Promise<readonly object[]> => {
     await until('it acted on the spec', async () => (await scene.conditions(KIND)).some(({ type }) => type === 'Ready'))
     return scene.namespace.said(PARTS, PROXY)
   }
+  const specNow = async (): Promise<object> => (await scene.namespace.get(KIND, NAME))?.spec ?? {}
+  const fields = fieldsOf(KIND)
+  const covered = new Set<string>()
   await readyService(scene)
   const first = await settled()
-  for (const [field, spec] of Object.entries(changes)) {
+  const firstSpec = await specNow()
+  for (const [field, spec] of Object.entries(CHANGES)) {
     await scene.applyService(spec)
     const changed = await settled()
     assert.notDeepEqual(withoutAddress(changed), withoutAddress(first), field)
+    for (const one of changedFields(fields, firstSpec, await specNow())) covered.add(one)
     await scene.applyService()
     assert.deepEqual(withoutAddress(await settled()), withoutAddress(first), `${field}, and back`)
   }
+  const others = Object.keys(FIELDS_WITHOUT_OBJECTS.CalculateService)
+  assert.deepEqual([...covered, ...others].toSorted(), fields.toSorted())
+})
+
+test('settings of a topic follow the spec, and go back where it names them no more', async (t) => {
+  const scene = await Scene.start(t)
+  await readyService(scene)
+  const setting = async () => (await scene.topicNow())?.config['segment.bytes']
+  const first = await setting()
+  await scene.applyService({ topic: { config: { 'segment.bytes': '1048576' } } })
+  await until('it is set', async () => isDeepStrictEqual(await setting(), { value: '1048576', isSet: true }))
+  await scene.applyService()
+  await until('it is as before', async () => isDeepStrictEqual(await setting(), first))
+})
+
+test('whether topics go with their service may change, and back', async (t) => {
+  const scene = await Scene.start(t)
+  await readyService(scene)
+  const finalizers = async () => (await scene.namespace.get(KIND, NAME))?.metadata.finalizers
+  await scene.applyService({ topic: { deletionPolicy: 'Delete' } })
+  await until('it is kept', async () => isDeepStrictEqual(await finalizers(), ['grpckafka.dev/topics']))
+  await scene.applyService()
+  await until('it is kept no more', async () => (await finalizers()) === undefined)
 })
 
 /** A Service that was made anew has another address. */

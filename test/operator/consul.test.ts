@@ -194,3 +194,21 @@ test('a token comes from its Secret: missing, wrong and right', async (t) => {
   await scene.untilRegistered('Registered')
   await scene.untilShown([`${addressOf(pod)} passing`], 'calc', MANAGEMENT)
 })
+
+test('of two services with one name in Consul the older has it, then the other', async (t) => {
+  const scene = await Registration.start(t)
+  await scene.apply({})
+  const [pod] = await scene.podsReady()
+  await scene.untilShown([`${addressOf(pod)} passing`])
+  // Times of creation have full seconds; of one second the lower uid counts.
+  const begun = Date.now()
+  await until('another second', () => Date.now() - begun > 2000)
+  await scene.apply({ name: 'calc' }, 1, 'late')
+  const { message } = await scene.untilRegistered('ConsulNameTaken', '', 'late')
+  assert.match(message, /spec\.registration\.consul\.name: CalculateService calc is older/)
+  const late = (await scene.podsReady(2)).find(({ metadata }) => metadata.labels?.['grpckafka.dev/service'] === 'late')
+  await scene.scene.untilLookedAt('CalculateService', 1, 'late')
+  await scene.untilShown([`${addressOf(pod)} passing`])
+  await scene.namespace.delete('CalculateService', NAME)
+  await scene.untilShown([`${addressOf(late)} passing`])
+})

@@ -4,7 +4,9 @@ import { test, type TestContext } from 'node:test'
 import kafkajs, { type Admin } from 'kafkajs'
 import { openLettersGroup } from '../../sidecar/kafka/topic-names.ts'
 import { atEnd } from '../integration/support/clean-up.ts'
+import { FIELDS_WITHOUT_OBJECTS } from '../unit/operator/fields-without-objects.ts'
 import { sharedCluster } from './support/cluster.ts'
+import { changedFields, fieldsOf } from '../unit/crds/fields.ts'
 import type { Kind } from './support/kinds.ts'
 import { makePodsReady } from './support/kubelet.ts'
 import { NAME, PROXIES, readyRoute, Scene, servers, WORKER, WORKERS, type Fields } from './support/scene.ts'
@@ -73,34 +75,75 @@ test('resyncs write nothing, whatever the template says, and drift is mended', a
   }
 })
 
-test('every field that makes objects makes others, and back the same', async (t) => {
-  const scene = await readyRoute(t)
-  const changes: Readonly<Record<string, Fields>> = {
-    'spec.retryPolicyRef': { retryPolicyRef: { name: NAME } },
-    'spec.replicas': { replicas: 2 },
-    'spec.handler.port': { handler: { port: 9090 } },
-    'spec.concurrency': { concurrency: 3 },
-    'spec.timeoutMilliseconds': { timeoutMilliseconds: 60_000 },
-    'spec.profiling': { profiling: 'Enabled' },
-    'spec.sidecar.resources': { sidecar: { resources: { limits: { cpu: '2' } } } },
-    'spec.scaling': { scaling: { minReplicas: 2, maxReplicas: 3 } },
-    'spec.template': { template: ODD_TEMPLATE },
-    'spec.template.spec.serviceAccountName': {
-      template: { spec: { serviceAccountName: 'own', containers: [{ name: 'handler', image: 'calculator:1' }] } },
+const ANOTHER = 'another'
+
+/** Changes that make other objects, of all fields together that do. */
+const CHANGES: Readonly<Record<string, Fields>> = {
+  'spec.calculateServiceRef': { calculateServiceRef: { name: ANOTHER } },
+  'spec.startFrom': { startFrom: 'Latest' },
+  'spec.retryPolicyRef': { retryPolicyRef: { name: NAME } },
+  'spec.replicas': { replicas: 2 },
+  'spec.handler.port': { handler: { port: 9090 } },
+  'spec.concurrency': { concurrency: 3 },
+  'spec.timeoutMilliseconds': { timeoutMilliseconds: 60_000 },
+  'spec.profiling': { profiling: 'Enabled' },
+  'spec.sidecar.resources.limits': { sidecar: { resources: { limits: { cpu: '2' } } } },
+  'spec.sidecar.resources.requests': { sidecar: { resources: { requests: { cpu: '1' } } } },
+  'spec.scaling': { scaling: { minReplicas: 2, maxReplicas: 3 } },
+  'spec.template': { template: ODD_TEMPLATE },
+  'spec.template.spec.terminationGracePeriodSeconds': {
+    template: {
+      spec: { terminationGracePeriodSeconds: 600, containers: [{ name: 'handler', image: 'calculator:1' }] },
     },
-  }
+  },
+  'spec.template.spec.containers': {
+    template: {
+      metadata: { annotations: { a: 'b' } },
+      spec: {
+        containers: [
+          {
+            name: 'other',
+            image: 'other:2',
+            command: ['a'],
+            args: ['b'],
+            env: [{ name: 'A', value: 'b' }],
+            lifecycle: { preStop: { exec: { command: ['sleep', '1'] } } },
+          },
+        ],
+      },
+    },
+  },
+  'spec.template.spec.serviceAccountName': {
+    template: { spec: { serviceAccountName: 'own', containers: [{ name: 'handler', image: 'calculator:1' }] } },
+  },
+}
+
+test('every field that makes objects makes others, and back the same', async (t) => {
+  const options = { flags: { 'kube-qps': 500, 'kube-burst': 500 } }
+  // Only an Observer may start from somewhere else.
+  const scene = await readyRoute(t, { role: 'Observer' }, options)
+  await scene.applyPolicy({ maxAttempts: 9 })
+  await scene.applyService({ topic: { name: `${scene.topic}-2` } }, ANOTHER)
+  await scene.untilReady('CalculateService', ANOTHER)
   const settled = async (): Promise<readonly object[]> => {
     await until('it acted on the spec', async () => (await scene.conditions(KIND)).some(({ type }) => type === 'Ready'))
     return scene.namespace.said(PARTS, WORKER)
   }
-  await scene.applyPolicy({ maxAttempts: 9 })
+  const specNow = async (): Promise<object> => (await scene.namespace.get(KIND, NAME))?.spec ?? {}
+  const fields = fieldsOf(KIND)
+  const covered = new Set<string>()
   const first = await settled()
-  for (const [field, spec] of Object.entries(changes)) {
-    await scene.applyGroup(spec)
+  const firstSpec = await specNow()
+  for (const [field, spec] of Object.entries(CHANGES)) {
+    await scene.applyGroup({ role: 'Observer', ...spec })
     assert.notDeepEqual(await settled(), first, field)
-    await scene.applyGroup()
+    for (const one of changedFields(fields, firstSpec, await specNow())) covered.add(one)
+    await scene.applyGroup({ role: 'Observer' })
     assert.deepEqual(await settled(), first, `${field}, and back`)
   }
+  const others = Object.keys(FIELDS_WITHOUT_OBJECTS.ConsumerGroup)
+  for (const field of others) covered.delete(field)
+  assert.deepEqual([...covered, ...others].toSorted(), fields.toSorted())
 })
 
 test('what is missing is told, and heals when it appears', async (t) => {

@@ -1,14 +1,17 @@
-import type { TestContext } from 'node:test'
-
 type CleanUp = () => unknown
 
-const stacks = new WeakMap<TestContext, CleanUp[]>()
+/** A test, or whatever else has an end. */
+export type Lifetime = {
+  after(cleanUp: () => Promise<void>): void
+}
+
+const stacks = new WeakMap<Lifetime, CleanUp[]>()
 
 /**
  * Runs at the end of the test, what was added last first: a route goes before the Kafka that it was made on. One that
  * fails does not keep the others from running; it fails the test.
  */
-export function atEnd(t: TestContext, cleanUp: CleanUp): void {
+export function atEnd(t: Lifetime, cleanUp: CleanUp): void {
   const stack = stacks.get(t)
   if (stack !== undefined) {
     stack.push(cleanUp)

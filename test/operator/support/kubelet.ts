@@ -1,9 +1,8 @@
 /** There is no kubelet here: a test says what becomes of the Pods that the controller-manager makes. */
 import { randomInt } from 'node:crypto'
-import type { TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { KubeRefusedError } from '../../../local/platform/kube-api.ts'
-import { atEnd } from '../../integration/support/clean-up.ts'
+import { atEnd, type Lifetime } from '../../integration/support/clean-up.ts'
 import type { Cluster } from './cluster.ts'
 import { pathOf } from './kinds.ts'
 import type { Namespace, Stored } from './namespace.ts'
@@ -31,14 +30,19 @@ export async function makePodsUnready(namespace: Namespace, selector: string, co
  * From now on until the test ends: Pods of the selector become ready as they appear, and those that are being deleted
  * end at once.
  */
-export function playKubelet(t: TestContext, namespace: Namespace, selector = ''): void {
+export function playKubelet(
+  t: Lifetime,
+  namespace: Namespace,
+  selector = '',
+  lookMilliseconds = LOOK_MILLISECONDS,
+): void {
   const over = new AbortController()
   const work = async (): Promise<void> => {
     while (!over.signal.aborted) {
       await step(namespace, selector).catch(() => {
         // The API server may be the very thing that the test breaks.
       })
-      await pause(LOOK_MILLISECONDS, undefined, { signal: over.signal }).catch(() => undefined)
+      await pause(lookMilliseconds, undefined, { signal: over.signal }).catch(() => undefined)
     }
   }
   const working = work()

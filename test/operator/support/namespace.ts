@@ -1,11 +1,10 @@
 /** A namespace of a test's own, and what a person does in it. */
 import { randomUUID } from 'node:crypto'
-import type { TestContext } from 'node:test'
 import { isWrite, type AuditMark } from '../../../local/platform/audit-log.ts'
 import { KubeRefusedError } from '../../../local/platform/kube-api.ts'
-import { atEnd } from '../../integration/support/clean-up.ts'
+import { atEnd, type Lifetime } from '../../integration/support/clean-up.ts'
 import { sharedCluster, type Cluster } from './cluster.ts'
-import { apiVersionOf, OUR_KINDS, pathOf, type Kind } from './kinds.ts'
+import { apiVersionOf, OUR_KINDS, pathOf, type Kind, type OurKind } from './kinds.ts'
 import { until } from './until.ts'
 
 /** An object as the API server gives it; tests know what they asked for. */
@@ -63,9 +62,13 @@ export class Namespace {
     this.name = name
   }
 
-  /** Gone with all that is in it when the test is; finalizers that nobody takes off any more do not hold it. */
-  static async start(t: TestContext, cluster: Cluster = sharedCluster()): Promise<Namespace> {
-    const namespace = new Namespace(cluster, `t-${randomUUID().slice(0, 13)}`)
+  /**
+   * Gone with all that is in it when the test is; finalizers that nobody takes off any more do not hold it. Its name begins
+   * with TEST_NAMESPACE_PREFIX.
+   */
+  static async start(t: Lifetime, cluster: Cluster = sharedCluster()): Promise<Namespace> {
+    const prefix = process.env['TEST_NAMESPACE_PREFIX'] ?? 't'
+    const namespace = new Namespace(cluster, `${prefix}-${randomUUID().slice(0, 13)}`)
     const body = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace.name } }
     await cluster.api.request('POST', '/api/v1/namespaces', { body })
     if (!cluster.isOwn) atEnd(t, () => namespace.#remove())
@@ -88,6 +91,13 @@ export class Namespace {
     const contentType = 'application/merge-patch+json'
     const path = pathOf(kind, this.name, name)
     return (await this.cluster.api.request<Stored>('PATCH', path, { body: change, contentType })).body
+  }
+
+  /** Merges this into the status of one of our resources, as an administrator may who writes it by hand. */
+  async changeStatus(kind: OurKind, name: string, status: object): Promise<Stored> {
+    const contentType = 'application/merge-patch+json'
+    const path = `${pathOf(kind, this.name, name)}/status`
+    return (await this.cluster.api.request<Stored>('PATCH', path, { body: { status }, contentType })).body
   }
 
   /** Undefined when it is not there. */
@@ -175,9 +185,24 @@ export class Namespace {
     return this.cluster.kubeconfigOf(this.name, name)
   }
 
+  /** Asks for its deletion, with all that is in it; nothing happens when it is not there. */
+  async deleteItself(): Promise<void> {
+    await this.cluster.api.request('DELETE', `/api/v1/namespaces/${this.name}`).catch(unlessGone)
+  }
+
+  async isGone(): Promise<boolean> {
+    try {
+      await this.cluster.api.request('GET', `/api/v1/namespaces/${this.name}`)
+      return false
+    } catch (error) {
+      unlessGone(error)
+      return true
+    }
+  }
+
   async #remove(): Promise<void> {
     // First: in a namespace that ends nothing new is made.
-    await this.cluster.api.request('DELETE', `/api/v1/namespaces/${this.name}`)
+    await this.deleteItself()
     for (const kind of OUR_KINDS) {
       for (const { metadata } of await this.list(kind)) {
         if (metadata.finalizers === undefined) continue

@@ -1,8 +1,7 @@
 /** An operator as a process of its own, which a test starts, asks, stops, freezes and kills. */
-import { join } from 'node:path'
-import type { TestContext } from 'node:test'
+import { join, resolve } from 'node:path'
 import { startChild, type Child, type Exit } from '../../../local/child.ts'
-import { atEnd } from '../../integration/support/clean-up.ts'
+import { atEnd, type Lifetime } from '../../integration/support/clean-up.ts'
 import { until } from './until.ts'
 
 const root = join(import.meta.dirname, '..', '..', '..')
@@ -12,13 +11,15 @@ const STOP_MILLISECONDS = 30_000
 export type LogLine = { readonly msg: string; readonly level: string; readonly [field: string]: unknown }
 
 export type OperatorOptions = {
-  /** Below the project's folder. */
+  /** A path from the project's folder. */
   readonly program: string
   readonly kubeconfig: string
   readonly namespace: string
   /** Each `name=value`; of the same name the last counts. */
   readonly flags?: Readonly<Record<string, string | number>>
   readonly environment?: Readonly<Record<string, string>>
+  /** Of Node, before the program: `--cpu-prof`. */
+  readonly nodeFlags?: readonly string[]
   /** Its name in the Lease. */
   readonly name?: string
 }
@@ -31,8 +32,8 @@ export class OperatorProcess {
   #metricsPort = 0
 
   /** Resolves when its probes answer. It is stopped at the test's end. */
-  static async start(t: TestContext, options: OperatorOptions): Promise<OperatorProcess> {
-    const { program, kubeconfig, namespace, name = 'operator', environment } = options
+  static async start(t: Lifetime, options: OperatorOptions): Promise<OperatorProcess> {
+    const { program, kubeconfig, namespace, name = 'operator', environment, nodeFlags = [] } = options
     const flags = {
       kubeconfig,
       namespaces: namespace,
@@ -49,7 +50,11 @@ export class OperatorProcess {
     const child = await startChild({
       name,
       command: process.execPath,
-      args: [join(root, program), ...Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`)],
+      args: [
+        ...nodeFlags,
+        resolve(root, program),
+        ...Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`),
+      ],
       directory: root,
       environment: { ...process.env, POD_NAME: name, ...environment },
       output: { line: (text) => take(text) },
@@ -117,6 +122,13 @@ export class OperatorProcess {
     const text = await (await fetch(`http://127.0.0.1:${this.#metricsPort}/metrics`)).text()
     const line = text.split('\n').find((one) => one.startsWith(`${series} `))
     return line === undefined ? undefined : Number(line.slice(series.length + 1))
+  }
+
+  /** The sum of all series of that name. */
+  async metricSum(name: string): Promise<number> {
+    const text = await (await fetch(`http://127.0.0.1:${this.#metricsPort}/metrics`)).text()
+    const lines = text.split('\n').filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`))
+    return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
   }
 
   #read(text: string): void {

@@ -27,6 +27,8 @@ export type Fields = Readonly<Record<string, unknown>>
 export type SceneOptions = Partial<Pick<OperatorOptions, 'kubeconfig' | 'flags' | 'environment'>> & {
   /** Of which pods somebody plays the kubelet: a selector, '' (all of them) where it is not said; undefined: of none. */
   readonly kubelet?: string | undefined
+  /** One of the shared cluster, made for it, where it is not said. */
+  readonly namespace?: Namespace
 }
 
 type Asked = { readonly name?: string; readonly says?: string }
@@ -58,7 +60,7 @@ export class Scene {
   static async withoutOperator(t: TestContext, options: SceneOptions = {}): Promise<Scene> {
     const topics = new KafkaTopicAdmin({ servers })
     atEnd(t, () => topics.close())
-    const namespace = await Namespace.start(t)
+    const namespace = options.namespace ?? (await Namespace.start(t))
     const scene = new Scene(t, namespace, topics, options)
     atEnd(t, () => scene.#removeTopics())
     const kubelet = 'kubelet' in options ? options.kubelet : ''

@@ -237,7 +237,11 @@ export const CASES: readonly Case[] = [
     'spec.redis.commandTimeoutMilliseconds: must be >= 100',
   ]),
   service('redis with a password in the URL', { 'spec.redis.url': 'redis://:secret@redis:6379' }, [
-    'spec.redis.url: must match pattern "^rediss?://[^@]+$"',
+    'spec.redis.url: must match pattern "^rediss?://(\\[[0-9a-fA-F:.]+\\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,5})?$"',
+  ]),
+
+  service('redis with a password behind the URL', { 'spec.redis.url': 'redis://redis:6379?password=secret' }, [
+    'spec.redis.url: must match pattern "^rediss?://(\\[[0-9a-fA-F:.]+\\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,5})?$"',
   ]),
   service('a topic of 244 characters', { 'spec.topic.name': 'a'.repeat(244) }),
   service('a topic of 245 characters', { 'spec.topic.name': 'a'.repeat(245) }, [

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { CONDITIONS } from '../../../operator/conditions.ts'
 import { usage } from '../../../operator/config.ts'
 import { ControllerMetrics } from '../../../operator/controller/metrics.ts'
+import { KafkaRequests } from '../../../operator/kafka/kafka-requests.ts'
 import { ERRORS } from '../../../sidecar/errors.ts'
 import { METRICS } from '../../../sidecar/telemetry/metrics.ts'
 
@@ -40,18 +40,6 @@ test('docs/operations.md names every error of the table with its status, and no 
   assert.deepEqual(documented.toSorted(byText), expected.toSorted(byText))
 })
 
-test('docs/operations.md names every reason of a condition, and no other', () => {
-  type Types = Readonly<Record<string, Readonly<Record<string, { readonly status: string; readonly meaning: string }>>>>
-  const expected = Object.entries<Types>(CONDITIONS).flatMap(([kind, types]) =>
-    Object.entries(types).flatMap(([type, reasons]) =>
-      Object.entries(reasons).map(([reason, { status, meaning }]) => [reason, kind, type, status, meaning]),
-    ),
-  )
-  const documented = rows('Conditions of the resources')
-  const withoutQuotes = expected.map((row) => row.map((cell) => cell.replaceAll('`', '')))
-  assert.deepEqual(documented.toSorted(byText), withoutQuotes.toSorted(byText))
-})
-
 test('docs/operations.md names every flag of the operator, and no other', () => {
   const flags = [...usage().matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, flag]) => flag)
   assert.deepEqual(
@@ -65,6 +53,7 @@ test('docs/operations.md names every flag of the operator, and no other', () => 
 test('docs/operations.md names every metric of the operator, and no other', async () => {
   const metrics = new ControllerMetrics()
   metrics.watchLeader('operator', () => false)
+  new KafkaRequests().expose(metrics)
   const names = [...(await metrics.expose()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name)
   assert.deepEqual(
     rows("The operator's metrics")

@@ -88,5 +88,15 @@ describe('amounts of resources are compared by what they amount to', () => {
     })
   }
 
+  test('wherever a Pod has one', () => {
+    const pod = (amount: string) => ({
+      overhead: { memory: amount },
+      volumes: [{ emptyDir: { sizeLimit: amount } }],
+      containers: [{ env: [{ valueFrom: { resourceFieldRef: { divisor: amount } } }] }],
+    })
+    assert.ok(covers(pod('1Gi'), pod('1024Mi')))
+    assert.equal(covers(pod('1Gi'), pod('1025Mi')), false)
+  })
+
   test('and only they', () => assert.equal(covers({ args: ['1'] }, { args: ['1000m'] }), false))
 })

@@ -27,13 +27,15 @@ describe('readConfig', () => {
       clusterName: '',
       concurrency: 4,
       resyncMilliseconds: 600_000,
+      silenceMilliseconds: 150_000,
+      deletionPatienceMilliseconds: 120_000,
       reconcileTimeoutMilliseconds: 120_000,
       drainMilliseconds: 20_000,
       logLevel: 'info',
       listenHost: '0.0.0.0',
       healthPort: 8081,
       metricsPort: 8080,
-      kubeQps: 20,
+      kubeQps: 0,
       kubeBurst: 30,
       leaderElection: {
         id: 'grpc-kafka-operator',
@@ -71,7 +73,7 @@ describe('readConfig', () => {
 
   test('reports everything that is wrong at once', () => {
     assert.deepEqual(
-      problemsOf(['--kube-qps=0', '--log-level=loud', '--nothing', 'word', '--namespaces=A'], {
+      problemsOf(['--kube-qps=-1', '--log-level=loud', '--nothing', 'word', '--namespaces=A'], {
         OPERATOR_CONCURRENCY: '1.5',
       }),
       [
@@ -81,7 +83,7 @@ describe('readConfig', () => {
         '--sidecar-image must be given',
         '--concurrency=1.5 must be a whole number from 1 to 256',
         '--log-level=loud must be one of trace, debug, info, warn, error, fatal',
-        '--kube-qps=0 must be a whole number from 1 to 10000',
+        '--kube-qps=-1 must be a whole number from 0 to 10000',
       ],
     )
   })

@@ -1,5 +1,5 @@
 import { KubeError } from '../../../operator/controller/kube-error.ts'
-import type { KubeWriter } from '../../../operator/controller/kube-client.ts'
+import type { KubeReader, KubeWriter } from '../../../operator/controller/kube-client.ts'
 import { objectKey, resourceName } from '../../../operator/controller/object.ts'
 import type { KubeObject, ObjectKey, Resource } from '../../../operator/controller/object.ts'
 import type { IndexFunction } from '../../../operator/controller/store.ts'
@@ -13,6 +13,8 @@ export class FakeCluster implements KubeWriter {
   readonly writes: string[] = []
   /** Fails writes that begin so. */
   readonly refuses = new Map<string, KubeError>()
+  /** What happens while the next status is on its way. */
+  whileWriting: (() => Promise<void>) | undefined
   readonly #objects = new Map<string, KubeObject>()
   #versions = 0
 
@@ -52,6 +54,15 @@ export class FakeCluster implements KubeWriter {
     }
   }
 
+  /** The API server itself, which caches may be behind. */
+  readonly reader: Pick<KubeReader, 'get'> = {
+    get: async <T extends KubeObject>(resource: Resource<T>, key: ObjectKey): Promise<T> => {
+      const found = this.get(resource, key)
+      if (found === undefined) throw new KubeError('NotFound', key)
+      return found
+    },
+  }
+
   async apply<T extends KubeObject>(object: T): Promise<T> {
     this.#write(`apply ${object.kind} ${object.metadata.name}`)
     const before = this.#objects.get(this.#place(object, objectKey(object)))
@@ -65,10 +76,14 @@ export class FakeCluster implements KubeWriter {
   }
 
   async applyStatus<T extends KubeObject>(object: T): Promise<T> {
+    await this.whileWriting?.()
+    this.whileWriting = undefined
     this.#write(`status ${object.kind} ${object.metadata.name}`)
     const before = this.#objects.get(this.#place(object, objectKey(object)))
     if (before === undefined || before.metadata.uid !== object.metadata.uid)
       throw new KubeError('Conflict', 'another uid')
+    if (before.metadata.resourceVersion !== object.metadata.resourceVersion)
+      throw new KubeError('Conflict', 'another version')
     this.put({ ...before, status: (object as { status?: unknown }).status } as KubeObject)
     return this.#objects.get(this.#place(object, objectKey(object))) as T
   }

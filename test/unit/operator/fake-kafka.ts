@@ -19,6 +19,8 @@ export class FakeKafka implements TopicAdmin {
   meanwhile: (() => void) | undefined
   /** The next action is done, and its answer lost. */
   losesAnswer = false
+  /** How often somebody looked. */
+  asked = 0
   #ids = 0
 
   /** Somebody makes a topic. */
@@ -39,6 +41,7 @@ export class FakeKafka implements TopicAdmin {
   }
 
   async observe(names: readonly string[]): Promise<ObservedCluster> {
+    this.asked += 1
     if (this.down !== undefined) throw this.down
     const present = names.flatMap((name) => this.topics.get(name) ?? [])
     return { id: this.cluster, brokers: this.brokers, topics: new Map(present.map((topic) => [topic.name, topic])) }
@@ -60,7 +63,8 @@ export class FakeKafka implements TopicAdmin {
       this.crashAfter = undefined
       throw new Error('the operator is gone')
     }
-    return wasThere ? 'WasThere' : 'Done'
+    if (wasThere) return 'WasThere'
+    return (action.type === 'CreateTopic' ? this.topics.get(action.topic.name) : undefined) ?? 'Done'
   }
 
   async close(): Promise<void> {}

@@ -10,7 +10,7 @@ import type { Case } from '../../crds/cases.ts'
 import { FakeCluster } from '../fake-cluster.ts'
 import { FakeConsul } from '../fake-consul.ts'
 import { FakeKafka } from '../fake-kafka.ts'
-import { applyService, serviceCaches } from './fixture.ts'
+import { applyService, NO_LOOKS, serviceCaches } from './fixture.ts'
 
 const KEY = 'default/calc'
 const A = 'http://a:8500'
@@ -34,7 +34,10 @@ class World {
     this.#reconciler = new CalculateServiceReconciler({
       caches: serviceCaches(cluster),
       writer: cluster,
+      reader: cluster.reader,
+      deletionPatienceMilliseconds: 120_000,
       kafka: { use: (_access, work) => work(kafka) },
+      looks: NO_LOOKS,
       consul,
       cluster: name,
       events: { record: (_object, { reason }) => this.events.push(reason) },
@@ -274,6 +277,17 @@ test('a Consul that refuses does not keep a service that is deleted for ever', a
   world.now += 180_000
   await world.reconcile()
   assert.equal(world.service, undefined)
+  assert.ok(world.events.includes('RegistrationsLeft'))
+})
+
+test('a service that nobody looked at until its time was over is out of Consul all the same', async () => {
+  const world = await started()
+  world.delete()
+  world.now += 3_600_000
+  await world.reconcile()
+  assert.equal(world.service, undefined)
+  assert.deepEqual(world.in(A), [])
+  assert.ok(!world.events.includes('RegistrationsLeft'))
 })
 
 test('a service that is paused asks no Consul', async () => {

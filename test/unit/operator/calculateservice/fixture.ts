@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict'
 import type { CalculateService } from '../../../../crds/types.ts'
 import { validateResource } from '../../../../crds/validate.ts'
-import { bySecret, byTopic, podByService } from '../../../../operator/calculateservice/observe.ts'
+import { byConsulName, bySecret, byTopic, podByService } from '../../../../operator/calculateservice/observe.ts'
 import type { ServiceCaches } from '../../../../operator/calculateservice/observe.ts'
 import { splitKey } from '../../../../operator/controller/object.ts'
 import type { ObjectKey } from '../../../../operator/controller/object.ts'
+import type { KeptLooks } from '../../../../operator/kafka/topic-looks.ts'
 import {
   CALCULATE_SERVICES,
   CONFIG_MAPS,
@@ -20,7 +21,11 @@ import { resource, type Case } from '../../crds/cases.ts'
 import type { FakeCluster } from '../fake-cluster.ts'
 
 export const serviceCaches = (cluster: FakeCluster): ServiceCaches => ({
-  calculateServices: cluster.cache(CALCULATE_SERVICES, { topic: byTopic, secret: bySecret }),
+  calculateServices: cluster.cache(CALCULATE_SERVICES, {
+    topic: byTopic,
+    secret: bySecret,
+    consulName: byConsulName,
+  }),
   secrets: cluster.cache(SECRETS),
   deployments: cluster.cache(DEPLOYMENTS),
   services: cluster.cache(SERVICES),
@@ -29,6 +34,9 @@ export const serviceCaches = (cluster: FakeCluster): ServiceCaches => ({
   podDisruptionBudgets: cluster.cache(POD_DISRUPTION_BUDGETS),
   pods: cluster.cache(PODS, { service: podByService }),
 })
+
+/** Kafka is asked at every look. */
+export const NO_LOOKS: KeptLooks = { kept: () => undefined, keep: () => undefined, forget: () => undefined }
 
 /** Somebody applies a CalculateService on the topic `calc` that says this. */
 export function applyService(cluster: FakeCluster, put: Case['put'], key: ObjectKey): void {

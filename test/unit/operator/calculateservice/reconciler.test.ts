@@ -6,6 +6,8 @@ import { CONDITIONS } from '../../../../operator/conditions.ts'
 import type { KubeEvent } from '../../../../operator/controller/events.ts'
 import { KubeError } from '../../../../operator/controller/kube-error.ts'
 import { KafkaProblem } from '../../../../operator/kafka/kafka-problem.ts'
+import { TopicLooks } from '../../../../operator/kafka/topic-looks.ts'
+import type { KeptLooks } from '../../../../operator/kafka/topic-looks.ts'
 import type { ObservedTopic } from '../../../../operator/kafka/topic-plan.ts'
 import {
   CALCULATE_SERVICES,
@@ -17,10 +19,11 @@ import {
   SERVICES,
 } from '../../../../operator/kinds.ts'
 import type { Case } from '../../crds/cases.ts'
+import { FakeClock, settle as settled } from '../controller/fake-clock.ts'
 import { FakeCluster } from '../fake-cluster.ts'
 import { FakeConsul } from '../fake-consul.ts'
 import { FakeKafka, unavailable } from '../fake-kafka.ts'
-import { applyService, serviceCaches } from './fixture.ts'
+import { applyService, NO_LOOKS, serviceCaches } from './fixture.ts'
 
 const KEY = 'default/calc'
 const PROXY = 'default/calc-proxy'
@@ -35,16 +38,26 @@ class World {
   now = Date.UTC(2026, 0, 2)
   prefixes: Readonly<Record<string, readonly string[]>> = {}
   mayWrite = true
+  /** What the cache of services still has, where it is behind. */
+  cacheOfService: CalculateService | undefined
   readonly #reconciler: CalculateServiceReconciler
 
-  constructor() {
+  constructor(looks: KeptLooks = NO_LOOKS) {
     const { cluster, kafka } = this
+    const caches = serviceCaches(cluster)
+    const { calculateServices } = caches
     this.#reconciler = new CalculateServiceReconciler({
-      caches: serviceCaches(cluster),
+      caches: {
+        ...caches,
+        calculateServices: { ...calculateServices, get: (key) => this.cacheOfService ?? calculateServices.get(key) },
+      },
       writer: cluster,
+      reader: cluster.reader,
       kafka: { use: (_access, work) => work(kafka) },
+      looks,
       consul: this.consul,
       cluster: '',
+      deletionPatienceMilliseconds: 120_000,
       events: { record: (_object, event) => this.events.push(event) },
       clock: { now: () => this.now },
       mayNameTopic: (namespace, topic) => this.prefixes[namespace]?.some((prefix) => topic.startsWith(prefix)) ?? true,
@@ -156,6 +169,61 @@ describe('a new service', () => {
       world.cluster.writes.indexOf('apply ConfigMap calc-proxy') <
         world.cluster.writes.indexOf('apply Deployment calc-proxy'),
     )
+  })
+
+  test('and one that grows is known from the answers: Kafka is asked once before, and not again', async () => {
+    const world = new World()
+    world.apply()
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc', 'CreateTopic calc.dead'])
+    assert.equal(world.kafka.asked, 1)
+    assert.deepEqual(
+      world.service?.status?.topics?.map(({ topicId, partitions }) => [topicId, partitions]),
+      ['calc', 'calc.dead'].map((name) => [world.kafka.topics.get(name)?.id, world.kafka.topics.get(name)?.partitions]),
+    )
+    world.apply({ 'spec.topic.partitions': 12 })
+    await world.reconcile()
+    assert.equal(world.kafka.asked, 2)
+    assert.equal(world.service?.status?.topics?.[0]?.partitions, 12)
+  })
+
+  test('whose topic somebody else makes meanwhile is looked at again', async () => {
+    const world = new World()
+    world.apply()
+    world.kafka.meanwhile = () => world.kafka.make('calc', 7, 1, {})
+    await world.reconcile()
+    assert.equal(world.kafka.asked, 2)
+    assert.equal(world.service?.status?.topics?.[0]?.partitions, 7)
+  })
+
+  test('that is changed while its topic is altered still knows what it has altered, and takes it back', async () => {
+    const world = await started()
+    world.apply({ 'spec.topic.config': { 'segment.bytes': '1048576' } })
+    const before = world.service!
+    // Its cache hears of the change late.
+    world.kafka.meanwhile = () => {
+      world.apply()
+      world.cacheOfService = before
+    }
+    await world.reconcile()
+    world.cacheOfService = undefined
+    assert.deepEqual(world.kafka.done.splice(0), ['AlterTopic calc'])
+    assert.equal(world.service?.status?.topics?.[0]?.config?.['segment.bytes'], '1048576')
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['AlterTopic calc'])
+    assert.equal(world.kafka.topics.get('calc')?.config['segment.bytes'], undefined)
+  })
+
+  test('whose status somebody else wrote meanwhile leaves that, and looks again', async () => {
+    const world = await started()
+    world.apply({ 'spec.topic.config': { 'segment.bytes': '1048576' } })
+    const before = world.service!
+    world.kafka.meanwhile = () => {
+      world.cluster.put({ ...before, status: { ...before.status, clusterId: 'another' } } as CalculateService)
+      world.cacheOfService = before
+    }
+    await assert.rejects(world.reconcile(), { code: 'Conflict' })
+    assert.equal(world.service?.status?.clusterId, 'another')
   })
 
   test('is ready when its proxies are', async () => {
@@ -274,6 +342,122 @@ describe('drift', () => {
     const after = world.service?.status?.topics?.[0]
     assert.notEqual(after?.topicId, before)
     assert.equal(after?.origin, 'Created')
+  })
+})
+
+describe('a service that keeps what Kafka said', () => {
+  const keeping = async (put: Case['put'] = {}) => {
+    const clock = new FakeClock()
+    const kafka: { now?: FakeKafka } = {}
+    const looks = new TopicLooks({
+      clock,
+      kafka: { use: (_access, work) => work(kafka.now!) },
+      everyMilliseconds: 1000,
+      changed: () => undefined,
+      failed: (error) => assert.fail(String(error)),
+    })
+    const world = new World(looks)
+    kafka.now = world.kafka
+    world.apply(put)
+    await world.settle()
+    world.kafka.asked = 0
+    world.kafka.done.length = 0
+    world.cluster.writes.length = 0
+    const lookAgain = async (): Promise<void> => {
+      clock.advance(1000)
+      await settled()
+    }
+    return { world, lookAgain }
+  }
+
+  test('does not ask Kafka when only its proxies have changed', async () => {
+    const { world } = await keeping()
+    world.proxies(1)
+    await world.settle()
+    assert.deepEqual(world.conditions(), READY)
+    assert.equal(world.kafka.asked, 0)
+  })
+
+  test('asks Kafka when its spec has changed', async () => {
+    const { world } = await keeping()
+    world.kafka.topics.delete('calc')
+    world.apply({ 'spec.proxy.replicas': 2 })
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc'])
+  })
+
+  test('sees what somebody did to a topic at the next look at all of them', async () => {
+    const { world, lookAgain } = await keeping()
+    world.kafka.topics.delete('calc')
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, [])
+    await lookAgain()
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc'])
+    assert.ok(world.reasons().includes('TopicRecreated'))
+  })
+
+  test('sees it also where a look at something else was under way meanwhile', async () => {
+    const { world, lookAgain } = await keeping()
+    // Its object is written, for another reason, when all topics are looked at.
+    world.proxies(1)
+    world.cluster.whileWriting = lookAgain
+    world.kafka.topics.delete('calc')
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, [])
+    await world.reconcile()
+    assert.deepEqual(world.kafka.done, ['CreateTopic calc'])
+  })
+
+  test('asks once more after a topic was made: what the answer says of settings is the one word of who made it', async () => {
+    const { world } = await keeping()
+    world.kafka.topics.delete('calc')
+    world.apply({ 'spec.proxy.replicas': 2 })
+    await world.reconcile()
+    world.kafka.asked = 0
+    await world.reconcile()
+    assert.equal(world.kafka.asked, 1)
+    await world.reconcile()
+    assert.equal(world.kafka.asked, 1)
+  })
+
+  test('asks no more of Kafka while it is paused', async () => {
+    const { world, lookAgain } = await keeping()
+    world.apply({ 'metadata.annotations': { 'grpckafka.dev/reconciliation': 'paused' } })
+    await world.reconcile()
+    world.kafka.asked = 0
+    await lookAgain()
+    assert.equal(world.kafka.asked, 0)
+  })
+
+  test('tells that Kafka is away once the look at all of them has found out', async () => {
+    const { world, lookAgain } = await keeping()
+    world.kafka.down = unavailable
+    await world.reconcile()
+    assert.ok(world.conditions().includes('TopicReady=True TopicsReady'))
+    await lookAgain()
+    await world.reconcile()
+    assert.ok(world.conditions().includes('TopicReady=Unknown KafkaUnavailable'))
+  })
+
+  test('deletes by what Kafka says then: another topic of the name stays', async () => {
+    const { world } = await keeping({ 'spec.topic.deletionPolicy': 'Delete', 'spec.proxy.replicas': 0 })
+    world.kafka.topics.delete('calc')
+    world.kafka.make('calc', 7, 1, {})
+    world.delete()
+    for (let steps = 0; steps < 4 && world.service !== undefined; steps++) await world.reconcile()
+    assert.equal(world.service, undefined)
+    assert.deepEqual(world.kafka.done, ['DeleteTopic calc.dead'])
+  })
+
+  test('keeps nothing while something is wrong with its topics', async () => {
+    const { world } = await keeping()
+    world.kafka.refuses = { AlterTopic: new KafkaProblem('TopicRefused', 'no') }
+    world.apply({ 'spec.topic.config': { 'retention.ms': '86400000' } })
+    await world.reconcile()
+    world.kafka.refuses = {}
+    await world.reconcile()
+    assert.ok(world.conditions().includes('TopicReady=True TopicsReady'))
   })
 })
 
@@ -473,6 +657,7 @@ describe('what is wrong is told, and heals', () => {
         })),
       condition: 'ProxyAvailable=False NameTaken',
       heal: (world) => world.cluster.remove(SERVICE_ACCOUNTS, PROXY),
+      again: 30_000,
     },
     {
       name: 'a Service of its name that belongs to somebody else',
@@ -483,6 +668,7 @@ describe('what is wrong is told, and heals', () => {
         })),
       condition: 'Registered=False NameTaken',
       heal: (world) => world.cluster.remove(SERVICES, PROXY),
+      again: 30_000,
     },
     {
       name: 'no proxies wanted',
@@ -587,6 +773,8 @@ describe('what is wrong is told, and heals', () => {
       'Registered ConsulNotAuthorized',
       'Registered ConsulRefused',
       'Registered SecretMissing',
+      // See plan.test.ts.
+      'Registered ConsulNameTaken',
     ])
     const all = Object.entries(CONDITIONS.CalculateService).flatMap(([type, reasons]) =>
       Object.keys(reasons).map((reason) => `${type} ${reason}`),
@@ -776,6 +964,16 @@ describe('a service that is deleted', () => {
     await world.reconcile()
     assert.equal(world.service, undefined)
     assert.equal(world.reasons().at(-1), 'TopicsLeft')
+  })
+
+  test('deletes its topics also where nobody looked until its time was over', async () => {
+    const world = await started(DELETE)
+    world.delete()
+    world.now += 3_600_000
+    await world.settle()
+    assert.equal(world.service, undefined)
+    assert.deepEqual([...world.kafka.topics.keys()], [])
+    assert.ok(!world.reasons().includes('TopicsLeft'))
   })
 
   test('deletes no topic that was there before', async () => {

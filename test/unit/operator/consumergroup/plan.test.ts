@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { CONDITIONS } from '../../../../operator/conditions.ts'
 import type { Observed } from '../../../../operator/consumergroup/observed.ts'
 import { planGroup } from '../../../../operator/consumergroup/plan.ts'
-import { coarse, groupStatus } from '../../../../operator/consumergroup/status.ts'
+import { groupStatus, toldLag } from '../../../../operator/consumergroup/status.ts'
 import type { Done } from '../../../../operator/consumergroup/status.ts'
 import type { ObjectAction } from '../../../../operator/object-actions.ts'
 import { aGroup, aService, liveObjects, observed, T0 } from './fixture.ts'
@@ -484,7 +484,31 @@ describe('the status', () => {
 
   test('rounds what waits up to one significant digit', () => {
     const rounded = [0, 1, 9, 10, 11, 99, 100, 101, 950, 1_000_000, 1_000_001]
-    assert.deepEqual(rounded.map(coarse), [0, 1, 9, 10, 20, 100, 100, 200, 1000, 1_000_000, 2_000_000])
+    assert.deepEqual(
+      rounded.map((count) => toldLag(count)),
+      [0, 1, 9, 10, 20, 100, 100, 200, 1000, 1_000_000, 2_000_000],
+    )
+  })
+
+  test('is not written anew while what waits goes up and down by little', () => {
+    const swings: readonly (readonly [counts: readonly number[], written: number])[] = [
+      [[9, 1, 9, 4, 1, 9], 1],
+      [[99, 101, 99, 101, 99], 2],
+      [[101, 60, 199, 51, 200], 1],
+      [[1000, 251, 1000, 300], 1],
+    ]
+    for (const [counts, written] of swings) {
+      const told: number[] = []
+      for (const count of counts) {
+        const next = toldLag(count, told.at(-1))
+        if (next !== told.at(-1)) told.push(next)
+      }
+      assert.equal(told.length, written, `${counts.join()}: ${told.join()}`)
+    }
+  })
+
+  test('is written where it is right no more: none, more, or far fewer', () => {
+    assert.deepEqual([toldLag(0, 9), toldLag(10, 9), toldLag(50, 200), toldLag(5, 20)], [0, 10, 50, 5])
   })
 
   test('counts dead letters in the same way, where they are counted', () => {

@@ -59,6 +59,27 @@ describe('ApplyWriter', () => {
     assert.deepEqual(told, ['things a 102'])
   })
 
+  test('replaces a status in which something of somebody else stayed', async () => {
+    const requests: { readonly contentType?: string | undefined; readonly body?: unknown }[] = []
+    const writer = new ApplyWriter({
+      client: {
+        request: (request) => {
+          requests.push(request)
+          const theirs = request.contentType === 'application/apply-patch+yaml' ? { theirs: 2 } : {}
+          return Promise.resolve({ ...thing, status: { seen: 1, ...theirs } })
+        },
+      },
+      resources: [THINGS],
+      fieldManager: 'the-manager',
+      mayWrite: () => true,
+    })
+    const stored = await writer.applyStatus({ ...thing, status: { seen: 1 } })
+    assert.deepEqual(stored.status, { seen: 1 })
+    assert.equal(requests.length, 2)
+    assert.equal(requests[1]?.contentType, 'application/json-patch+json')
+    assert.deepEqual(requests[1].body, [{ op: 'replace', path: '/status', value: { seen: 1 } }])
+  })
+
   test('says NotFound for the status of what is gone', async (t) => {
     const { writer } = await startWriter(t)
     await assert.rejects(writer.applyStatus(thing), { code: 'NotFound' })

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { pino } from 'pino'
-import { Controller, forItself, forOthers, forOwner } from '../../../../operator/controller/controller.ts'
+import {
+  Controller,
+  forItself,
+  forOthers,
+  forOwner,
+  isSpecChanged,
+} from '../../../../operator/controller/controller.ts'
 import type { Source } from '../../../../operator/controller/controller.ts'
 import type { Informer, InformerChange } from '../../../../operator/controller/informer.ts'
 import { ControllerMetrics } from '../../../../operator/controller/metrics.ts'
@@ -315,5 +321,28 @@ describe('Sources of a controller', () => {
       },
     )
     assert.deepEqual(woken, ['ns/user-of-secret'])
+  })
+
+  test('forOthers wakes nobody for a change that does not matter to them, nor for a resync', async (t) => {
+    const of = (name: string, generation: number, more: Partial<KubeObject['metadata']> = {}): KubeObject => ({
+      ...object(name),
+      metadata: { name, namespace: 'ns', generation, ...more },
+    })
+    const deletionTimestamp = '2026-01-01T00:00:00Z'
+    const woken = await wokenBy(
+      t,
+      (informer) => forOthers(informer, ({ metadata }) => [`ns/user-of-${metadata.name}`], isSpecChanged),
+      { type: 'Added', object: of('added', 1) },
+      { type: 'Updated', object: of('status', 1, { resourceVersion: '2' }), old: of('status', 1) },
+      { type: 'Updated', object: of('spec', 2), old: of('spec', 1) },
+      { type: 'Updated', object: of('ending', 1, { deletionTimestamp }), old: of('ending', 1) },
+      { type: 'Updated', object: of('another', 1, { uid: 'b' }), old: of('another', 1, { uid: 'a' }) },
+      { type: 'Deleted', object: of('deleted', 1) },
+      { type: 'Resynced', object: of('resynced', 1) },
+    )
+    assert.deepEqual(
+      woken,
+      ['added', 'another', 'deleted', 'ending', 'spec'].map((name) => `ns/user-of-${name}`),
+    )
   })
 })

@@ -53,6 +53,17 @@ async function startInformer(
 }
 
 describe('Informer', () => {
+  test('asks for what its selectors select, in lists and in watches', async (t) => {
+    const labelSelector = 'app=a'
+    const fieldSelector = 'type!=b'
+    const { server, clock, informer } = await startInformer(t, undefined, { labelSelector, fieldSelector })
+    await passUntil(clock, () => informer.synced && server.openWatches === 1)
+    for (const { query } of [...server.seen('GET'), ...server.seen('WATCH')]) {
+      assert.deepEqual([query.get('labelSelector'), query.get('fieldSelector')], [labelSelector, fieldSelector])
+    }
+    assert.equal(server.seen('WATCH').length, 1)
+  })
+
   test('knows what was there, and what comes, changes and goes', async (t) => {
     const { server, clock, informer, told, specs } = await startInformer(t, (fake) => fake.put(path('a'), { spec: 1 }))
     await passUntil(clock, () => informer.synced && server.openWatches === 1)
@@ -214,7 +225,7 @@ describe('Informer', () => {
     assert.deepEqual(waits, [1200, 2400, 4800, 9600, 19_200, 38_400, 45_000, 45_000])
   })
 
-  test('renews a watch that is silent for too long', async (t) => {
+  test('lists again when a watch is silent for too long: its version may be one that is yet to come', async (t) => {
     const { server, clock, specs } = await startInformer(t)
     await passUntil(clock, () => server.openWatches === 1)
     clock.advance(149_000)
@@ -224,7 +235,41 @@ describe('Informer', () => {
     await passUntil(clock, () => server.seen('WATCH').length === 2 && server.openWatches === 1)
     server.put(path('a'), { spec: 1 })
     await passUntil(clock, () => specs().length === 1)
-    assert.equal(server.seen('GET').length, 1)
+    assert.equal(server.seen('GET').length, 2)
+  })
+
+  test('a list from the past is not believed, for a minute', async () => {
+    const clock = new FakeClock()
+    let [version, spec, lists] = ['20', 2, 0]
+    const list = () => {
+      lists += 1
+      const metadata = { name: 'a', namespace: 'ns', uid: '1', resourceVersion: version }
+      const { apiVersion, kind } = THINGS
+      return Promise.resolve({ items: [{ apiVersion, kind, metadata, spec }], resourceVersion: version })
+    }
+    let breakWatch: () => void = () => undefined
+    const next = async (): Promise<never> => {
+      await new Promise<void>((resolve) => (breakWatch = resolve))
+      throw new KubeError('Expired', 'too old')
+    }
+    const watch = () => ({ [Symbol.asyncIterator]: () => ({ next }) })
+    const client = { list, watch } as unknown as InformerOptions<Thing>['client']
+    const logger = pino({ level: 'silent' })
+    const informer = new Informer({ resource: THINGS, client, clock, random: () => 0, logger, resyncMilliseconds: 0 })
+    const stop = new AbortController()
+    const running = informer.run(stop.signal)
+    const known = () => informer.cache.list().map((one) => one.spec)
+    await passUntil(clock, () => known().length === 1)
+    ;[version, spec] = ['9', 1]
+    breakWatch()
+    await passUntil(clock, () => lists > 3, { step: 800 })
+    assert.deepEqual(known(), [2])
+    // Restored from a backup: older for good.
+    await passUntil(clock, () => known()[0] === 1, { step: 10_000 })
+    assert.ok(clock.monotonic() >= 60_000, `${clock.monotonic()} ms`)
+    stop.abort()
+    breakWatch()
+    await running
   })
 
   test('a bookmark is a sign of life', async (t) => {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
-import { kafkaClient } from '../../../../operator/kafka/kafka-client.ts'
+import { assertUsable, kafkaClient } from '../../../../operator/kafka/kafka-client.ts'
 import { createCluster } from '../../../../sidecar/kafka/cluster.ts'
 
 test('a client begins at any of the servers, so that one that is made anew each time comes to all of them', async (t) => {
@@ -23,4 +23,10 @@ test('a client begins at any of the servers, so that one that is made anew each 
   await assert.rejects(cluster.connect())
   await cluster.disconnect()
   assert.equal(asked[0], 3)
+})
+
+test('authorities that are no certificates are told of, though Node would pass over them', () => {
+  for (const ca of ['no certificate', '', Buffer.from([0, 255, 10]).toString('utf8')]) {
+    assert.throws(() => assertUsable({ ca }), { reason: 'KafkaNotAuthorized', message: /^spec\.kafka\.tls: / }, ca)
+  }
 })

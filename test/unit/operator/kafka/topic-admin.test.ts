@@ -39,7 +39,7 @@ const isWithout =
 test('to observe takes six seconds at most, however many servers say nothing', async (t) => {
   const { servers, asked } = await startListener(t)
   const clock = new FakeClock()
-  const admin = new KafkaTopicAdmin({ servers }, undefined, clock)
+  const admin = new KafkaTopicAdmin({ servers }, { clock })
   t.after(() => admin.close())
   const observed = admin.observe(['a'])
   let ended = false
@@ -58,7 +58,7 @@ test('to observe takes six seconds at most, however many servers say nothing', a
 test('servers to which no connection is made in time are told as unreachable', async (t) => {
   const { servers } = await startListener(t)
   const clock = new FakeClock()
-  const admin = new KafkaTopicAdmin({ servers }, undefined, clock)
+  const admin = new KafkaTopicAdmin({ servers }, { clock })
   t.after(() => admin.close())
   const observed = admin.observe(['a'])
   // No connection is made before this turn ends.
@@ -69,7 +69,7 @@ test('servers to which no connection is made in time are told as unreachable', a
 test('an observation that its caller gives up ends at once', async (t) => {
   const { listener, servers } = await startListener(t)
   const clock = new FakeClock()
-  const admin = new KafkaTopicAdmin({ servers }, undefined, clock)
+  const admin = new KafkaTopicAdmin({ servers }, { clock })
   t.after(() => admin.close())
   const stop = new AbortController()
   const connected = once(listener, 'connection')
@@ -83,7 +83,7 @@ test('an observation that its caller gives up ends at once', async (t) => {
 
 test('no more than three servers are tried at a time', async (t) => {
   const { servers, connections } = await startListener(t, (socket) => socket.destroy())
-  const admin = new KafkaTopicAdmin({ servers }, undefined, new FakeClock())
+  const admin = new KafkaTopicAdmin({ servers }, { clock: new FakeClock() })
   t.after(() => admin.close())
   await assert.rejects(admin.observe(['a']), isWithout('Silent'))
   assert.equal(connections(), 3)
@@ -96,7 +96,7 @@ test('what an attempt connects behind a close is closed, too', { timeout: 60_000
     socket.on('close', () => connections() > 1 && open.size === 0 && gone.resolve())
   })
   const clock = new FakeClock()
-  const admin = new KafkaTopicAdmin({ servers }, undefined, clock)
+  const admin = new KafkaTopicAdmin({ servers }, { clock })
   const connected = once(listener, 'connection')
   const observed = admin.observe(['a'])
   await connected

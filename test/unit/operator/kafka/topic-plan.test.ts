@@ -149,6 +149,21 @@ const ROWS: readonly Row[] = [
     replaced: ['calc'],
   },
   {
+    name: 'one that was announced and made again, of which nothing could be written down, is ours still',
+    plan: plan(there({ id: 'id-2' }), { remembered: [REMEMBERED], announced: new Set(['calc']) }),
+    actions: [],
+    origin: 'Created',
+  },
+  {
+    name: 'numbers that Kafka writes in other words are the same',
+    plan: plan(there({}, { 'min.cleanable.dirty.ratio': '1.0E-4' }), {
+      remembered: [REMEMBERED],
+      desired: [{ ...CALC, config: { ...CALC.config, 'min.cleanable.dirty.ratio': '.0001' } }],
+    }),
+    actions: [],
+    origin: 'Created',
+  },
+  {
     name: 'partitions grow',
     plan: plan(there({ partitions: 3 }), { remembered: [REMEMBERED] }),
     actions: [{ type: 'GrowTopic', name: 'calc', from: 3, to: 6 }],

@@ -184,3 +184,14 @@ test('who gives up hears his own reason', async (t) => {
   const { address } = await consul(t, () => over.abort(new Error('the process ends')))
   await assert.rejects(new HttpConsulCatalog().observe({ address }, SCOPE, over.signal), /the process ends/)
 })
+
+test('a token that no request can hold is told of as what it is, and not sent', async (t) => {
+  const { address, seen } = await consul(t, (_, response) => response.end('[]'))
+  for (const token of ['a\nb', 'ü', 'a b']) {
+    await assert.rejects(new HttpConsulCatalog().observe({ address, token }, SCOPE, SIGNAL), {
+      reason: 'ConsulNotAuthorized',
+      message: `${address}: the token has characters that no token has`,
+    })
+  }
+  assert.deepEqual(seen, [])
+})

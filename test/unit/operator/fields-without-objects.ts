@@ -1,0 +1,31 @@
+/** Fields of which no object in Kubernetes tells, by kind, and what they change instead. */
+const inConsul = 'what stands in Consul'
+
+export const FIELDS_WITHOUT_OBJECTS = {
+  CalculateService: {
+    'spec.topic.name': 'immutable',
+    'spec.topic.partitions': 'the topic',
+    'spec.topic.replicationFactor': 'immutable',
+    'spec.topic.config.*': 'the topic',
+    'spec.topic.deletionPolicy': 'the finalizer',
+    'spec.methods[].delivery': 'has one value',
+    'spec.registration.consul.address': inConsul,
+    'spec.registration.consul.name': inConsul,
+    'spec.registration.consul.datacenter': inConsul,
+    'spec.registration.consul.tags[]': inConsul,
+    'spec.registration.consul.tokenSecretRef.name': inConsul,
+    'spec.registration.consul.tokenSecretRef.key': inConsul,
+    'spec.registration.consul.caSecretRef.name': inConsul,
+    'spec.registration.consul.caSecretRef.key': inConsul,
+  },
+  ConsumerGroup: {
+    'spec.role': 'immutable',
+    'spec.groupId': 'immutable',
+    'spec.handler.protocol': 'has one value',
+    'spec.scaling.minReplicas': 'how many workers there are, by what waits',
+    'spec.scaling.maxReplicas': 'how many workers there are, by what waits',
+    'spec.scaling.lagPerReplica': 'how many workers there are, by what waits',
+    'spec.scaling.stabilizationSeconds': 'when there are fewer',
+    'spec.scaling.wakeUpSeconds': 'what is reported',
+  },
+} as const
