@@ -4,7 +4,7 @@ import { INDEXES, secretReader } from '../calculateservice/observe.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
 import type { KubeObject, ObjectKey } from '../controller/object.ts'
 import type { Cache, IndexFunction } from '../controller/store.ts'
-import type { GroupOfTopic } from '../kafka/group-admin.ts'
+import type { GroupOfTopics } from '../kafka/group-admin.ts'
 import { kafkaAccess, missingSecrets } from '../kafka/kafka-access.ts'
 import type { KafkaAccess } from '../kafka/kafka-access.ts'
 import type { Autoscaler, Deployment, Secret } from '../kinds.ts'
@@ -71,7 +71,7 @@ export interface Readings {
 }
 
 /** A consumer group in a Kafka. */
-export interface AskedGroup extends GroupOfTopic {
+export interface AskedGroup extends GroupOfTopics {
   readonly access: KafkaAccess
 }
 
@@ -122,7 +122,7 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
   }
 }
 
-function askedOf({ spec }: ConsumerGroup, service: CalculateService): GroupOfTopic {
+function askedOf({ spec }: ConsumerGroup, service: CalculateService): GroupOfTopics {
   const { name } = service.spec.topic
   return {
     topics: spec.topics !== undefined && spec.topics.length > 0 ? spec.topics : [name],

@@ -5,7 +5,7 @@ import type { KafkaAccess } from './kafka-access.ts'
 import { assertUsable, kafkaClient } from './kafka-client.ts'
 import { asProblem, KafkaProblem } from './kafka-problem.ts'
 
-export interface GroupOfTopic {
+export interface GroupOfTopics {
   readonly topics: readonly string[]
   readonly groupId: string
   /** Where it begins in a partition of which it has finished nothing. */
@@ -24,7 +24,7 @@ export interface GroupState {
 
 /** Throws KafkaProblem. */
 export interface GroupAdmin {
-  read(group: GroupOfTopic): Promise<GroupState>
+  read(group: GroupOfTopics): Promise<GroupState>
   close(): Promise<void>
 }
 
@@ -57,7 +57,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
     this.#asked = asked
   }
 
-  read(group: GroupOfTopic): Promise<GroupState> {
+  read(group: GroupOfTopics): Promise<GroupState> {
     const read = this.#last.then(() => this.#read(group))
     this.#last = read.catch(() => undefined)
     return read
@@ -68,7 +68,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
     await this.#leave()
   }
 
-  async #read(group: GroupOfTopic): Promise<GroupState> {
+  async #read(group: GroupOfTopics): Promise<GroupState> {
     const isFresh = this.#admin === undefined
     try {
       return await ask(await this.#connect(), group)
@@ -99,7 +99,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
   }
 }
 
-async function ask(admin: Admin, { topics, groupId, startFrom, deadLettersOf }: GroupOfTopic): Promise<GroupState> {
+async function ask(admin: Admin, { topics, groupId, startFrom, deadLettersOf }: GroupOfTopics): Promise<GroupState> {
   const dead = deadLettersOf === undefined ? undefined : await countDeadLetters(admin, deadLettersOf)
   let lag = 0
   for (const topic of topics) lag += await askLag(admin, topic, groupId, startFrom)
@@ -115,7 +115,7 @@ async function askLag(
   admin: Admin,
   topic: string,
   groupId: string,
-  startFrom: GroupOfTopic['startFrom'],
+  startFrom: GroupOfTopics['startFrom'],
 ): Promise<number> {
   const partitions = await admin.fetchTopicOffsets(topic)
   const committed = await admin.fetchOffsets({ groupId, topics: [topic] })
