@@ -242,7 +242,7 @@ test('what is chosen by a filter is redriven, what is no call is refused by its 
 })
 
 test('a failure topic that takes nothing, as one whose disks are full, holds the offset until it does, and is reported', async (t) => {
-  const route = await routeOf(t, { partitions: 1 })
+  const route = await routeOf(t, { partitions: 1, method: { timeoutMilliseconds: 90_000 } })
   const dead = `${route.topic}.dead`
   const setCopies = (copies: number) =>
     route.admin.alterConfigs({
@@ -256,7 +256,7 @@ test('a failure topic that takes nothing, as one whose disks are full, holds the
       ],
     })
   await setCopies(2)
-  const answer = route.call(busy('held', 2))
+  const answer = route.call(busy('held', 2), { deadline: 90_000 })
   const [worker] = route.workers
   await until('a log line names it', () =>
     worker!.process.lines.some((line) => line.includes(`the failure topic ${dead} does not take a record`)),
