@@ -13,7 +13,7 @@ import type { Advice } from './lag-scaling.ts'
 import { workerName } from './objects.ts'
 import type { SidecarImage } from '../sidecar-pod.ts'
 import type { GroupReading, Observed, Rival } from './observed.ts'
-import { topicIn } from './topic-in-status.ts'
+import { retryTopicsIn, topicIn } from './topic-in-status.ts'
 
 type Read<T extends KubeObject> = Pick<Cache<T>, 'get' | 'byIndex'>
 
@@ -122,16 +122,22 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
   }
 }
 
-function askedOf({ spec }: ConsumerGroup, service: CalculateService): GroupOfTopics {
-  const { name } = service.spec.topic
+function askedOf(group: ConsumerGroup, service: CalculateService): GroupOfTopics {
+  const { spec } = group
   return {
-    topics: spec.topics !== undefined && spec.topics.length > 0 ? spec.topics : [name],
+    topics: spec.topics !== undefined && spec.topics.length > 0 ? spec.topics : readTopics(group, service),
     groupId: spec.groupId,
     startFrom: spec.startFrom,
     // Of several groups of a service the one that answers tells.
-    ...(spec.role === 'Responder' && { deadLettersOf: name }),
+    ...(spec.role === 'Responder' && { deadLettersOf: service.spec.topic.name }),
   }
 }
+
+/** Calls and, as the Responder's affair, those that wait for their next attempt. */
+const readTopics = (group: ConsumerGroup, service: CalculateService): readonly string[] => [
+  service.spec.topic.name,
+  ...(group.spec.role === 'Responder' ? retryTopicsIn(service) : []),
+]
 
 function pace({ spec, status }: ConsumerGroup): keyof typeof MAX_AGE_MILLISECONDS {
   if (spec.scaling === undefined) return 'Fixed'

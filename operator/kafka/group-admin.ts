@@ -6,6 +6,7 @@ import { assertUsable, kafkaClient } from './kafka-client.ts'
 import { asProblem, KafkaProblem } from './kafka-problem.ts'
 
 export interface GroupOfTopics {
+  /** Of the calls first. */
   readonly topics: readonly string[]
   readonly groupId: string
   /** Where it begins in a partition of which it has finished nothing. */
@@ -15,7 +16,7 @@ export interface GroupOfTopics {
 }
 
 export interface GroupState {
-  /** Records of the topic that the group has not finished: those that wait, run, or are parked between attempts. */
+  /** Records of the topics that the group has not finished: those that wait, run, or are between two attempts. */
   readonly lag: number
   readonly members: number
   /** Dead letters that are not done with; absent where they are not counted, or the failure topic is not there. */
@@ -76,7 +77,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
       await this.#leave()
       if (!isFresh) return this.#read(group)
       throw isOfType(error, 'UNKNOWN_TOPIC_OR_PARTITION')
-        ? new KafkaProblem('TopicRefused', `topic ${group.topics.join(', ')}: is not there`, { cause: error })
+        ? new KafkaProblem('TopicRefused', `topic ${group.topics.join(' or ')}: is not there`, { cause: error })
         : asProblem(error, this.#access.servers)
     }
   }
@@ -101,8 +102,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
 
 async function ask(admin: Admin, { topics, groupId, startFrom, deadLettersOf }: GroupOfTopics): Promise<GroupState> {
   const dead = deadLettersOf === undefined ? undefined : await countDeadLetters(admin, deadLettersOf)
-  let lag = 0
-  for (const topic of topics) lag += await askLag(admin, topic, groupId, startFrom)
+  const lag = await askLag(admin, topics, groupId, startFrom)
   const { groups } = await admin.describeGroups([groupId])
   return {
     lag,
@@ -113,20 +113,24 @@ async function ask(admin: Admin, { topics, groupId, startFrom, deadLettersOf }: 
 
 async function askLag(
   admin: Admin,
-  topic: string,
+  topics: readonly string[],
   groupId: string,
   startFrom: GroupOfTopics['startFrom'],
 ): Promise<number> {
-  const partitions = await admin.fetchTopicOffsets(topic)
-  const committed = await admin.fetchOffsets({ groupId, topics: [topic] })
-  return lagOf(partitions, committed.find((one) => one.topic === topic)?.partitions ?? [], startFrom)
+  const ends = await Promise.all(topics.map((topic) => admin.fetchTopicOffsets(topic)))
+  const committed = await admin.fetchOffsets({ groupId, topics: [...topics] })
+  return topics
+    .map((topic, index) =>
+      lagOf(ends[index] ?? [], committed.find((one) => one.topic === topic)?.partitions ?? [], startFrom),
+    )
+    .reduce((sum, lag) => sum + lag, 0)
 }
 
 /** As whoever redrove or discarded some last has left their count: as the lag of a group that nobody is in. */
 async function countDeadLetters(admin: Admin, topic: string): Promise<number | undefined> {
   const failureTopic = deadTopic(topic)
   if (!(await admin.listTopics()).includes(failureTopic)) return undefined
-  return askLag(admin, failureTopic, openLettersGroup(topic), 'Earliest').catch((error: unknown) => {
+  return askLag(admin, [failureTopic], openLettersGroup(topic), 'Earliest').catch((error: unknown) => {
     // Who may not see that group goes without the count, not without the lag.
     if (isOfType(error, 'GROUP_AUTHORIZATION_FAILED')) return undefined
     throw error

@@ -373,7 +373,8 @@ type Extensions = Pick<CallRecord, 'origin' | 'failures' | 'unknownExtensions'>
 
 /** The rest of the header. Answers what is wrong with it, as text. */
 function readExtensions(header: Buffer, from: number): Extensions | string {
-  let extensions: Extensions = {}
+  let origin: RecordOrigin | undefined
+  let failures: readonly AttemptFailure[] | undefined
   const unknown: Buffer[] = []
   let at = from
   while (at + EXTENSION_HEAD_BYTES <= header.length) {
@@ -383,17 +384,12 @@ function readExtensions(header: Buffer, from: number): Extensions | string {
     switch (header[at]) {
       case TAG_ORIGIN:
         if (bytes.length !== ORIGIN_BYTES) return 'the origin has another length than its parts'
-        extensions = {
-          ...extensions,
-          origin: { partition: bytes.readUInt32BE(0), offset: bytes.readUIntBE(4, 6) },
-        }
+        origin = { partition: bytes.readUInt32BE(0), offset: bytes.readUIntBE(4, 6) }
         break
-      case TAG_FAILURES: {
-        const failures = readFailures(bytes)
+      case TAG_FAILURES:
+        failures = readFailures(bytes)
         if (failures === undefined) return 'a failed attempt ends too early'
-        extensions = { ...extensions, failures }
         break
-      }
       default:
         unknown.push(header.subarray(at, end))
     }
@@ -401,7 +397,11 @@ function readExtensions(header: Buffer, from: number): Extensions | string {
   }
   if (at !== header.length) return 'an extension is longer than all of them'
   // A copy: the header is a view of what was fetched.
-  return unknown.length === 0 ? extensions : { ...extensions, unknownExtensions: Buffer.concat(unknown) }
+  return {
+    ...(origin !== undefined && { origin }),
+    ...(failures !== undefined && { failures }),
+    ...(unknown.length > 0 && { unknownExtensions: Buffer.concat(unknown) }),
+  }
 }
 
 function readFailures(bytes: Buffer): readonly AttemptFailure[] | undefined {

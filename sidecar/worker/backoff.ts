@@ -1,6 +1,6 @@
 import type { RetryConfig } from '../config.ts'
 import { GRPC_STATUS_NAMES } from '../errors.ts'
-import { MOST_RETRY_STEPS } from '../kafka/topic-names.ts'
+import { pauseMilliseconds } from '../retry-pauses.ts'
 
 /** Whether the policy tries this gRPC status again. */
 export function isRetryable(policy: RetryConfig, status: number): boolean {
@@ -17,16 +17,3 @@ export function backoffMilliseconds({ backoff }: RetryConfig, failed: number, ra
   const spread = (backoff.jitterPercent / 100) * (2 * random - 1)
   return Math.max(1, Math.round(pauseMilliseconds(backoff, failed) * (1 + spread)))
 }
-
-/** How many retry topics the policy needs: one for each pause that differs, up to `MOST_RETRY_STEPS`. */
-export function retrySteps({ maxAttempts, backoff }: Pick<RetryConfig, 'maxAttempts' | 'backoff'>): number {
-  let steps = 0
-  while (steps < Math.min(maxAttempts - 1, MOST_RETRY_STEPS)) {
-    if (steps > 0 && pauseMilliseconds(backoff, steps + 1) === pauseMilliseconds(backoff, steps)) break
-    steps += 1
-  }
-  return steps
-}
-
-const pauseMilliseconds = (backoff: RetryConfig['backoff'], failed: number): number =>
-  Math.min(backoff.initialMilliseconds * (backoff.factorPercent / 100) ** (failed - 1), backoff.maxMilliseconds)

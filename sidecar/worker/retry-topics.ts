@@ -1,4 +1,3 @@
-import type { Admin } from 'kafkajs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { ProduceError } from '../kafka/producer.ts'
 import type { RecordProducer } from '../kafka/producer.ts'
@@ -13,8 +12,15 @@ const LONGEST_PAUSE_MILLISECONDS = 5000
 const LARGEST_BATCH_RECORDS = 64
 const LARGEST_BATCH_BYTES = 524_288
 
+/** Who can say which topics there are. */
+interface TopicLister {
+  connect(): Promise<void>
+  listTopics(): Promise<readonly string[]>
+  disconnect(): Promise<void>
+}
+
 export interface RetryTopicsOptions {
-  readonly admin: Pick<Admin, 'connect' | 'listTopics' | 'disconnect'>
+  readonly admin: TopicLister
   readonly producer: Pick<RecordProducer, 'produce'>
   /** Of the service's calls. */
   readonly topic: string

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { RetryConfig } from '../../../../sidecar/config.ts'
 import { GrpcStatus } from '../../../../sidecar/errors.ts'
-import { backoffMilliseconds, isRetryable, retrySteps } from '../../../../sidecar/worker/backoff.ts'
+import { backoffMilliseconds, isRetryable } from '../../../../sidecar/worker/backoff.ts'
 
 const policy = (
   backoff: Partial<RetryConfig['backoff']> = {},
@@ -12,25 +12,6 @@ const policy = (
   maxAttempts: 3,
   backoff: { initialMilliseconds: 100, factorPercent: 200, maxMilliseconds: 10_000, jitterPercent: 0, ...backoff },
   retryableCodes,
-})
-
-describe('retrySteps', () => {
-  const stepsOf = (maxAttempts: number, backoff: Partial<RetryConfig['backoff']> = {}) =>
-    retrySteps({ ...policy(backoff), maxAttempts })
-
-  test('is one for each pause that differs', () => {
-    assert.equal(stepsOf(3), 2)
-    assert.equal(stepsOf(20, { factorPercent: 100 }), 1)
-    assert.equal(stepsOf(20, { initialMilliseconds: 3000 }), 3, '3, 6 and 10 seconds')
-  })
-
-  test('is none where nothing is tried again', () => {
-    assert.equal(stepsOf(1), 0)
-  })
-
-  test('is never more than topics are made', () => {
-    assert.equal(stepsOf(20, { maxMilliseconds: 3_600_000 }), 8)
-  })
 })
 
 describe('backoffMilliseconds', () => {

@@ -1,0 +1,15 @@
+/** How many retry topics a service has. */
+import type { CalculateService, RetryPolicy } from '../../crds/types.ts'
+import { MOST_RETRY_STEPS, retryTopic } from '../../sidecar/kafka/topic-names.ts'
+import { retrySteps } from '../../sidecar/retry-pauses.ts'
+
+/**
+ * As many as the pauses of its Responders' policies ask for, and never fewer than it has: calls may wait in them.
+ * @param policies of those who answer its calls; one that is not there asks for none.
+ */
+export function retryStepsOf({ spec, status }: CalculateService, policies: readonly RetryPolicy[]): number {
+  const names = new Set(status?.topics?.map(({ name }) => name))
+  const steps = Array.from({ length: MOST_RETRY_STEPS }, (_, index) => index + 1)
+  const remembered = steps.filter((step) => names.has(retryTopic(spec.topic.name, step)))
+  return Math.max(0, ...remembered, ...policies.map((policy) => retrySteps(policy.spec)))
+}
