@@ -165,6 +165,11 @@ export interface CalculateService {
       readonly cacheSeconds: number
       /** Names of the request metadata that travel to the handler. Credentials never do. Default []. */
       readonly metadata: readonly string[]
+      /** What calls with an order have in common. Those with the same one are in one partition of the topic, and run in their order where a ConsumerGroup's `ordering` is Key. A call without it has no order. */
+      readonly partitionKey?: {
+        /** Name of the request metadata whose value it is, of 1024 bytes at the most. It goes on Kafka as the record's key, so credentials cannot be it. */
+        readonly metadata: string
+      }
     }[]
     /** What becomes of outcomes. */
     readonly results: {
@@ -376,6 +381,8 @@ export interface ConsumerGroup {
     readonly groupId: string
     /** Where a group without offsets starts. A Responder skips no acknowledged call, so it is always Earliest. Default "Earliest". */
     readonly startFrom: 'Earliest' | 'Latest'
+    /** Which calls run one after the other, in the order in which Kafka has them, retries included. Key: those with the same partition key (see `partitionKey` of the service). Partition: all those of one partition. The pauses of the RetryPolicy may then add up to a minute at the most. Default "None". */
+    readonly ordering: 'None' | 'Key' | 'Partition'
     /** A RetryPolicy in the same namespace. Without it each call is tried once. */
     readonly retryPolicyRef?: {
       /** Its name. */

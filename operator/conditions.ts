@@ -81,6 +81,9 @@ export const CONDITIONS = {
       TopicNotReady: isNot('the CalculateService has no topic of its own yet; its TopicReady says why'),
       SecretMissing,
       PolicyNotFound: isNot('there is no RetryPolicy of the name in spec.retryPolicyRef; each call is tried once'),
+      PausesTooLong: isNot(
+        'calls wait for each other by spec.ordering, and the pauses of the RetryPolicy add up to more than a minute',
+      ),
     },
     WorkersAvailable: {
       WorkersAvailable: is('all workers are ready and run what the spec says'),
@@ -91,6 +94,9 @@ export const CONDITIONS = {
       NoWorkers: isNot('spec.replicas is 0'),
       WakeUpTooSlow: isNot(
         'workers may go to zero, and calls of a method would expire before one had started (spec.scaling.wakeUpSeconds)',
+      ),
+      NoPartitionKey: isNot(
+        'spec.ordering is Key, and no method of the service has a partitionKey: its calls have no order',
       ),
       WorkersRollingOut: isNot('workers are being made or replaced'),
       WorkersUnavailable: isNot('all workers are as the spec says, and some of them are not ready'),

@@ -187,14 +187,16 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
   return { ...observed, mine, kafka, consul }
 }
 
-/** Of those who answer its calls. */
+/** Of those who answer its calls, and put those to be tried again on topics: calls with an order wait in their place. */
 const policiesFor = (
   service: CalculateService,
   { consumerGroups, retryPolicies }: ServiceCaches,
 ): readonly RetryPolicy[] =>
   consumerGroups.byIndex(INDEXES.respondersByService, objectKey(service)).flatMap(({ metadata, spec }) => {
     const name = spec.retryPolicyRef?.name
-    return name === undefined ? [] : (retryPolicies.get(keyOf(metadata.namespace, name)) ?? [])
+    return name === undefined || spec.ordering !== 'None'
+      ? []
+      : (retryPolicies.get(keyOf(metadata.namespace, name)) ?? [])
   })
 
 const NOT_ASKED: KafkaView = { state: 'NotAsked' }

@@ -1,4 +1,5 @@
 import { isKeyed } from '../call-id.ts'
+import type { Ordering } from '../config.ts'
 import type { FetchedRecord } from '../kafka/consumer.ts'
 import { VERSION } from '../kafka/record.ts'
 import { keyOf } from '../kafka/topic-partition.ts'
@@ -31,6 +32,8 @@ const RESUME_AT_BYTES = PAUSE_AT_BYTES / 2
 export interface DispatcherOptions {
   readonly groupId: string
   readonly observer: boolean
+  /** Which records wait for each other. Default: none. */
+  readonly ordering?: Ordering
   readonly concurrency: number
   readonly maxAttempts: number
   /** How long the count of a call's starts is kept. */
@@ -53,7 +56,8 @@ export interface DispatcherOptions {
 /**
  * Decides which record starts when. Gates, in order: the partition is ours and its committed offset known; our word stands in
  * Redis; the record is inside the window; the handler is healthy; a place is free; a record that may have run before is
- * asked about, in that place, because the asking counts a start; one that came back without an answer runs alone.
+ * asked about, in that place, because the asking counts a start; one that came back without an answer runs alone. Where calls of
+ * one key have an order, before all of these: no earlier one of its key is unfinished, and no other worker's word stands.
  */
 export class Dispatcher implements RunnerEvents {
   readonly #options: DispatcherOptions
@@ -109,6 +113,10 @@ export class Dispatcher implements RunnerEvents {
       {},
       () => this.#tenure.owned.filter(({ paused }) => paused).length,
     )
+    metrics.gaugeFrom('grpc_kafka_held_partitions', {}, () => this.#tenure.owned.filter(({ isHeld }) => isHeld).length)
+    metrics.gaugeFrom('grpc_kafka_records_in_line', {}, () =>
+      this.#tenure.owned.reduce((sum, { waitingInLine }) => sum + waitingInLine, 0),
+    )
     metrics.gaugeFrom('grpc_kafka_oldest_record_seconds', {}, () => {
       const times = this.#tenure.owned.flatMap((partition) => partition.oldestEnqueuedAt ?? [])
       return Math.max(0, (options.now() - Math.min(...times)) / 1000)
@@ -123,8 +131,9 @@ export class Dispatcher implements RunnerEvents {
   load(): WorkerLoad {
     const places = this.#options.concurrency
     const { owned } = this.#tenure
+    // What waits for its own key waits however many places are free: nobody else's call comes later for it.
     const unfinished = owned.reduce(
-      (sum, { unread, waiting, suspects }) => sum + unread + waiting + suspects.length,
+      (sum, { unread, waiting, waitingInLine, suspects }) => sum + unread + waiting - waitingInLine + suspects.length,
       this.#running + this.#places + this.#doubtful.length + this.#cleared.length + this.#alone.length,
     )
     return {
@@ -233,6 +242,7 @@ export class Dispatcher implements RunnerEvents {
     this.#unfinished -= 1
     if (this.#unfinished === 0) this.#idle?.()
     this.#tenure.endIfNothingRuns(entry.partition)
+    if (entry.partition.passTurn(entry)) this.#pump()
   }
 
   retry(entry: Entry, milliseconds: number): void {
@@ -332,9 +342,7 @@ export class Dispatcher implements RunnerEvents {
       }
       const remaining = entry.decoded.kind === 'Newer' ? entry.decoded.prefix.deadline - now() : 0
       this.#park(entry, Math.min(remaining, longestWaitMilliseconds), () => {
-        entry.state = 'Running'
-        this.#unfinished += 1
-        this.#runner?.expire(entry)
+        this.#expire(entry)
       })
     })
   }
@@ -379,6 +387,10 @@ export class Dispatcher implements RunnerEvents {
       const early = this.#earlyMilliseconds(entry)
       if (early > 0) {
         this.#await(entry, early)
+        continue
+      }
+      if (entry.partition.isOrdered) {
+        entry.partition.ready(entry)
         continue
       }
       entry.state = 'Queued'
@@ -626,13 +638,11 @@ export class Dispatcher implements RunnerEvents {
       for (;;) {
         const entry = partition.queue.peek()
         if (entry === undefined || entry.decoded.kind !== 'Call' || entry.decoded.record.deadline > clock) break
-        if (!partition.mayStart(entry, now)) break
+        if (!partition.isInReach(entry, now)) break
         partition.takeFirst()
-        if (entry.state !== 'Queued') continue
-        entry.state = 'Running'
-        this.#unfinished += 1
-        this.#runner.expire(entry)
+        if (entry.state === 'Queued') this.#expire(entry)
       }
+      for (const entry of partition.takeOverdue(clock, now)) this.#expire(entry)
       this.#pressure(partition)
     }
     for (const entries of [this.#cleared, this.#doubtful, this.#alone]) {
@@ -642,16 +652,20 @@ export class Dispatcher implements RunnerEvents {
         if (
           entry.decoded.kind !== 'Call' ||
           entry.decoded.record.deadline > clock ||
-          !entry.partition.mayStart(entry, now)
+          !entry.partition.isInReach(entry, now)
         ) {
           entries.push(entry)
           continue
         }
-        entry.state = 'Running'
-        this.#unfinished += 1
-        this.#runner.expire(entry)
+        this.#expire(entry)
       }
     }
+  }
+
+  #expire(entry: Entry): void {
+    entry.state = 'Running'
+    this.#unfinished += 1
+    this.#runner?.expire(entry)
   }
 }
 

@@ -4,7 +4,7 @@ import { suite, test, type TestContext } from 'node:test'
 import { ConfigResourceTypes } from 'kafkajs'
 import { formatCallId } from '../../sidecar/call-id.ts'
 import { GrpcStatus } from '../../sidecar/errors.ts'
-import { decodeRecord, type RawRecord } from '../../sidecar/kafka/record.ts'
+import { decodeRecord } from '../../sidecar/kafka/record.ts'
 import { openLettersGroup } from '../../sidecar/kafka/topic-names.ts'
 import { run } from './support/command-line.ts'
 import { idOfKey, withKey } from './support/keyed.ts'
@@ -136,7 +136,7 @@ test('a redriven call has the time that is asked for, else that of its method wh
   await redriveWith('configured', '--config', worker!.configFile)
   await redriveWith('neither')
   const records = (await readTopic(route, 6)).map(({ key, value, headers = {} }) =>
-    decodeRecord({ key, value, headers: headers as RawRecord['headers'] }),
+    decodeRecord({ key, value, headers }),
   )
   assert.deepEqual(
     records.flatMap((one) =>

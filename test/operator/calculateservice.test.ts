@@ -90,7 +90,15 @@ const CHANGES: Readonly<Record<string, Fields>> = {
     redis: { url: 'redis://redis:6379', commandTimeoutMilliseconds: 6000 },
   },
   'spec.methods': {
-    methods: [{ name: 'Other', timeoutMilliseconds: 9000, cacheSeconds: 1, metadata: ['x-a'] }],
+    methods: [
+      {
+        name: 'Other',
+        timeoutMilliseconds: 9000,
+        cacheSeconds: 1,
+        metadata: ['x-a'],
+        partitionKey: { metadata: 'x-b' },
+      },
+    ],
   },
   'spec.results': { results: { retentionSeconds: 70 } },
   'spec.rateLimit': { rateLimit: { requestsPerSecond: 5, burst: 6, maxWaiting: 7 } },

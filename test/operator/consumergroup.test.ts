@@ -84,6 +84,7 @@ const CHANGES: Readonly<Record<string, Fields>> = {
   'spec.retryPolicyRef': { retryPolicyRef: { name: NAME } },
   'spec.replicas': { replicas: 2 },
   'spec.handler.port': { handler: { port: 9090 } },
+  'spec.ordering': { ordering: 'Partition' },
   'spec.concurrency': { concurrency: 3 },
   'spec.timeoutMilliseconds': { timeoutMilliseconds: 60_000 },
   'spec.profiling': { profiling: 'Enabled' },
@@ -161,6 +162,22 @@ test('what is missing is told, and heals when it appears', async (t) => {
   await scene.namespace.delete('RetryPolicy', NAME)
   const { message } = await scene.untilReason(KIND, 'ReferencesResolved', 'PolicyNotFound')
   assert.match(message, /each call is tried once/)
+})
+
+test('an order without a key, or with long pauses, is told, and heals', async (t) => {
+  const scene = await Scene.start(t)
+  await scene.applyService()
+  await scene.applyGroup({ ordering: 'Key' })
+  await scene.untilReason(KIND, 'WorkersAvailable', 'NoPartitionKey')
+  const method = { name: 'Calculate', timeoutMilliseconds: 30_000 }
+  await scene.applyService({ methods: [{ ...method, partitionKey: { metadata: 'x-account' } }] })
+  await scene.untilReady(KIND)
+  await scene.applyPolicy({ maxAttempts: 10, backoff: { initialMilliseconds: 10_000 } })
+  await scene.applyGroup({ ordering: 'Key', retryPolicyRef: { name: NAME } })
+  const { message } = await scene.untilReason(KIND, 'ReferencesResolved', 'PausesTooLong')
+  assert.match(message, /the pauses add up to 90000 ms/)
+  await scene.applyPolicy({ maxAttempts: 3 })
+  await scene.untilReady(KIND)
 })
 
 test('of two Responders the older runs, then the other', async (t) => {

@@ -323,6 +323,18 @@ export const CASES: readonly Case[] = [
     'spec.methods[0].metadata[0]: must match pattern "^[a-z0-9._-]+$"',
   ]),
   service('metadata twice', { 'spec.methods.0.metadata': ['a', 'a'] }, ['spec.methods[0].metadata[1]: is there twice']),
+  service('a partition key', { 'spec.methods.0.partitionKey': { metadata: 'x-account' } }),
+  service('a partition key of nothing', { 'spec.methods.0.partitionKey': {} }, [
+    'spec.methods[0].partitionKey.metadata: is required',
+  ]),
+  service('a partition key in capitals', { 'spec.methods.0.partitionKey': { metadata: 'X-Account' } }, [
+    'spec.methods[0].partitionKey.metadata: must match pattern "^[a-z0-9._-]+$"',
+  ]),
+  ...['authorization', 'cookie', 'host', 'grpc-timeout'].map((metadata) =>
+    service(`a partition key of ${metadata}`, { 'spec.methods.0.partitionKey': { metadata } }, [
+      `spec.methods[0].partitionKey.metadata: ${METADATA_RULE}`,
+    ]),
+  ),
   service('results kept for too short', { 'spec.results.retentionSeconds': 59 }, [
     'spec.results.retentionSeconds: must be >= 60',
   ]),
@@ -449,6 +461,8 @@ export const CASES: readonly Case[] = [
   group('a topic with a slash', { 'spec.role': 'Observer', 'spec.topics': ['a/b'] }, [
     'spec.topics[0]: must match pattern "^[a-zA-Z0-9._-]+$"',
   ]),
+  ...['None', 'Key', 'Partition'].map((ordering) => group(`ordering ${ordering}`, { 'spec.ordering': ordering })),
+  group('an unknown ordering', { 'spec.ordering': 'Topic' }, ['spec.ordering: must be one of None, Key, Partition']),
   group('an unknown role', { 'spec.role': 'Reader' }, ['spec.role: must be one of Responder, Observer']),
   group('another role', { 'spec.role': 'Observer' }, ['spec.role: is immutable'], {}),
   group('another group id', { 'spec.groupId': 'b' }, ['spec.groupId: is immutable'], {}),

@@ -354,7 +354,7 @@ describe('retry topics', () => {
     assert.ok(result.ok, result.ok ? '' : result.problems.join('\n'))
     world.cluster.put({ ...result.resource, metadata: { ...result.resource.metadata, namespace: 'default' } })
   }
-  const answered = async (role: 'Responder' | 'Observer', maxAttempts = 3): Promise<World> => {
+  const answered = async (role: 'Responder' | 'Observer', ordering = 'None', maxAttempts = 3): Promise<World> => {
     const world = new World()
     world.apply({ 'spec.topic.deletionPolicy': 'Delete' })
     put(world, 'RetryPolicy', { 'spec.maxAttempts': maxAttempts })
@@ -362,6 +362,7 @@ describe('retry topics', () => {
       'spec.calculateServiceRef.name': 'calc',
       'spec.retryPolicyRef': { name: 'calc' },
       'spec.role': role,
+      'spec.ordering': ordering,
     })
     await world.settle()
     return world
@@ -374,6 +375,10 @@ describe('retry topics', () => {
     put(world, 'RetryPolicy', { 'spec.maxAttempts': 5 })
     await world.settle()
     assert.deepEqual(topics(world).slice(2), ['calc.retry.1', 'calc.retry.2', 'calc.retry.3', 'calc.retry.4'])
+  })
+
+  test('are none where calls have an order: they are tried again in their place', async () => {
+    assert.deepEqual(topics(await answered('Responder', 'Key')), ['calc', 'calc.dead'])
   })
 
   test('are none for an Observer', async () => {
