@@ -1,7 +1,7 @@
 /** Dead letters and what people do about them: `grpc-kafka dead-letters`, on real Kafka and Redis. */
 import assert from 'node:assert/strict'
 import { suite, test, type TestContext } from 'node:test'
-import { ConfigResourceTypes } from 'kafkajs'
+import kafkajs from 'kafkajs'
 import { formatCallId } from '../../sidecar/call-id.ts'
 import { GrpcStatus } from '../../sidecar/errors.ts'
 import { decodeRecord } from '../../sidecar/kafka/record.ts'
@@ -249,7 +249,7 @@ test('a failure topic that takes nothing, as one whose disks are full, holds the
       validateOnly: false,
       resources: [
         {
-          type: ConfigResourceTypes.TOPIC,
+          type: kafkajs.ConfigResourceTypes.TOPIC,
           name: dead,
           configEntries: [{ name: 'min.insync.replicas', value: String(copies) }],
         },
