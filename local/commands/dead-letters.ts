@@ -244,16 +244,18 @@ class Work {
    * work.
    */
   async #redriveOne(letter: DeadLetter, redis: RedisClient, clock: SharedClock): Promise<boolean> {
+    const revision = this.#topic.redriveOf(letter)
+    if (revision === undefined) return false
     let call
     try {
-      call = redriven(letter)
+      call = redriven(letter, revision)
     } catch (error) {
       if (!(error instanceof NotRedrivableError)) throw error
       this.#refuse(error.message)
       return false
     }
     const [state = null] = await redis.getAll([callKey(call.id)])
-    if (state !== null && !yieldsTo(state, call.revision)) {
+    if (state !== null && !yieldsTo(state, revision)) {
       const { state: name } = decodeCallState(state)
       if (name === 'Claimed' || name === 'Enqueued') {
         this.#refuse(`${letter.place} is not redriven: a later call with its idempotency key is on its way`)
@@ -272,7 +274,7 @@ class Work {
         : deadlineSeconds * 1000
     await this.#topic.redrive(call.record(now + milliseconds, now))
     await this.#topic.mark(letter, 'redriven', Date.now())
-    this.#tell(letter, `redrive ${call.revision}`)
+    this.#tell(letter, `redrive ${revision}`)
     return true
   }
 

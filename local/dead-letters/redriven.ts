@@ -15,17 +15,19 @@ interface Redriven {
   readonly id: Buffer
   /** `package.Service/Method` */
   readonly method: string
-  /** Of the redrive, from 1. */
-  readonly revision: number
   /** @param deadline milliseconds since 1970 on the shared clock. @param now the same. */
   record(deadline: number, now: number): RawOutgoingRecord
 }
 
 /**
  * The call of a dead letter as it is run again: under its id, from its first attempt, and nobody waits for it.
+ * @param revision of the redrive, from 1 (`OpenLetters.redriveOf`).
  * @throws NotRedrivableError
  */
-export function redriven({ place, record: raw, decoded, ofObserver, group, truncatedFrom }: DeadLetter): Redriven {
+export function redriven(
+  { place, record: raw, decoded, ofObserver, group, truncatedFrom }: DeadLetter,
+  revision: number,
+): Redriven {
   if (truncatedFrom !== undefined)
     throw new NotRedrivableError(
       place,
@@ -40,16 +42,14 @@ export function redriven({ place, record: raw, decoded, ofObserver, group, trunc
       `it is of the Observer ${group}, and a redrive is run by the Responder, which may have answered the call`,
     )
   const { record } = decoded
-  const revision = (record.redriveRevision ?? 0) + 1
   const headers = Object.fromEntries(Object.entries(raw.headers).filter(([name]) => !name.startsWith('dead-')))
   const call = beforeAttempts(record)
   return {
     id: record.id,
     method: record.method,
-    revision,
     record: (deadline, now) =>
       rewriteRecord(
-        { ...raw, headers },
+        { ...raw, key: raw.key ?? record.id, headers },
         { ...call, deadline, replyTo: '', enqueuedAt: now, redriveRevision: revision },
       ),
   }

@@ -1,5 +1,6 @@
 import type { Kafka, Producer } from 'kafkajs'
 import { deadTopic, openLettersGroup } from '../../sidecar/kafka/topic-names.ts'
+import { partitionOfKey } from '../../sidecar/kafka/partitioner.ts'
 import type { RawOutgoingRecord } from '../../sidecar/kafka/record.ts'
 import { markOf, readDeadTopicRecord } from '../dead-letters/dead-letter.ts'
 import type { DeadLetter, Done } from '../dead-letters/dead-letter.ts'
@@ -21,7 +22,14 @@ export class DeadTopic {
   constructor(kafka: Kafka, topic: string) {
     this.#topic = topic
     this.#reader = new TopicReader(kafka, deadTopic(topic))
-    this.#producer = kafka.producer({ allowAutoTopicCreation: false })
+    this.#producer = kafka.producer({
+      allowAutoTopicCreation: false,
+      // Where the proxies put a call with an order, too: those of its key wait for each other.
+      createPartitioner:
+        () =>
+        ({ message, partitionMetadata }) =>
+          message.partition ?? partitionOfKey(message.key as Buffer, partitionMetadata.length),
+    })
   }
 
   /** Reads the topic to its end, as it is now. @throws TopicReadError; the signal's reason */
@@ -37,11 +45,10 @@ export class DeadTopic {
 
   /** Those that are not done with, the oldest first. @throws TopicReadError; the signal's reason */
   async *letters(signal: AbortSignal): AsyncGenerator<DeadLetter> {
-    const { places } = this.#open
     for (const { partition, low, high } of this.#bounds) {
       for await (const record of this.#reader.read(partition, low, high, signal)) {
         const letter = readDeadTopicRecord(record)
-        if (letter.kind === 'Letter' && places.has(letter.place)) yield letter
+        if (letter.kind === 'Letter' && this.#open.has(letter.place)) yield letter
       }
     }
   }
@@ -62,7 +69,12 @@ export class DeadTopic {
   }
 
   isOpen({ place }: DeadLetter): boolean {
-    return this.#open.places.has(place)
+    return this.#open.has(place)
+  }
+
+  /** The revision of an open letter's next redrive; undefined: it is not open. */
+  redriveOf({ place }: DeadLetter): number | undefined {
+    return this.#open.redriveOf(place)
   }
 
   /** Puts a call on the service's topic, into the partition of its key. @throws when Kafka did not take it */
@@ -71,8 +83,8 @@ export class DeadTopic {
   }
 
   /** Says that a letter is done with. @throws when Kafka did not take it */
-  async mark({ place }: DeadLetter, done: Done, now: number): Promise<void> {
-    await this.#send(deadTopic(this.#topic), { key: null, value: null, ...markOf(place, done, now) })
+  async mark({ place, record: { partition } }: DeadLetter, done: Done, now: number): Promise<void> {
+    await this.#send(deadTopic(this.#topic), { key: null, value: null, ...markOf(place, done, now) }, partition)
   }
 
   /**
@@ -93,9 +105,13 @@ export class DeadTopic {
     await Promise.allSettled([this.#reader.close(), this.#producer.disconnect()])
   }
 
-  async #send(topic: string, message: RawOutgoingRecord): Promise<void> {
+  async #send(topic: string, message: RawOutgoingRecord, partition?: number): Promise<void> {
     this.#connected ??= this.#producer.connect()
     await this.#connected
-    await this.#producer.send({ topic, acks: -1, messages: [message] })
+    await this.#producer.send({
+      topic,
+      acks: -1,
+      messages: [{ ...message, ...(partition !== undefined && { partition }) }],
+    })
   }
 }

@@ -15,7 +15,7 @@ import { deadMetadata, isDeadLetter } from './dead-letter-record.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import type { AttemptResult, HandlerClient } from './handler-client.ts'
 import type { Entry } from './partition.ts'
-import { redriveOf } from './redrive.ts'
+import { redriveMilliseconds, redriveOf } from './redrive.ts'
 import type { RetryTopics } from './retry-topics.ts'
 
 export type RecordResult = 'answered' | 'dead_lettered' | 'expired' | 'skipped' | 'observed' | 'handed_on'
@@ -290,7 +290,7 @@ export class CallRunner {
    * side; `begin` counts what they start.
    */
   #handOn(entry: Entry, record: CallRecord, wait: number, retryTopics: RetryTopics): void {
-    const { store, events, startsRetentionMilliseconds } = this.#options
+    const { store, events, startsRetentionMilliseconds, now } = this.#options
     const { attempt, failures, partition, offset } = entry
     const failedAt = failures.at(-1)!.at
     const next = rewriteRecord(entry.raw, {
@@ -303,7 +303,10 @@ export class CallRunner {
     })
     retryTopics
       .handOn(attempt, next)
-      .then(() => store.handedOn(record.id, attempt, startsRetentionMilliseconds, record.redriveRevision))
+      .then(() => {
+        const keep = startsRetentionMilliseconds + redriveMilliseconds(entry, now())
+        return store.handedOn(record.id, attempt, keep, record.redriveRevision)
+      })
       .then(
         () => events.finished(entry, 'handed_on'),
         (error: unknown) => {

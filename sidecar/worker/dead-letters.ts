@@ -100,6 +100,8 @@ export class DeadLetters {
           `the failure topic ${deadTopic(this.#topic)} does not take a record; its offset waits`,
         )
         await pause(wait, undefined, { signal: this.#closed.signal })
+        // Where it refused the beginning, too, its limit is what is wrong, and may be mended.
+        record = whole
       }
     }
   }

@@ -15,7 +15,7 @@ import type { WorkerLoad } from './flow-publisher.ts'
 import { Parking } from './parking.ts'
 import { WINDOW_RECORDS, finish } from './partition.ts'
 import type { Committed, Entry, Partition } from './partition.ts'
-import { redriveOf } from './redrive.ts'
+import { redriveMilliseconds, redriveOf } from './redrive.ts'
 import { Tenure } from './tenure.ts'
 
 /** How often those that wait for an earlier owner are looked up: it stores outcomes meanwhile. */
@@ -421,7 +421,7 @@ export class Dispatcher implements RunnerEvents {
   }
 
   async #begin(all: readonly Entry[], alone: boolean): Promise<void> {
-    const { store, maxAttempts, startsRetentionMilliseconds } = this.#options
+    const { store, maxAttempts, startsRetentionMilliseconds, now } = this.#options
     const entries = all.filter(({ partition }) => !partition.lost && this.#accepting)
     // A record of an earlier owner's window may have had its first start there. With one attempt allowed that is not held
     // against it: at least one run comes first (SEMANTICS 13, promise 1).
@@ -431,7 +431,8 @@ export class Dispatcher implements RunnerEvents {
       own: ownAttempt(entry),
       attempt: entry.mayHaveRun && maxAttempts > 1 && entry.attempt === 1 ? 2 : entry.attempt,
     }))
-    const options = { maxAttempts, alone, keepMilliseconds: startsRetentionMilliseconds }
+    const longest = Math.max(0, ...entries.map((entry) => redriveMilliseconds(entry, now())))
+    const options = { maxAttempts, alone, keepMilliseconds: startsRetentionMilliseconds + longest }
     const answers = entries.length === 0 ? [] : await store.begin(asked, options).catch(() => undefined)
     this.#places -= all.length
     if (alone) this.#loneRuns = false

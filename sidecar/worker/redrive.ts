@@ -7,3 +7,9 @@ export function redriveOf({ decoded, partition: { partition }, offset }: Entry):
   const { redriveRevision: revision = 0, origin = { partition, offset } } = decoded.record
   return revision === 0 ? undefined : { revision, record: `${origin.partition}/${origin.offset}` }
 }
+
+/** Milliseconds that it still has, which may be more than any method of the service has; 0: it is no redrive. */
+export function redriveMilliseconds(entry: Entry, now: number): number {
+  const { decoded } = entry
+  return decoded.kind === 'Call' && redriveOf(entry) !== undefined ? Math.max(0, decoded.record.deadline - now) : 0
+}

@@ -1,14 +1,20 @@
 /** Dead letters and what people do about them: `grpc-kafka dead-letters`, on real Kafka and Redis. */
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import { suite, test, type TestContext } from 'node:test'
+import { Redis } from 'ioredis'
 import kafkajs from 'kafkajs'
 import { formatCallId } from '../../sidecar/call-id.ts'
 import { GrpcStatus } from '../../sidecar/errors.ts'
-import { decodeRecord } from '../../sidecar/kafka/record.ts'
+import { decodeRecord, encodeRecord, type CallRecord } from '../../sidecar/kafka/record.ts'
 import { openLettersGroup } from '../../sidecar/kafka/topic-names.ts'
+import { callKey, startsKey } from '../../sidecar/results/keys.ts'
+import { atEnd } from './support/clean-up.ts'
 import { run } from './support/command-line.ts'
 import { idOfKey, withKey } from './support/keyed.ts'
 import { PATIENT, startRoute, until, type Route, type RouteOptions } from './support/route.ts'
+import { METHOD } from './support/service.ts'
 import { OutcomeReader, produceRaw, readTopic } from './support/topic.ts'
 
 const RETRY = { maxAttempts: 2, backoff: { initialMilliseconds: 50, jitterPercent: 0 } }
@@ -66,6 +72,13 @@ async function openLag(route: Route): Promise<number> {
     0,
   )
 }
+
+/** Of so many records of the topic those that are redrives, in the order of their offsets where it has one partition. */
+const redrivenCalls = async (route: Route, count: number): Promise<CallRecord[]> =>
+  (await readTopic(route, count)).flatMap(({ key, value, headers = {} }) => {
+    const decoded = decodeRecord({ key, value, headers })
+    return decoded.kind === 'Call' && (decoded.record.redriveRevision ?? 0) > 0 ? [decoded.record] : []
+  })
 
 /** All of the topic's records are done with, and stay so. */
 const settled = (route: Route) => until('no offset waits', async () => (await route.lag()) === 0)
@@ -135,15 +148,8 @@ test('a redriven call has the time that is asked for, else that of its method wh
   await redriveWith('asked', '--deadline', '90', '--config', worker!.configFile)
   await redriveWith('configured', '--config', worker!.configFile)
   await redriveWith('neither')
-  const records = (await readTopic(route, 6)).map(({ key, value, headers = {} }) =>
-    decodeRecord({ key, value, headers }),
-  )
   assert.deepEqual(
-    records.flatMap((one) =>
-      one.kind === 'Call' && (one.record.redriveRevision ?? 0) > 0
-        ? [[one.record.deadline - one.record.enqueuedAt, one.record.replyTo]]
-        : [],
-    ),
+    (await redrivenCalls(route, 6)).map(({ deadline, enqueuedAt, replyTo }) => [deadline - enqueuedAt, replyTo]),
     [
       [90_000, ''],
       [PATIENT.timeoutMilliseconds, ''],
@@ -241,21 +247,96 @@ test('what is chosen by a filter is redriven, what is no call is refused by its 
   assert.equal(await route.records(`${route.topic}.dead`), 4, 'two letters and two marks')
 })
 
-test('a failure topic that takes nothing, as one whose disks are full, holds the offset until it does, and is reported', async (t) => {
+test('of many those are redriven that a filter chooses, no faster than the rate', async (t) => {
+  const route = await routeOf(t, {
+    partitions: 1,
+    worker: { retry: { ...RETRY, retryableCodes: ['UNAVAILABLE', 'ABORTED'] } },
+  })
+  const names = ['first', 'second', 'third']
+  for (const id of names) await failedCall(route, id, 2)
+  const other = await route.call({ ...busy('other', 2), status: GrpcStatus.ABORTED })
+  assert.equal(other.code, GrpcStatus.ABORTED)
+  const { code, text } = await letters(route, 'redrive', '--status', 'unavailable', '--rate', '1')
+  assert.equal(code, 0, text)
+  assert.match(text, /^3 redriven$/m)
+  await settled(route)
+  assert.deepEqual(
+    (await list(route)).map(({ dead }) => dead['status']),
+    ['ABORTED'],
+  )
+  for (const id of names) assert.deepEqual(attempts(route, id), [1, 2, 1], id)
+  const redriven = await redrivenCalls(route, 7)
+  // The first may be late by what it has to connect before it.
+  assert.ok(redriven[2]!.enqueuedAt - redriven[1]!.enqueuedAt > 500, 'a second apart')
+  assert.ok(redriven[2]!.enqueuedAt - redriven[0]!.enqueuedAt > 1000)
+})
+
+test('a call that is made anew with its key, when its outcome is kept no longer, has a dead letter and a redrive of its own', async (t) => {
+  const route = await routeOf(t)
+  const metadata = withKey('again')
+  const redis = new Redis(route.redisUrl)
+  atEnd(t, () => redis.disconnect())
+  const id = idOfKey('again')
+  assert.equal((await route.call(busy('again', 6), { metadata })).code, GrpcStatus.UNAVAILABLE)
+  const died = Date.now()
+  assert.equal((await letters(route, 'redrive', '--all')).code, 0)
+  await until('it is dead again', async () => (await route.records(`${route.topic}.dead`)) === 3)
+  assert.equal((await letters(route, 'discard', '--all')).code, 0)
+  await settled(route)
+  // As when their time is over. What redrive 1 was started with may stay a little longer.
+  await redis.del(callKey(id), startsKey(id))
+  await until('it is surely another call', () => Date.now() - died > 2000)
+  assert.equal((await route.call(busy('again', 6), { metadata })).code, GrpcStatus.UNAVAILABLE)
+  assert.deepEqual(
+    (await list(route)).map(({ redriveRevision = 0 }) => redriveRevision),
+    [0],
+  )
+  const { text } = await letters(route, 'redrive', '--all')
+  assert.match(text, /redrive 3\n1 redriven$/)
+  await settled(route)
+  const late = await route.call(busy('again', 6), { metadata })
+  assert.deepEqual([late.code, late.reply?.toString()], [0, 'at last'])
+})
+
+test('a request is shown as JSON where its method is described', async (t) => {
+  const route = await routeOf(t)
+  const record = encodeRecord({
+    id: randomBytes(16),
+    deadline: Date.now() + 60_000,
+    replyTo: '',
+    method: METHOD.slice(1),
+    // More than the policy allows: it is a dead letter at once.
+    attempt: 9,
+    producedAgain: false,
+    enqueuedAt: Date.now(),
+    firstFailureAt: 0,
+    caller: '',
+    metadata: [],
+    // An Instruction whose id is "a".
+    message: Buffer.from([0x0a, 1, 0x61]),
+  })
+  await produceRaw(route, [record])
+  await until('it is dead', async () => (await route.records(`${route.topic}.dead`)) === 1)
+  const proto = join(import.meta.dirname, 'support/work.proto')
+  const { text } = await letters(route, 'show', '0/0', '--values', '--proto', proto)
+  assert.match(text, /^ +request \{"id":"a"\}$/m)
+})
+
+test('a failure topic that refuses every record holds the offset until it takes them, and is reported', async (t) => {
   const route = await routeOf(t, { partitions: 1, method: { timeoutMilliseconds: 90_000 } })
   const dead = `${route.topic}.dead`
-  const setCopies = (copies: number) =>
+  const setLimit = (bytes: number) =>
     route.admin.alterConfigs({
       validateOnly: false,
       resources: [
         {
           type: kafkajs.ConfigResourceTypes.TOPIC,
           name: dead,
-          configEntries: [{ name: 'min.insync.replicas', value: String(copies) }],
+          configEntries: [{ name: 'max.message.bytes', value: String(bytes) }],
         },
       ],
     })
-  await setCopies(2)
+  await setLimit(1)
   const answer = route.call(busy('held', 2), { deadline: 90_000 })
   const [worker] = route.workers
   await until('a log line names it', () =>
@@ -264,8 +345,9 @@ test('a failure topic that takes nothing, as one whose disks are full, holds the
   assert.ok((await route.metric(worker!, 'grpc_kafka_dead_letter_errors_total')) > 0)
   assert.equal((await route.call({ id: 'neighbour' })).code, 0)
   assert.deepEqual([await route.lag(), await route.records(dead)], [2, 0])
-  await setCopies(1)
+  await setLimit(4_600_000)
   assert.equal((await answer).code, GrpcStatus.UNAVAILABLE)
   await settled(route)
   assert.equal(await route.records(dead), 1)
+  assert.equal((await list(route))[0]?.dead['truncated'], undefined, 'it is whole')
 })

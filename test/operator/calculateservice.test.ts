@@ -165,6 +165,17 @@ test('settings of a topic follow the spec, and go back where it names them no mo
   await until('it is as before', async () => isDeepStrictEqual(await setting(), first))
 })
 
+test('how long dead letters are kept follows the spec, and goes back', async (t) => {
+  const scene = await Scene.start(t)
+  await readyService(scene)
+  const retention = async () => (await scene.topicNow(`${scene.topic}.dead`))?.config['retention.ms']?.value
+  const first = await retention()
+  await scene.applyService({ topic: { deadLetterRetentionHours: 1000 } })
+  await until('it is set', async () => (await retention()) === String(1000 * 3_600_000))
+  await scene.applyService()
+  await until('it is as before', async () => (await retention()) === first)
+})
+
 test('whether topics go with their service may change, and back', async (t) => {
   const scene = await Scene.start(t)
   await readyService(scene)

@@ -1,13 +1,27 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { OpenLetters } from '../../../../local/dead-letters/open-letters.ts'
-import { letter, mark, raw } from './letters.ts'
+import { AT, letter, mark, raw } from './letters.ts'
 
-function open(...records: Parameters<OpenLetters['add']>[0][]): string[] {
+type Known = Parameters<OpenLetters['add']>[0]
+
+function lettersOf(records: readonly Known[]): OpenLetters {
   const letters = new OpenLetters()
   for (const record of records) letters.add(record)
-  return [...letters.places]
+  return letters
 }
+
+function open(...records: Known[]): string[] {
+  const letters = lettersOf(records)
+  return records.flatMap((one) => (one.kind === 'Letter' && letters.has(one.place) ? [one.place] : []))
+}
+
+const redriveOf = (place: string, ...records: Known[]) => lettersOf(records).redriveOf(place)
+
+/** Of a call that was made with the key again, a minute after the letters above. */
+const again = (offset: number, redriveRevision = 0) =>
+  letter(offset, { enqueuedAt: AT + 60_000, redriveRevision }, { 'dead-at': String(AT + 61_000) })
+
 const other = { id: Buffer.alloc(16, 8) }
 
 suite('of the letters of a failure topic', () => {
@@ -36,6 +50,22 @@ suite('of the letters of a failure topic', () => {
     const observers = letter(2, {}, { 'dead-role': 'Observer', 'dead-group': 'audit' })
     const others = letter(3, {}, { 'dead-role': 'Observer', 'dead-group': 'copy' })
     assert.deepEqual(open(letter(1), observers, others, mark('0/2')), ['0/1', '0/3'])
+  })
+
+  test('a call that was made anew with its key and died again has a letter of its own, whatever was done with those before', () => {
+    assert.deepEqual(open(letter(1), mark('0/1'), again(2)), ['0/2'])
+    assert.deepEqual(open(letter(1, { redriveRevision: 3 }), again(2)), ['0/2'])
+    assert.deepEqual(open(letter(1), again(2)), ['0/2'], 'it is the same operation')
+    assert.deepEqual(open(again(2), letter(1), mark('0/2')), [], 'in whatever order they are read')
+    assert.deepEqual(open(letter(1), again(2), again(3, 2)), ['0/3'], 'its redrive died')
+  })
+
+  test('a redrive has the revision above all that its call had, however often it is begun', () => {
+    assert.equal(redriveOf('0/1', letter(1)), 1)
+    assert.equal(redriveOf('0/2', letter(1), letter(2, { redriveRevision: 3 })), 4)
+    assert.equal(redriveOf('0/2', letter(1), mark('0/1'), again(2)), 2, 'starts of redrive 1 may be remembered')
+    assert.equal(redriveOf('0/3', letter(1), again(2), again(3, 2)), 3)
+    assert.equal(redriveOf('0/1', letter(1), mark('0/1')), undefined)
   })
 
   test('are counted by partition, anew after more were read', () => {

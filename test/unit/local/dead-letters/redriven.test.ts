@@ -7,7 +7,7 @@ import { AT, letter, raw } from './letters.ts'
 
 suite('a dead letter that is redriven', () => {
   test('is its call from the first attempt, under its id, with a fresh deadline and nobody who waits', () => {
-    const call = redriven(letter(5))
+    const call = redriven(letter(5), 1)
     const written = call.record(AT + 90_000, AT + 30_000)
     assert.deepEqual(Object.keys(written.headers).toSorted(), ['grpc-kafka', 'm:x-tenant', 'traceparent'])
     const decoded = decodeRecord(written)
@@ -30,12 +30,17 @@ suite('a dead letter that is redriven', () => {
         message: Buffer.from('request'),
       },
     })
-    assert.deepEqual([call.revision, call.method], [1, 'a.B/C'])
+    assert.equal(call.method, 'a.B/C')
     assert.deepEqual(written.key, Buffer.alloc(16, 7))
   })
 
-  test('has a revision one above that of the letter', () => {
-    assert.equal(redriven(letter(5, { redriveRevision: 3 })).revision, 4)
+  test('keeps the key that orders it, and has its id where it had none', () => {
+    const keyOf = (key: Buffer | null) => {
+      const dead = letter(5)
+      return redriven({ ...dead, record: { ...dead.record, key } }, 1).record(AT, AT).key
+    }
+    assert.deepEqual(keyOf(Buffer.from('alice')), Buffer.from('alice'))
+    assert.deepEqual(keyOf(null), Buffer.alloc(16, 7))
   })
 
   const refused: readonly (readonly [what: string, of: DeadLetter, why: RegExp])[] = [
@@ -55,7 +60,7 @@ suite('a dead letter that is redriven', () => {
   for (const [what, of, why] of refused) {
     test(`is refused by its place when it ${what}`, () => {
       assert.throws(
-        () => redriven(of),
+        () => redriven(of, 1),
         (error) => error instanceof NotRedrivableError && why.test(error.message),
       )
     })

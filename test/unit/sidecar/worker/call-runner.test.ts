@@ -451,11 +451,12 @@ describe('a redriven call', () => {
   })
 
   test('keeps its revision on a retry topic, where its attempts are counted for that revision', async () => {
-    const harness = new Harness({ retryTopics: true }).start(redriven()).answer(answered(GrpcStatus.UNAVAILABLE))
+    const late = redriven({ deadline: NOW + 3_600_000 })
+    const harness = new Harness({ retryTopics: true }).start(late).answer(answered(GrpcStatus.UNAVAILABLE))
     const next = decodeRecord(harness.handedOn[0]!)
     assert.deepEqual(next.kind === 'Call' && [next.record.redriveRevision, next.record.attempt], [2, 2])
     await harness.onRetryTopic()
-    assert.equal(harness.log.at(-1), 'remember attempt 1 of redrive 2 for 60000')
+    assert.equal(harness.log.at(-1), 'remember attempt 1 of redrive 2 for 3660000', 'for as long as it may run')
   })
 })
 

@@ -115,6 +115,16 @@ test('dead letters: of one that the topic refuses for its size only the beginnin
   assert.deepEqual(sizes, [5000, 1024])
 })
 
+test('dead letters: one whose beginning was refused for its size, too, is whole when the topic takes it', async () => {
+  const sizes: (number | undefined)[] = []
+  const letters = deadLetters(async (_topic, [record]) => {
+    sizes.push(record?.value?.length)
+    if (sizes.length < 3) throw new ProduceError('TOO_LARGE', 'MESSAGE_TOO_LARGE')
+  })
+  await letters.bury(entryOf({ key: null, value: Buffer.alloc(5000), headers: {} }), 'because', 14)
+  assert.deepEqual(sizes, [5000, 1024, 5000])
+})
+
 test('dead letters: what is not written at the close is given up', async () => {
   let refused = 0
   const letters = deadLetters(async () => {

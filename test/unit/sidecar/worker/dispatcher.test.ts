@@ -6,7 +6,7 @@ import type { Ordering } from '../../../../sidecar/config.ts'
 import type { FetchedRecord } from '../../../../sidecar/kafka/consumer.ts'
 import { LEASE_MARGIN_MILLISECONDS } from '../../../../sidecar/results/claims.ts'
 import { keyOf, type TopicPartition } from '../../../../sidecar/kafka/topic-partition.ts'
-import type { Begun, OutcomeStore, Start } from '../../../../sidecar/results/store.ts'
+import type { BeginOptions, Begun, OutcomeStore, Start } from '../../../../sidecar/results/store.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import type { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
 import { Dispatcher } from '../../../../sidecar/worker/dispatcher.ts'
@@ -41,7 +41,10 @@ class FakeStore {
     return ids.map((id) => this.outcomes.has(id.toString('hex')))
   }
 
-  async begin(starts: readonly Start[], { alone }: { readonly alone: boolean }): Promise<Begun[]> {
+  keepMilliseconds = 0
+
+  async begin(starts: readonly Start[], { alone, keepMilliseconds }: BeginOptions): Promise<Begun[]> {
+    this.keepMilliseconds = keepMilliseconds
     for (const { id, attempt, redrive } of starts) {
       this.asked.push({ offset: id.readUInt32BE(12), attempt, alone })
       if (redrive !== undefined) this.redrives.push(redrive)
@@ -1153,6 +1156,12 @@ describe('a redriven record', () => {
     assert.deepEqual(harness.store.asked, [{ offset: 0, attempt: 1, alone: false }])
     assert.deepEqual(harness.store.redrives, [{ revision: 2, record: '0/0' }])
     assert.deepEqual(harness.starts.toSorted(), ['0/0', '0/1'])
+  })
+
+  test('has its starts remembered for as long as it may run, which may be longer than any method', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1, deadline: NOW + 3_600_000 })])
+    assert.equal(harness.store.keepMilliseconds, 3_660_000)
   })
 
   test('is passed over where its redrive has nothing to do', async (t) => {
