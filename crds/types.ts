@@ -138,7 +138,7 @@ export interface CalculateService {
       /** A command without an answer is given up after so long, and its connection replaced. 100 to 60000. Default 5000. */
       readonly commandTimeoutMilliseconds: number
     }
-    /** The topic of the calls. What cannot be done goes to a second one, `<name>.dead`. */
+    /** The topic of the calls. What cannot be done goes to a second one, `<name>.dead`; what is tried again waits on `<name>.retry.1` and on. */
     readonly topic: {
       /** The topic's name. Immutable. */
       readonly name: string
@@ -148,6 +148,8 @@ export interface CalculateService {
       readonly replicationFactor: number
       /** Kafka topic settings, as Kafka names and writes them (`retention.ms`, in quotes). */
       readonly config: Readonly<Record<string, string>>
+      /** How long dead letters are kept on the failure topic, `<name>.dead`. Default 30 days. 1 to 87600. Default 720. */
+      readonly deadLetterRetentionHours: number
       /** What becomes of the topics with this resource. Delete: those that were made for it go, with all records that they hold; one that was there before stays. Default "Retain". */
       readonly deletionPolicy: 'Retain' | 'Delete'
     }
@@ -375,6 +377,8 @@ export interface ConsumerGroup {
     }
     /** A Responder answers; an Observer runs the same calls and its answers go nowhere. Immutable. Default "Responder". */
     readonly role: 'Responder' | 'Observer'
+    /** What an Observer reads in place of the service's topic, such as its failure topic `<topic>.dead`. Records that are no calls of the service are passed over. */
+    readonly topics?: readonly string[]
     /** The Kafka consumer group. Immutable, for its offsets are under this name. */
     readonly groupId: string
     /** Where a group without offsets starts. A Responder skips no acknowledged call, so it is always Earliest. Default "Earliest". */
@@ -510,6 +514,8 @@ export interface ConsumerGroup {
     readonly selector?: string
     /** Calls that wait, rounded up to one significant digit. 0 to 9007199254740991. */
     readonly lag?: number
+    /** Dead letters of the service that are not done with, rounded up to one significant digit. Absent for an Observer. 0 to 9007199254740991. */
+    readonly deadLetters?: number
     /** Workers that are in the Kafka consumer group. 0 to 2147483647. */
     readonly members?: number
     /** What `scaling` decided last. 0 to 1000. */

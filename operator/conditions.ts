@@ -38,6 +38,7 @@ export const CONDITIONS = {
       TopicNotAllowed: isNot("the topic's name has none of the prefixes that its namespace may use"),
       TopicSettingsRefused: isNot('settings in spec.topic.config, or those that the topic has, would lose calls'),
       PartitionsWouldShrink: isNot('the topic has more partitions than spec.topic.partitions: partitions only grow'),
+      PartitionsWait: isNot('calls have an order: partitions are added when no proxy runs and nothing waits'),
       ReplicationFactorDiffers: isNot('the topic that was there has another number of copies; that is left as it is'),
       TooFewBrokers: isNot('spec.topic.replicationFactor is larger than the number of brokers'),
       NotSupported: isNot('this Kafka cannot do what is needed'),

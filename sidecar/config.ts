@@ -16,10 +16,10 @@ const port = z.int().min(1).max(65535)
 const milliseconds = z.int().min(1).max(86_400_000)
 const name = (max: number) => z.string().min(1).max(max)
 
-/** Kafka's own rule for topic names: letters, digits, `.`, `_`, `-`, at most 249; 5 are kept free for `.dead`. */
+/** Kafka's own rule for topic names: letters, digits, `.`, `_`, `-`, at most 249; 8 are kept free for `.retry.8`. */
 const topicName = z
   .string()
-  .regex(/^[a-zA-Z0-9._-]{1,244}$/, 'must be 1 to 244 of the characters a-z, A-Z, 0-9, ".", "_" and "-"')
+  .regex(/^[a-zA-Z0-9._-]{1,241}$/, 'must be 1 to 241 of the characters a-z, A-Z, 0-9, ".", "_" and "-"')
 
 /** A secret by reference. `{"env": "NAME"}` reads a variable, `{"file": "/path"}` a file (a trailing newline is cut). */
 const secretReference = z.union([z.strictObject({ env: name(256) }), z.strictObject({ file: name(4096) })])
@@ -238,6 +238,18 @@ const worker = z.strictObject({
     groupId: name(255),
     /** A Responder writes outcomes; an Observer runs the same records and never does. */
     role: z.enum(['Responder', 'Observer']).default('Responder'),
+    /**
+     * What an Observer reads in place of the service's topic, such as its failure topic. Their records are calls of the service; those
+     * that are none are passed over.
+     */
+    topics: z
+      .array(
+        z
+          .string()
+          .regex(/^[a-zA-Z0-9._-]{1,249}$/, 'must be 1 to 249 of the characters a-z, A-Z, 0-9, ".", "_" and "-"'),
+      )
+      .max(16)
+      .default([]),
     /** Where a group without offsets starts. A Responder is always `Earliest`. */
     startFrom: z.enum(['Earliest', 'Latest']).default('Earliest'),
     handler: z.strictObject({ host: name(255).default('127.0.0.1'), port }),
@@ -282,6 +294,11 @@ const schema = z
     message: 'Latest is for Observers: a Responder skips no acknowledged call',
     when: () => true,
   })
+  .refine((config) => !readsElsewhere(config), {
+    path: ['worker', 'topics'],
+    message: "are for Observers: a Responder reads its service's topic",
+    when: () => true,
+  })
   .superRefine((config, context) => {
     const problem = config.role === 'worker' ? pausesProblem(config.worker.ordering, config.worker.retry) : undefined
     if (problem !== undefined)
@@ -302,6 +319,12 @@ export function pausesProblem(
 function startsTooLate(config: unknown): boolean {
   const { worker } = (config ?? {}) as { worker?: { role?: unknown; startFrom?: unknown } }
   return (worker?.role ?? 'Responder') === 'Responder' && worker?.startFrom === 'Latest'
+}
+
+/** @param config may be wrong elsewhere, or altogether. */
+function readsElsewhere(config: unknown): boolean {
+  const { worker } = (config ?? {}) as { worker?: { role?: unknown; topics?: unknown } }
+  return (worker?.role ?? 'Responder') === 'Responder' && Array.isArray(worker?.topics) && worker.topics.length > 0
 }
 
 /** Where Redis is and who we are there: exactly one of `url`, `sentinel` and `cluster`. Secrets are read when a connection is made. */

@@ -40,6 +40,8 @@ const CONSUL_LOOK_MILLISECONDS = 30_000
 const CONSUL_AWAY_MILLISECONDS = 10_000
 /** Nobody tells that an object which is none of ours went. */
 const NAME_TAKEN_MILLISECONDS = 30_000
+/** Nobody tells that nothing waits any more. */
+const DRAIN_MILLISECONDS = 5000
 /** What somebody has to put right outside Kubernetes. */
 const OUTSIDE_MILLISECONDS = 60_000
 const OUTSIDE: ReadonlySet<string> = new Set([
@@ -205,6 +207,7 @@ function again(plan: Plan, status: ServiceStatus | undefined): ReconcileResult {
   const topic = reasonOf('TopicReady')
   const times = [
     ...(topic === 'KafkaUnavailable' ? [KAFKA_AWAY_MILLISECONDS] : []),
+    ...(topic === 'PartitionsWait' ? [DRAIN_MILLISECONDS] : []),
     ...(OUTSIDE.has(topic) ? [OUTSIDE_MILLISECONDS] : []),
     ...(reasonOf('Registered') === 'ConsulUnavailable' ? [CONSUL_AWAY_MILLISECONDS] : []),
     ...([reasonOf('ProxyAvailable'), reasonOf('Registered')].includes('NameTaken') ? [NAME_TAKEN_MILLISECONDS] : []),

@@ -230,7 +230,7 @@ export class GroupConsumer {
     this.#consumer = consumer
     consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
       if (signal.aborted) return
-      this.#owned = payload.memberAssignment as Assignment
+      this.#owned = payload.memberAssignment
       const partitions = Object.entries(this.#owned).flatMap(([topic, numbers]) =>
         numbers.map((partition) => ({ topic, partition })),
       )

@@ -161,6 +161,20 @@ export function encodeRecord(record: CallRecord, version: RecordVersion = 1, key
   return { key, value: record.message, headers }
 }
 
+/** The same call before anybody tried it, as a record of its own. */
+export function beforeAttempts(record: CallRecord): CallRecord {
+  const before: { -readonly [Field in keyof CallRecord]: CallRecord[Field] } = {
+    ...record,
+    attempt: 1,
+    producedAgain: false,
+    firstFailureAt: 0,
+    notBefore: 0,
+  }
+  delete before.origin
+  delete before.failures
+  return before
+}
+
 /** The record as it was read, but for its packed header, which says what `record` says. */
 export const rewriteRecord = (raw: RawRecord, record: CallRecord): RawOutgoingRecord => ({
   key: raw.key,
@@ -362,7 +376,8 @@ type Extensions = Pick<CallRecord, 'origin' | 'failures' | 'unknownExtensions'>
 
 /** The rest of the header. Answers what is wrong with it, as text. */
 function readExtensions(header: Buffer, from: number): Extensions | string {
-  let extensions: Extensions = {}
+  let origin: RecordOrigin | undefined
+  let failures: readonly AttemptFailure[] | undefined
   const unknown: Buffer[] = []
   let at = from
   while (at + EXTENSION_HEAD_BYTES <= header.length) {
@@ -372,17 +387,12 @@ function readExtensions(header: Buffer, from: number): Extensions | string {
     switch (header[at]) {
       case TAG_ORIGIN:
         if (bytes.length !== ORIGIN_BYTES) return 'the origin has another length than its parts'
-        extensions = {
-          ...extensions,
-          origin: { partition: bytes.readUInt32BE(0), offset: bytes.readUIntBE(4, 6) },
-        }
+        origin = { partition: bytes.readUInt32BE(0), offset: bytes.readUIntBE(4, 6) }
         break
-      case TAG_FAILURES: {
-        const failures = readFailures(bytes)
+      case TAG_FAILURES:
+        failures = readFailures(bytes)
         if (failures === undefined) return 'a failed attempt ends too early'
-        extensions = { ...extensions, failures }
         break
-      }
       default:
         unknown.push(header.subarray(at, end))
     }
@@ -390,7 +400,11 @@ function readExtensions(header: Buffer, from: number): Extensions | string {
   }
   if (at !== header.length) return 'an extension is longer than all of them'
   // A copy: the header is a view of what was fetched.
-  return unknown.length === 0 ? extensions : { ...extensions, unknownExtensions: Buffer.concat(unknown) }
+  return {
+    ...(origin !== undefined && { origin }),
+    ...(failures !== undefined && { failures }),
+    ...(unknown.length > 0 && { unknownExtensions: Buffer.concat(unknown) }),
+  }
 }
 
 function readFailures(bytes: Buffer): readonly AttemptFailure[] | undefined {

@@ -61,7 +61,7 @@ export class CallResults {
     // Not forgotten before its record is: else that would run then.
     const keep = Math.max(deadline - now(), 0) + retentionSeconds() * 1000
     const outcome = encodeOutcome({ state: 'Cancelled' })
-    await redis.script(STORE_OUTCOMES, [callKey(id)], [Math.ceil(keep / 1000), 0, id, '', outcome, ''])
+    await redis.script(STORE_OUTCOMES, [callKey(id)], [Math.ceil(keep / 1000), 0, id, '', outcome, '', 0])
     const [stands] = await redis.getAll([callKey(id)])
     if (stands == null || stands[1] !== STATES.Cancelled) return
     await redis.script(CANCEL, [cancelledKey(topic)], [id.toString('hex'), keep])

@@ -99,6 +99,27 @@ return 0
 }
 
 /**
+ * Asks whether a redriven record is the one that does what its redrive asks for: the first that asked. A redrive that was repeated
+ * may stand on Kafka several times, and each of them is read to its end, so the others have nothing to do.
+ *
+ * KEYS     the starts keys of the redrives' revisions
+ * ARGV     1 milliseconds to keep, then for each key where the record stands
+ * returns  for each key 1: it is this one; 0: another one
+ */
+export const OWN_REDRIVE: Script = {
+  name: 'ownRedrive',
+  lua: `
+local result = {}
+for i, key in ipairs(KEYS) do
+  redis.call('HSETNX', key, 'record', ARGV[i + 1])
+  redis.call('PEXPIRE', key, ARGV[1])
+  result[i] = redis.call('HGET', key, 'record') == ARGV[i + 1] and 1 or 0
+end
+return result
+`,
+}
+
+/**
  * Says that an instance may have work running in partitions, and who else may (SEMANTICS 5).
  *
  * KEYS     one sorted set for each partition

@@ -16,6 +16,7 @@ import type { WorkerLoad } from './flow-publisher.ts'
 import { Parking } from './parking.ts'
 import { WINDOW_RECORDS, finish } from './partition.ts'
 import type { Committed, Entry, Partition } from './partition.ts'
+import { redriveMilliseconds, redriveOf } from './redrive.ts'
 import { Tenure } from './tenure.ts'
 
 /** How often those that wait for an earlier owner are looked up: it stores outcomes meanwhile. */
@@ -366,7 +367,8 @@ export class Dispatcher implements RunnerEvents {
       if (done === undefined || partition.lost || !this.#accepting) return
       waiting = []
       suspects.forEach((entry, index) => {
-        if (done[index] === true) this.#skip(entry)
+        // What stands may be what a redrive is to replace: it is asked about when it would start.
+        if (done[index] === true && redriveOf(entry) === undefined) this.#skip(entry)
         else waiting.push(entry)
       })
     }
@@ -422,16 +424,18 @@ export class Dispatcher implements RunnerEvents {
   }
 
   async #begin(all: readonly Entry[], alone: boolean): Promise<void> {
-    const { store, maxAttempts, startsRetentionMilliseconds } = this.#options
+    const { store, maxAttempts, startsRetentionMilliseconds, now } = this.#options
     const entries = all.filter(({ partition }) => !partition.lost && this.#accepting)
     // A record of an earlier owner's window may have had its first start there. With one attempt allowed that is not held
     // against it: at least one run comes first (SEMANTICS 13, promise 1).
     const asked = entries.map((entry) => ({
       id: callIdOf(entry),
+      redrive: redriveOf(entry),
       own: ownAttempt(entry),
       attempt: entry.mayHaveRun && maxAttempts > 1 && entry.attempt === 1 ? 2 : entry.attempt,
     }))
-    const options = { maxAttempts, alone, keepMilliseconds: startsRetentionMilliseconds }
+    const longest = Math.max(0, ...entries.map((entry) => redriveMilliseconds(entry, now())))
+    const options = { maxAttempts, alone, keepMilliseconds: startsRetentionMilliseconds + longest }
     const answers = entries.length === 0 ? [] : await store.begin(asked, options).catch(() => undefined)
     this.#places -= all.length
     if (alone) this.#loneRuns = false
@@ -481,7 +485,7 @@ export class Dispatcher implements RunnerEvents {
       entries.flatMap((entry) => {
         const token = entry.counted
         entry.counted = undefined
-        return token === undefined ? [] : [{ id: callIdOf(entry), token }]
+        return token === undefined ? [] : [{ id: callIdOf(entry), redrive: redriveOf(entry), token }]
       }),
     )
   }
@@ -699,10 +703,11 @@ function takeFrom(entries: Fifo<Entry>, now: number): Entry | undefined {
 }
 
 /** Whether a start of the record has to be asked for: another may have been made, here or elsewhere. */
-function isDoubtful({ counted, mayHaveRun, attempt, decoded }: Entry): boolean {
-  return (
-    counted === undefined && (mayHaveRun || attempt > 1 || (decoded.kind === 'Call' && decoded.record.producedAgain))
-  )
+function isDoubtful(entry: Entry): boolean {
+  const { counted, mayHaveRun, attempt, decoded } = entry
+  if (counted !== undefined) return false
+  if (mayHaveRun || attempt > 1) return true
+  return decoded.kind === 'Call' && (decoded.record.producedAgain || redriveOf(entry) !== undefined)
 }
 
 /** The number that the record itself gives. */

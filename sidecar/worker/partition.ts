@@ -3,6 +3,7 @@ import type { FetchedRecord } from '../kafka/consumer.ts'
 import { decodeRecord } from '../kafka/record.ts'
 import type { AttemptFailure, Decoded } from '../kafka/record.ts'
 import type { TopicPartition } from '../kafka/topic-partition.ts'
+import { fromTheBeginning } from './dead-letter-record.ts'
 import { Fifo } from './fifo.ts'
 import type { Queue } from './fifo.ts'
 import { KeyLines } from './key-lines.ts'
@@ -152,6 +153,7 @@ export class Partition implements TopicPartition {
       const unsorted = this.#unsorted
       this.#unsorted = []
       this.#waitingBytes = 0
+      // And no others: one that ran here before may wait for its next start already.
       for (const entry of unsorted) this.#sort(entry)
     } else if (committed.offset > this.#committed.offset) this.#committed = committed
   }
@@ -172,7 +174,7 @@ export class Partition implements TopicPartition {
         this.#entries.push(known)
         continue
       }
-      const decoded = leftToLaterReader(decodeRecord(raw))
+      const decoded = fromTheBeginning(decodeRecord(raw), raw)
       const entry: Entry = {
         offset: raw.offset,
         raw,
@@ -376,17 +378,5 @@ export function finish(entry: Entry): void {
 }
 
 const FINISHED: Decoded = { kind: 'Unreadable', reason: 'finished' }
-
-/**
- * Version 2 can say what workers of this release do not do yet: run a call again beside its outcome. Such a record must not
- * run as if it had not said so (docs/adr/0011): it goes back to the failure topic.
- */
-function leftToLaterReader(decoded: Decoded): Decoded {
-  if (decoded.kind !== 'Call') return decoded
-  const { redriveRevision = 0, id, deadline, replyTo } = decoded.record
-  if (redriveRevision === 0) return decoded
-  const prefix = { id, deadline, replyTo }
-  return { kind: 'Unreadable', reason: 'redriven, which this worker cannot do yet', prefix }
-}
 
 const bytesOf = ({ raw }: Entry): number => raw.value?.length ?? 0

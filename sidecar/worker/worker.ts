@@ -126,7 +126,8 @@ class Worker implements RunningSidecar {
     this.#consumer = new GroupConsumer({
       kafka,
       groupId: worker.groupId,
-      topics: async () => [service.topic, ...((await this.#retryTopics?.look()) ?? [])],
+      topics: async () =>
+        worker.topics.length > 0 ? worker.topics : [service.topic, ...((await this.#retryTopics?.look()) ?? [])],
       startFrom: worker.startFrom,
       logger,
       events: {
@@ -141,6 +142,7 @@ class Worker implements RunningSidecar {
       producer: this.#producer,
       topic: service.topic,
       groupId: worker.groupId,
+      observer,
       now,
       logger,
       metrics,

@@ -6,6 +6,7 @@ import { Metadata } from '@grpc/grpc-js'
 import { GrpcStatus } from '../../sidecar/errors.ts'
 import { partitionOfKey } from '../../sidecar/kafka/partitioner.ts'
 import { decodeRecord, encodeRecord } from '../../sidecar/kafka/record.ts'
+import { run } from './support/command-line.ts'
 import { PATIENT, startRoute, until, type Route, type RouteOptions } from './support/route.ts'
 import type { Instruction } from './support/service.ts'
 import { produceRaw, readTopic, type ReadMessage } from './support/topic.ts'
@@ -203,4 +204,62 @@ test('a call whose deadline passes while it waits for its turn is answered then,
   assert.equal(route.ledger().length, 1, 'while the one before it still runs')
   for (const { code, details } of await Promise.all([long, last])) assert.equal(code, 0, details)
   assert.deepEqual([...route.runs().keys()], ['long', 'last'])
+})
+
+test('a redriven call waits for its turn behind the earlier ones of its key, in their partition', async (t) => {
+  const route = await orderedRoute(t, {
+    partitions: 8,
+    worker: { retry: { maxAttempts: 2, backoff: QUICKLY } },
+  })
+  const busy = { status: GrpcStatus.UNAVAILABLE, details: 'busy' }
+  const dead = await call(route, 'alice', { id: 'dies', ...busy, failures: 2 })
+  assert.deepEqual([dead.code, dead.details], [GrpcStatus.UNAVAILABLE, 'busy'], 'its caller is told at once')
+  assert.equal((await call(route, 'alice', { id: 'next' })).code, 0, 'it stops nobody')
+  const long = call(route, 'alice', { id: 'long', sleep: 10_000 })
+  await until('it runs', () => route.ledger().at(-1)?.id === 'long')
+  const { code, text } = await run(route, ['dead-letters', 'redrive', '--all', '--topic', route.topic])
+  assert.equal(code, 0, text)
+  const [worker] = route.workers
+  await until('it waits', async () => (await route.metric(worker!, 'grpc_kafka_records_in_line')) === 1)
+  const last = call(route, 'alice', { id: 'last' })
+  for (const answer of await Promise.all([long, last])) assert.equal(answer.code, 0, answer.details)
+  assert.deepEqual(
+    route.ledger().flatMap(({ event, id, attempt }) => (event === 'began' ? [[id, attempt]] : [])),
+    [
+      ['dies', 1],
+      ['dies', 2],
+      ['next', 1],
+      ['long', 1],
+      ['dies', 1],
+      ['last', 1],
+    ],
+  )
+  const messages = await readTopic(route, 5)
+  assert.deepEqual([...new Set(messages.map(({ partition }) => partition))], [partitionOfKey(Buffer.from('alice'), 8)])
+  assert.equal(await route.metric(worker!, 'grpc_kafka_records_total', 'result="dead_lettered"'), 1)
+  await until('no offset waits', async () => (await route.lag()) === 0)
+})
+
+test('a redriven call that is tried again holds up those of its key that came later', async (t) => {
+  const route = await orderedRoute(t, {
+    partitions: 1,
+    retryTopics: 1,
+    worker: { retry: { maxAttempts: 2, backoff: { ...QUICKLY, initialMilliseconds: 3000 } } },
+  })
+  const dead = await call(route, 'alice', { id: 'dies', status: GrpcStatus.UNAVAILABLE, details: 'busy', failures: 3 })
+  assert.equal(dead.code, GrpcStatus.UNAVAILABLE)
+  assert.equal((await run(route, ['dead-letters', 'redrive', '--all', '--topic', route.topic])).code, 0)
+  await until('it failed', () => route.ledger().filter(({ event }) => event === 'ended').length === 3)
+  assert.equal((await call(route, 'alice', { id: 'later' })).code, 0)
+  assert.deepEqual(
+    route.ledger().flatMap(({ event, id, attempt }) => (event === 'began' ? [[id, attempt]] : [])),
+    [
+      ['dies', 1],
+      ['dies', 2],
+      ['dies', 1],
+      ['dies', 2],
+      ['later', 1],
+    ],
+  )
+  assert.equal(await route.records(route.retryTopics[0]), 0)
 })

@@ -26,7 +26,7 @@ const busy = (id: string, failures = Infinity) => ({
 
 async function callsOn(route: Route, count: number, topic: string): Promise<CallRecord[]> {
   return (await readTopic(route, count, topic)).map(({ key, value, headers = {} }) => {
-    const decoded = decodeRecord({ key, value, headers: headers as never })
+    const decoded = decodeRecord({ key, value, headers })
     assert.ok(decoded.kind === 'Call')
     return decoded.record
   })

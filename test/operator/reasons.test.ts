@@ -126,6 +126,16 @@ const SCENARIOS: Scenarios = {
         },
         says: (stage, name) => `spec.topic.partitions: ${topicOf(stage.scene, name)} has 2 partitions, 1 are asked for`,
       },
+      PartitionsWait: {
+        when: 'calls have an order, and partitions are to be added while there are proxies',
+        does: async (stage, name) => {
+          await makeTopics(stage, topicOf(stage.scene, name), 1)
+          await stage.scene.applyGroup({ calculateServiceRef: { name }, ordering: 'Partition', replicas: 0 }, name)
+          await applyOneService(stage.scene, name, { topic: { partitions: 2 }, proxy: { replicas: 1 } })
+        },
+        says: (stage, name) =>
+          `spec.topic.partitions: ${topicOf(stage.scene, name)} has 1 partitions, 2 are asked for; calls have an order by ConsumerGroup ${name}`,
+      },
       ReplicationFactorDiffers: {
         when: 'the topic that was there has fewer copies',
         does: async (stage, name) => {

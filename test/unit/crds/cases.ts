@@ -243,9 +243,9 @@ export const CASES: readonly Case[] = [
   service('redis with a password behind the URL', { 'spec.redis.url': 'redis://redis:6379?password=secret' }, [
     'spec.redis.url: must match pattern "^rediss?://(\\[[0-9a-fA-F:.]+\\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,5})?$"',
   ]),
-  service('a topic of 244 characters', { 'spec.topic.name': 'a'.repeat(244) }),
-  service('a topic of 245 characters', { 'spec.topic.name': 'a'.repeat(245) }, [
-    'spec.topic.name: must NOT have more than 244 characters',
+  service('a topic of 241 characters', { 'spec.topic.name': 'a'.repeat(241) }),
+  service('a topic of 242 characters', { 'spec.topic.name': 'a'.repeat(242) }, [
+    'spec.topic.name: must NOT have more than 241 characters',
   ]),
   service('a topic with a slash', { 'spec.topic.name': 'a/b' }, [
     'spec.topic.name: must match pattern "^[a-zA-Z0-9._-]+$"',
@@ -255,6 +255,10 @@ export const CASES: readonly Case[] = [
   service("a failure topic's name", { 'spec.topic.name': 'a.dead' }, [
     'spec.topic.name: must not end in ".dead", the name of a failure topic',
   ]),
+  service("a retry topic's name", { 'spec.topic.name': 'a.retry.12' }, [
+    'spec.topic.name: must not end in ".retry." and a number, the name of a retry topic',
+  ]),
+  service("a topic of retries that is nobody's retry topic", { 'spec.topic.name': 'a.retry.fast' }),
   service("one of Kafka's own topics", { 'spec.topic.name': '__consumer_offsets' }, [
     'spec.topic.name: must not begin with "__", as Kafka\'s own topics do',
   ]),
@@ -453,9 +457,21 @@ export const CASES: readonly Case[] = [
     'spec.handler: is required',
     'spec.template: is required',
   ]),
+  service('dead letters that are kept for a day', { 'spec.topic.deadLetterRetentionHours': 24 }),
+  service('dead letters that are kept for no time', { 'spec.topic.deadLetterRetentionHours': 0 }, [
+    'spec.topic.deadLetterRetentionHours: must be >= 1',
+  ]),
   group('an observer of what is new', { 'spec.role': 'Observer', 'spec.startFrom': 'Latest' }),
   group('a responder of what is new', { 'spec.startFrom': 'Latest' }, [
     'spec.startFrom: startFrom Latest is for Observers: a Responder skips no acknowledged call',
+  ]),
+  group('an observer of other topics', { 'spec.role': 'Observer', 'spec.topics': ['calculator.dead', 'other'] }),
+  group('a responder of no other topic', { 'spec.topics': [] }),
+  group('a responder of other topics', { 'spec.topics': ['calculator.dead'] }, [
+    "spec.topics: topics are for Observers: a Responder reads its service's topic",
+  ]),
+  group('a topic with a slash', { 'spec.role': 'Observer', 'spec.topics': ['a/b'] }, [
+    'spec.topics[0]: must match pattern "^[a-zA-Z0-9._-]+$"',
   ]),
   ...['None', 'Key', 'Partition'].map((ordering) => group(`ordering ${ordering}`, { 'spec.ordering': ordering })),
   group('an unknown ordering', { 'spec.ordering': 'Topic' }, ['spec.ordering: must be one of None, Key, Partition']),

@@ -49,6 +49,7 @@ const service = (redis: NonNullable<Case['put'][string]>): CalculateService =>
 
 const group = valid('ConsumerGroup', {
   'spec.role': 'Observer',
+  'spec.topics': ['a'],
   'spec.retryPolicyRef': { name: 'policy' },
   'spec.sidecar': { resources: { requests: { cpu: '1' }, limits: { cpu: '1' } } },
   'spec.template': {

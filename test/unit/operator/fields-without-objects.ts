@@ -7,6 +7,7 @@ export const FIELDS_WITHOUT_OBJECTS = {
     'spec.topic.partitions': 'the topic',
     'spec.topic.replicationFactor': 'immutable',
     'spec.topic.config.*': 'the topic',
+    'spec.topic.deadLetterRetentionHours': 'the failure topic',
     'spec.topic.deletionPolicy': 'the finalizer',
     'spec.registration.consul.address': inConsul,
     'spec.registration.consul.name': inConsul,

@@ -172,6 +172,16 @@ suite('parseConfig', () => {
       'worker.startFrom',
     ],
     [
+      'a Responder of another topic',
+      { ...worker, worker: { ...worker.worker, topics: ['work.dead'] } },
+      'worker.topics',
+    ],
+    [
+      'a topic to read that Kafka refuses',
+      { ...worker, worker: { ...worker.worker, role: 'Observer', topics: ['a/b'] } },
+      'worker.topics[0]',
+    ],
+    [
       'an order with long pauses',
       {
         ...worker,
@@ -216,6 +226,10 @@ suite('parseConfig', () => {
       ])
     })
   }
+
+  test('an Observer may read other topics', () => {
+    assert.deepEqual(problems({ ...worker, worker: { ...worker.worker, role: 'Observer', topics: ['work.dead'] } }), [])
+  })
 
   test('pauses that add up to a minute go with an order, longer ones without', () => {
     const pauses = (ordering: string, milliseconds: number) => {

@@ -543,10 +543,16 @@ describe('the status', () => {
     assert.deepEqual([toldLag(0, 9), toldLag(10, 9), toldLag(50, 200), toldLag(5, 20)], [0, 10, 50, 5])
   })
 
+  test('counts dead letters in the same way, where they are counted', () => {
+    const given = observed({ reading: { known: true, lag: 0, members: 1, deadLetters: 12 } })
+    assert.equal(groupStatus(given, planGroup(given), {}).deadLetters, 20)
+  })
+
   test('keeps what waited until somebody was asked', () => {
-    const group = { ...aGroup(), status: { lag: 20, members: 2 } }
+    const group = { ...aGroup(), status: { lag: 20, members: 2, deadLetters: 3 } }
     const given = observed({ group, reading: undefined })
-    assert.equal(groupStatus(given, planGroup(given), {}).lag, 20)
+    const { lag, deadLetters } = groupStatus(given, planGroup(given), {})
+    assert.deepEqual([lag, deadLetters], [20, 3])
   })
 
   test('says nothing of what waits when Kafka does not', () => {

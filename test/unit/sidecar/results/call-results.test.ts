@@ -73,7 +73,7 @@ suite('results', () => {
         ran.map(([name]) => name),
         scripts,
       )
-      assert.deepEqual(ran[0]?.[2], [65, 0, ID, '', CANCELLED, ''])
+      assert.deepEqual(ran[0]?.[2], [65, 0, ID, '', CANCELLED, '', 0])
       if (ran.length > 1) assert.deepEqual(ran[1]?.slice(1), [['gk:cancelled:{work}'], [ID.toString('hex'), 65_000]])
     })
 })

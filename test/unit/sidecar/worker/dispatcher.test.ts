@@ -6,7 +6,7 @@ import type { Ordering } from '../../../../sidecar/config.ts'
 import type { FetchedRecord } from '../../../../sidecar/kafka/consumer.ts'
 import { LEASE_MARGIN_MILLISECONDS } from '../../../../sidecar/results/claims.ts'
 import { keyOf, type TopicPartition } from '../../../../sidecar/kafka/topic-partition.ts'
-import type { Begun, OutcomeStore, Start } from '../../../../sidecar/results/store.ts'
+import type { BeginOptions, Begun, OutcomeStore, Start } from '../../../../sidecar/results/store.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import type { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
 import { Dispatcher } from '../../../../sidecar/worker/dispatcher.ts'
@@ -23,6 +23,7 @@ class FakeStore {
   readonly held: number[][] = []
   readonly released: number[] = []
   readonly asked: { readonly attempt: number; readonly offset: number; readonly alone: boolean }[] = []
+  readonly redrives: Start['redrive'][] = []
   readonly takenBack: number[] = []
   lookedUp = 0
   answer: (start: Start, alone: boolean) => Begun = ({ attempt }) => ({
@@ -40,8 +41,14 @@ class FakeStore {
     return ids.map((id) => this.outcomes.has(id.toString('hex')))
   }
 
-  async begin(starts: readonly Start[], { alone }: { readonly alone: boolean }): Promise<Begun[]> {
-    for (const { id, attempt } of starts) this.asked.push({ offset: id.readUInt32BE(12), attempt, alone })
+  keepMilliseconds = 0
+
+  async begin(starts: readonly Start[], { alone, keepMilliseconds }: BeginOptions): Promise<Begun[]> {
+    this.keepMilliseconds = keepMilliseconds
+    for (const { id, attempt, redrive } of starts) {
+      this.asked.push({ offset: id.readUInt32BE(12), attempt, alone })
+      if (redrive !== undefined) this.redrives.push(redrive)
+    }
     await this.gate
     return starts.map((start) => this.answer(start, alone))
   }
@@ -996,17 +1003,6 @@ describe('a record that is no call of this version', () => {
     )
   })
 
-  test('of this version goes back to the failure topic when it is a redrive, which must not be skipped for its outcome', async (t) => {
-    const harness = new Harness(t)
-    harness.store.outcomes.add(idAt(0).toString('hex'))
-    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1 })])
-    assert.deepEqual(
-      harness.buried.map(({ code, reason }) => [code, reason]),
-      [['UNREADABLE_RECORD', 'unreadable: redriven, which this worker cannot do yet']],
-    )
-    assert.deepEqual(harness.skipped, [])
-  })
-
   test('waits like any other outside the window, and stops reading when too many do', async (t) => {
     const harness = new Harness(t)
     await harness.own(Array.from({ length: 4 * W }, (_, offset) => poison(offset)))
@@ -1154,6 +1150,51 @@ test('partitions of the same number on several topics are apart', async (t) => {
   assert.deepEqual(harness.starts, ['0/0', '0/0', '0/1'])
   harness.dispatcher.assign([retries], true)
   assert.deepEqual([...harness.dispatcher.partitions.keys()], ['calls.retry.1/0'])
+})
+
+describe('a dead letter that an Observer reads', () => {
+  test('starts at once, whatever its record says of attempts, copies, redrives and pauses', async (t) => {
+    const harness = new Harness(t, { observer: true, maxAttempts: 1 })
+    const letter = fetchedOfVersion2(0, {
+      attempt: 3,
+      producedAgain: true,
+      redriveRevision: 1,
+      notBefore: NOW + 60_000,
+    })
+    await harness.own([{ ...letter, headers: { ...letter.headers, 'dead-reason': 'used up' } }])
+    assert.deepEqual([harness.starts, harness.store.asked], [['0/0'], []])
+    assert.equal(harness.entry(0).attempt, 1)
+  })
+})
+
+describe('a redriven record', () => {
+  test('is asked about before it starts, as the redrive that it is', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 2 }), fetched(1)])
+    assert.deepEqual(harness.store.asked, [{ offset: 0, attempt: 1, alone: false }])
+    assert.deepEqual(harness.store.redrives, [{ revision: 2, record: '0/0' }])
+    assert.deepEqual(harness.starts.toSorted(), ['0/0', '0/1'])
+  })
+
+  test('has its starts remembered for as long as it may run, which may be longer than any method', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1, deadline: NOW + 3_600_000 })])
+    assert.equal(harness.store.keepMilliseconds, 3_660_000)
+  })
+
+  test('is passed over where its redrive has nothing to do', async (t) => {
+    const harness = new Harness(t)
+    harness.store.answer = () => ({ kind: 'Done' })
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1 })])
+    assert.deepEqual([harness.skipped, harness.starts], [[0], []])
+  })
+
+  test("of an earlier owner's window is not passed over for the outcome that it may replace", async (t) => {
+    const harness = new Harness(t)
+    harness.store.outcomes.add(idAt(0).toString('hex'))
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1 })], { takenOver: true })
+    assert.deepEqual([harness.skipped, harness.starts], [[], ['0/0']])
+  })
 })
 
 test('a call that ran when its partition was lost, and did not reach its handler before that is open again, starts once more', async (t) => {
