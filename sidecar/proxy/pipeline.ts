@@ -357,13 +357,13 @@ const handOut =
   (next) => ({
     enter: next,
     leave: (call, end) => {
-      if (end.kind === 'Accepted' ? call.place === undefined : isUndecided(end)) handles.keep(handleOf(call))
+      if (end.kind === 'Accepted' ? call.place === undefined : isUndecided(call, end)) handles.keep(handleOf(call))
     },
   })
 
-/** It may still come to an outcome. */
-export const isUndecided = (end: End): boolean =>
-  end.kind === 'Failed' && (end.code === 'DEADLINE_PASSED' || end.code === 'CUT_OFF')
+/** Whether the call may still come to an outcome. */
+export const isUndecided = (call: Call, end: End): boolean =>
+  end.kind === 'Failed' && (end.code === 'DEADLINE_PASSED' || (end.code === 'CUT_OFF' && call.maybeOnKafka))
 
 const awaitOutcome =
   ({ waiters, handles }: PipelineOptions): LayerFactory =>
@@ -371,6 +371,7 @@ const awaitOutcome =
     enter: (call) => {
       if (call.method.delivery === 'OneWay') {
         call.onKafka = (place) => {
+          if (call.ended) return
           call.place = place
           handles.keep(handleOf(call, place), () => call.end({ kind: 'Accepted', place }))
         }

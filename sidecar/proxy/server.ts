@@ -180,7 +180,7 @@ export class ProxyServer {
           failures.write(reply.code, reply.details, () => failedCall(call, reply.status, milliseconds))
         }
         if (end.kind === 'Accepted') reply.initialMetadata?.set(CALL_ID, formatCallId(call.id))
-        send(request, withCallId(reply, call.id, isUndecided(end)), callback)
+        send(request, withCallId(reply, call.id, isUndecided(call, end)), callback)
       }
 
       const call = pipeline.start({

@@ -109,7 +109,7 @@ export class CallHandles {
 
   #rows({ id, method, caller, deadline, place }: CallHandle): [key: string, ...Argument[]][] {
     const { topic, now, retentionSeconds } = this.#options
-    const keep = Math.max(deadline - now(), 0) + retentionSeconds() * 1000
+    const keep = Math.ceil(Math.max(deadline - now(), 0)) + retentionSeconds() * 1000
     const handle = JSON.stringify({ method, caller, deadline, ...place })
     const known: [string, ...Argument[]] = [handleKey(id, topic), handle, 'PX', keep + SPARE_MILLISECONDS, 'NX']
     return isKeyed(id) ? [known] : [[callKey(id), encodeEnqueued(deadline), 'PX', keep, 'NX'], known]

@@ -59,7 +59,7 @@ export class CallResults {
   async cancel({ id, deadline }: KnownCall): Promise<void> {
     const { redis, topic, now, retentionSeconds } = this.#options
     // Not forgotten before its record is: else that would run then.
-    const keep = Math.max(deadline - now(), 0) + retentionSeconds() * 1000
+    const keep = Math.ceil(Math.max(deadline - now(), 0)) + retentionSeconds() * 1000
     const outcome = encodeOutcome({ state: 'Cancelled' })
     await redis.script(STORE_OUTCOMES, [callKey(id)], [Math.ceil(keep / 1000), 0, id, '', outcome, '', 0])
     const [stands] = await redis.getAll([callKey(id)])

@@ -112,21 +112,6 @@ test('a call that is known by its id', async (t) => {
     for (const method of ['Get', 'Wait', 'Cancel'] as const)
       assert.equal(await statusOf(other.calls.ask(method, { id })), GrpcStatus.NOT_FOUND)
   })
-
-  await t.test('waits by the hundred, and of more than 1,024 some are sent away', async () => {
-    const id = await oneWay(route, { id: 'crowd', sleep: 8000, reply: 'to all' })
-    const asked = await Promise.all(
-      Array.from({ length: 1100 }, () =>
-        calls.ask('Wait', { id }, 60_000).then(
-          ({ response }) => response?.toString(),
-          (error: unknown) => (error as { code: number }).code,
-        ),
-      ),
-    )
-    const told = asked.filter((one) => one === 'to all').length
-    assert.deepEqual([told, asked.length - told], [1024, 76])
-    assert.ok(asked.every((one) => one === 'to all' || one === GrpcStatus.RESOURCE_EXHAUSTED))
-  })
 })
 
 test('a call that is cancelled', async (t) => {
