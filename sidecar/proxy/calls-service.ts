@@ -1,7 +1,7 @@
 /** The service `grpckafka.v1.Calls` (calls.proto): calls by their ids. */
 import { fileURLToPath } from 'node:url'
 import { Metadata } from '@grpc/grpc-js'
-import type { Server, ServerUnaryCall, ServiceDefinition, sendUnaryData } from '@grpc/grpc-js'
+import type { MethodDefinition, Server, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 import { formatCallId, parseCallId } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
@@ -16,7 +16,7 @@ import { MethodMetrics } from './call-metrics.ts'
 import type { Gate } from './gate.ts'
 import { replyTo } from './respond.ts'
 
-export const CALLS_SERVICE = 'grpckafka.v1.Calls'
+const CALLS_SERVICE = 'grpckafka.v1.Calls'
 
 /** Requests of this service that one replica holds, nearly all of them waiting. */
 const MOST_LOOKUPS = 1024
@@ -233,7 +233,7 @@ const PROTO = loadSync(fileURLToPath(new URL('calls.proto', import.meta.url)), {
   enums: String,
   defaults: true,
 })
-const CALLS = PROTO[CALLS_SERVICE] as ServiceDefinition
+const CALLS = PROTO[CALLS_SERVICE] as unknown as Readonly<Record<string, MethodDefinition<Request, CallMessage>>>
 const STATUS = PROTO['grpckafka.v1.Status'] as unknown as {
   deserialize(bytes: Buffer): { readonly details: readonly Detail[] }
 }
