@@ -143,7 +143,7 @@ export class CallsService {
   }
 
   async #wait({ id: text, timeout }: Request, gone: AbortSignal): Promise<KnownCall> {
-    const { results, monotonicNow } = this.#options
+    const { monotonicNow } = this.#options
     const id = idIn(text)
     const given = timeout == null ? LONGEST_WAIT_MILLISECONDS : timeout.seconds * 1000 + timeout.nanos / 1_000_000
     const endsAt = monotonicNow() + Math.min(Math.max(given, 0), LONGEST_WAIT_MILLISECONDS)
@@ -156,10 +156,19 @@ export class CallsService {
       await sleep(Math.min(pause, remaining), enough)
       if (this.#draining.signal.aborted) throw new LookupError('DRAINING')
       pause = Math.min(2 * pause, LONGEST_PAUSE_MILLISECONDS)
-      // While Redis is away the call has no outcome that anybody could read: its caller goes on waiting.
-      if (!(await results.isPending(id).catch(() => true))) known = await this.#find(id)
+      known = await this.#look(known)
     }
     return known
+  }
+
+  /** While Redis is away the call has no outcome that anybody could read: whoever waits goes on. */
+  async #look(known: KnownCall): Promise<KnownCall> {
+    try {
+      return (await this.#options.results.isPending(known.id)) ? known : await this.#find(known.id)
+    } catch (error) {
+      if (error instanceof LookupError || error instanceof OutcomeFormatError) throw error
+      return known
+    }
   }
 
   async #cancel(id: CallId): Promise<KnownCall> {
