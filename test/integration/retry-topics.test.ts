@@ -164,3 +164,30 @@ test('retry topics that come later are found, and fewer than the policy has paus
     60_000,
   )
 })
+
+test('a retry topic that is deleted holds up no other call, and calls wait there again when it is back', async (t) => {
+  // As many as there are topics, so that nobody looks for more. And room for two starts that were none: see below.
+  const retry = { maxAttempts: 5, backoff: { ...BACKOFF, maxMilliseconds: 600 } }
+  const route = await withTopics(t, { method: { timeoutMilliseconds: 60_000 }, worker: { retry } })
+  const last = route.retryTopics.at(-1)!
+  const answered = async (id: string, failures = 0): Promise<void> => {
+    const { code, details } = await route.call(busy(id, failures), { deadline: 60_000 })
+    assert.deepEqual({ id, code, details }, { id, code: 0, details: '' }, attempts(route, id).join(' '))
+  }
+  await answered('before', 2)
+  await until('no offset waits', async () => (await route.lag()) === 0)
+  await route.admin.deleteTopics({ topics: [last] })
+  await until('it is gone', async () => !(await route.admin.listTopics()).includes(last))
+  await answered('passes')
+  await answered('waits elsewhere', 1)
+  await createTopics(route.admin, [{ topic: last, numPartitions: 3, replicationFactor: 1 }])
+  let calls = 0
+  await until(
+    'calls wait there',
+    async () => {
+      await answered(`again-${calls++}`, 2)
+      return (await route.records(last)) > 0
+    },
+    60_000,
+  )
+})
