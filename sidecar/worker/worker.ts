@@ -306,10 +306,10 @@ class Worker implements RunningSidecar {
     const topics = this.#retryTopics
     if (topics === undefined || this.#live.current.worker.ordering !== 'None') return
     const look = async (): Promise<void> => {
-      const before = topics.names.length
-      if (before >= retrySteps(this.#live.current.worker.retry)) return
-      if ((await topics.look()).length === before) return
-      this.#logger.info({ topics: topics.names }, 'there are more retry topics: joining again')
+      const before = topics.names
+      if (before.length >= retrySteps(this.#live.current.worker.retry)) return
+      if (isDeepStrictEqual(await topics.look(), before)) return
+      this.#logger.info({ topics: topics.names }, 'there are other retry topics: joining again')
       await this.#consumer.rejoin()
     }
     const next = (): void => {
