@@ -383,7 +383,7 @@ class Worker implements RunningSidecar {
     const keep = memberId === this.#memberId
     this.#memberId = memberId
     const join = ++this.#joins
-    this.#logger.info({ memberId, partitions, join }, 'joined the group')
+    this.#logger.info({ memberId, partitions: byTopic(partitions), join }, 'joined the group')
     this.#dispatcher.assign(partitions, keep)
     void this.#open(join, partitions)
   }
@@ -501,6 +501,15 @@ const withProblem = (text: string, of: string, problem: string | undefined): str
 /** What takes longer goes on behind. */
 const isDoneWithin = (milliseconds: number, work: Promise<unknown>): Promise<boolean> =>
   Promise.race([work.then(() => true), pause(milliseconds, false, { ref: false })])
+
+/** Numbers by topic, for people. */
+const byTopic = (partitions: readonly TopicPartition[]): Readonly<Record<string, readonly number[]>> =>
+  Object.fromEntries(
+    [...Map.groupBy(partitions, ({ topic }) => topic)].map(([topic, ofIt]) => [
+      topic,
+      ofIt.map(({ partition }) => partition),
+    ]),
+  )
 
 function longestDeadlineMilliseconds({ worker }: WorkerConfig): number {
   return Math.max(...worker.methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds))
