@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { CONDITIONS, type ConditionedKind } from '../../operator/conditions.ts'
 import { freePort } from '../../local/platform/free-port.ts'
+import { deadTopic, retryTopic } from '../../sidecar/kafka/topic-names.ts'
 import { reasonRows } from '../unit/docs/reason-table.ts'
 import { forbidService } from './support/admission.ts'
 import { ConditionWatch } from './support/condition-watch.ts'
@@ -100,8 +101,11 @@ const SCENARIOS: Scenarios = {
       TopicsReady: {
         when: 'a good route is applied',
         on: GOOD,
-        says: (stage) =>
-          `${topicOf(stage.scene, GOOD)} has 3 partitions, ${topicOf(stage.scene, GOOD)}.dead has 1 partition`,
+        says: ({ scene }) => {
+          const calls = topicOf(scene, GOOD)
+          const retries = [1, 2].map((step) => `${retryTopic(calls, step)} has 3 partitions`)
+          return [`${calls} has 3 partitions`, ...retries, `${deadTopic(calls)} has 1 partition`].join(', ')
+        },
       },
       TopicConflict: {
         when: "a service names the good route's topic",
