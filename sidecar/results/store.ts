@@ -189,17 +189,24 @@ export class OutcomeStore {
    * @throws the reason, once closed.
    */
   async begin(starts: readonly Start[], { maxAttempts, alone, keepMilliseconds }: BeginOptions): Promise<Begun[]> {
-    const token = `${this.#instance}/${this.#life}/${++this.#askings}`
+    const asking = `${this.#instance}/${this.#life}/${++this.#askings}`
+    const asked = starts.map((start, index) => ({ ...start, token: `${asking}/${index}` }))
     const finished = await this.areDone(starts, keepMilliseconds)
-    const ask = (part: readonly Start[]) =>
+    const ask = (part: readonly (typeof asked)[number][]) =>
       this.#redis.script(
         BEGIN,
         part.map(({ id, redrive }) => this.#startsKey(id, redrive?.revision)),
-        [keepMilliseconds, token, maxAttempts, alone ? 1 : 0, ...part.flatMap(({ attempt, own }) => [attempt, own])],
+        [
+          keepMilliseconds,
+          maxAttempts,
+          alone ? 1 : 0,
+          ...part.flatMap(({ token, attempt, own }) => [token, attempt, own]),
+        ],
       ) as Promise<number[]>
-    const open = starts.filter((_start, index) => !finished[index])
+    const open = asked.filter((_start, index) => !finished[index])
     const answers = (await this.#inParts(open, (part) => this.#persist('begin', () => ask(part)))).values()
-    return finished.map((isDone) => {
+    return finished.map((isDone, index) => {
+      const { token } = asked[index]!
       const answer = isDone ? 0 : answers.next().value!
       if (answer > 0) return { kind: 'Counted', start: answer, token }
       if (answer === 0) return { kind: 'Done' }

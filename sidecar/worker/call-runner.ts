@@ -296,7 +296,7 @@ export class CallRunner {
       this.bury(entry, 'ATTEMPTS_USED_UP', `no time for another attempt, last status ${answer.status}`, answer)
     else if (tooLate) this.#end(entry, record, answer, failure)
     else if (observer || retryTopics?.isThere !== true) events.retry(entry, wait)
-    else this.#handOn(entry, record, wait, retryTopics)
+    else this.#handOn(entry, record, wait, retryTopics, answer)
   }
 
   /**
@@ -304,7 +304,7 @@ export class CallRunner {
    * that record, it is said that this one is done, the offset may pass. In between a kill makes the two of them stand side by
    * side; `begin` counts what they start.
    */
-  #handOn(entry: Entry, record: CallRecord, wait: number, retryTopics: RetryTopics): void {
+  #handOn(entry: Entry, record: CallRecord, wait: number, retryTopics: RetryTopics, answer: Answer): void {
     const { store, events, startsRetentionMilliseconds, now } = this.#options
     const { attempt, failures, partition, offset } = entry
     const failedAt = failures.at(-1)!.at
@@ -327,7 +327,7 @@ export class CallRunner {
         (error: unknown) => {
           // Else it was closed before: the record is not finished, and its next owner reads it again.
           if (error instanceof ProduceError)
-            this.bury(entry, 'ATTEMPTS_USED_UP', `cannot be put on its retry topic: ${error.message}`)
+            this.bury(entry, 'ATTEMPTS_USED_UP', `cannot be put on its retry topic: ${error.message}`, answer)
         },
       )
   }

@@ -315,10 +315,10 @@ class Worker implements RunningSidecar {
     const topics = this.#retryTopics
     if (topics === undefined || this.#live.current.worker.ordering !== 'None') return
     const look = async (): Promise<void> => {
-      const before = topics.names.length
-      if (before >= retrySteps(this.#live.current.worker.retry)) return
-      if ((await topics.look()).length === before) return
-      this.#logger.info({ topics: topics.names }, 'there are more retry topics: joining again')
+      const before = topics.names
+      if (before.length >= retrySteps(this.#live.current.worker.retry)) return
+      if (isDeepStrictEqual(await topics.look(), before)) return
+      this.#logger.info({ topics: topics.names }, 'there are other retry topics: joining again')
       await this.#consumer.rejoin()
     }
     const next = (): void => {
@@ -392,7 +392,7 @@ class Worker implements RunningSidecar {
     const keep = memberId === this.#memberId
     this.#memberId = memberId
     const join = ++this.#joins
-    this.#logger.info({ memberId, partitions, join }, 'joined the group')
+    this.#logger.info({ memberId, partitions: byTopic(partitions), join }, 'joined the group')
     this.#dispatcher.assign(partitions, keep)
     void this.#open(join, partitions)
   }
@@ -510,6 +510,15 @@ const withProblem = (text: string, of: string, problem: string | undefined): str
 /** What takes longer goes on behind. */
 const isDoneWithin = (milliseconds: number, work: Promise<unknown>): Promise<boolean> =>
   Promise.race([work.then(() => true), pause(milliseconds, false, { ref: false })])
+
+/** Numbers by topic, for people. */
+const byTopic = (partitions: readonly TopicPartition[]): Readonly<Record<string, readonly number[]>> =>
+  Object.fromEntries(
+    [...Map.groupBy(partitions, ({ topic }) => topic)].map(([topic, ofIt]) => [
+      topic,
+      ofIt.map(({ partition }) => partition),
+    ]),
+  )
 
 function longestDeadlineMilliseconds({ worker }: WorkerConfig): number {
   return Math.max(...worker.methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds))

@@ -273,11 +273,11 @@ test('of many those are redriven that a filter chooses, no faster than the rate'
 
 test('a call that is made anew with its key, when its outcome is kept no longer, has a dead letter and a redrive of its own', async (t) => {
   const route = await routeOf(t)
-  const metadata = withKey('again')
+  const metadata = withKey('anew')
   const redis = new Redis(route.redisUrl)
   atEnd(t, () => redis.disconnect())
-  const id = idOfKey('again')
-  assert.equal((await route.call(busy('again', 6), { metadata })).code, GrpcStatus.UNAVAILABLE)
+  const id = idOfKey('anew')
+  assert.equal((await route.call(busy('anew', 6), { metadata })).code, GrpcStatus.UNAVAILABLE)
   const died = Date.now()
   assert.equal((await letters(route, 'redrive', '--all')).code, 0)
   await until('it is dead again', async () => (await route.records(`${route.topic}.dead`)) === 3)
@@ -286,7 +286,7 @@ test('a call that is made anew with its key, when its outcome is kept no longer,
   // As when their time is over. What redrive 1 was started with may stay a little longer.
   await redis.del(callKey(id), startsKey(id))
   await until('it is surely another call', () => Date.now() - died > 2000)
-  assert.equal((await route.call(busy('again', 6), { metadata })).code, GrpcStatus.UNAVAILABLE)
+  assert.equal((await route.call(busy('anew', 6), { metadata })).code, GrpcStatus.UNAVAILABLE)
   assert.deepEqual(
     (await list(route)).map(({ redriveRevision = 0 }) => redriveRevision),
     [0],
@@ -294,7 +294,7 @@ test('a call that is made anew with its key, when its outcome is kept no longer,
   const { text } = await letters(route, 'redrive', '--all')
   assert.match(text, /redrive 3\n1 redriven$/)
   await settled(route)
-  const late = await route.call(busy('again', 6), { metadata })
+  const late = await route.call(busy('anew', 6), { metadata })
   assert.deepEqual([late.code, late.reply?.toString()], [0, 'at last'])
 })
 

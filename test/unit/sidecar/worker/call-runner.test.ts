@@ -392,9 +392,14 @@ describe('with retry topics a call that is tried again', () => {
     assert.deepEqual(harness.log, ['call', 'free', 'hand on after 1'])
   })
 
-  test('goes to the failure topic when it is too large for its retry topic', async () => {
+  test('goes to the failure topic when it is too large for its retry topic, and its caller gets the last status', async () => {
     const harness = await failed().onRetryTopic(new ProduceError('TOO_LARGE', 'too large'))
     assert.match(harness.log.at(-1)!, /^bury: cannot be put on its retry topic: .*too large/)
+    await harness.onTopic()
+    assert.partialDeepStrictEqual(harness.outcome, {
+      state: 'DeadLettered',
+      ...answerOf(GrpcStatus.UNAVAILABLE, 'busy'),
+    })
   })
 
   test("is tried again by itself where it is an Observer's", () => {
