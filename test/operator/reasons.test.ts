@@ -130,6 +130,16 @@ const SCENARIOS: Scenarios = {
         },
         says: (stage, name) => `spec.topic.partitions: ${topicOf(stage.scene, name)} has 2 partitions, 1 are asked for`,
       },
+      PartitionsWait: {
+        when: 'calls have an order, and partitions are to be added while there are proxies',
+        does: async (stage, name) => {
+          await makeTopics(stage, topicOf(stage.scene, name), 1)
+          await stage.scene.applyGroup({ calculateServiceRef: { name }, ordering: 'Partition', replicas: 0 }, name)
+          await applyOneService(stage.scene, name, { topic: { partitions: 2 }, proxy: { replicas: 1 } })
+        },
+        says: (stage, name) =>
+          `spec.topic.partitions: ${topicOf(stage.scene, name)} has 1 partitions, 2 are asked for; calls have an order by ConsumerGroup ${name}`,
+      },
       ReplicationFactorDiffers: {
         when: 'the topic that was there has fewer copies',
         does: async (stage, name) => {
@@ -348,6 +358,14 @@ const SCENARIOS: Scenarios = {
         does: observer({ retryPolicyRef: { name: 'not-there' }, replicas: 0 }),
         says: 'spec.retryPolicyRef: there is no RetryPolicy not-there; each call is tried once',
       },
+      PausesTooLong: {
+        when: 'calls have an order and the pauses of the policy are long',
+        does: async (stage, name) => {
+          await stage.scene.applyPolicy({ maxAttempts: 10, backoff: { initialMilliseconds: 10_000 } }, name)
+          await observer({ ordering: 'Partition', retryPolicyRef: { name } })(stage, name)
+        },
+        says: (_, name) => `RetryPolicy ${name}: the pauses add up to 90000 ms; with ordering Partition`,
+      },
     },
     WorkersAvailable: {
       WorkersAvailable: { when: 'a good route is applied', on: GOOD, says: '' },
@@ -371,6 +389,11 @@ const SCENARIOS: Scenarios = {
           await stage.scene.applyGroup({ calculateServiceRef: { name }, scaling }, name)
         },
         says: 'spec.scaling.minReplicas is 0 and a worker needs 3 s to start: longer than the timeout of Quick (2000 ms)',
+      },
+      NoPartitionKey: {
+        when: 'calls have an order and no method has a key',
+        does: observer({ ordering: 'Key' }),
+        says: 'spec.ordering is Key, and no method of CalculateService',
       },
       WorkersRollingOut: { when: 'a good route is applied', on: GOOD, says: '0 of 1 workers are ready' },
       WorkersUnavailable: { when: "a worker's pod is not ready", on: UNREADY, says: '0 of 1 workers are ready' },
