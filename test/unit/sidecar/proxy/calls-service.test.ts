@@ -191,6 +191,15 @@ suite('Wait', () => {
     assert.equal((await client.ask('Wait', { id: NAME })).done, true)
   })
 
+  test('ends with its caller', async (t) => {
+    const { client, metrics } = await setUp(t)
+    assert.equal(await statusOf(client.ask('Wait', { id: NAME }, 200)), GrpcStatus.DEADLINE_EXCEEDED)
+    while (!/^grpc_kafka_result_lookups 0$/m.test(await metrics.expose()))
+      await new Promise((next) => setTimeout(next, 1))
+    const ended = /^grpc_server_handled_total\{[^}]*grpc_method="Wait"[^}]*grpc_code="Canceled"\} 1$/m
+    assert.match(await metrics.expose(), ended)
+  })
+
   test('is sent away by a replica that ends', async (t) => {
     const { client, calls, gate, redis } = await setUp(t)
     const waiting = statusOf(client.ask('Wait', { id: NAME }))
