@@ -47,6 +47,11 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
   const monotonicNow = () => performance.now()
   const claims = new CallClaims({ redis, retentionSeconds: () => 60, monotonicNow, logger, metrics })
   const board = new FlowBoard({ redis, topic: 'acl', logger, metrics })
+  const known = { topic: 'acl', retentionSeconds: () => 60, now: Date.now }
+  const handles = new CallHandles({ redis, ...known, monotonicNow, logger, metrics })
+  const results = new CallResults({ redis, ...known })
+  const { promise: cancelled, resolve: onCancelled } = Promise.withResolvers<unknown>()
+  const cancellations = new Cancellations({ redis, topic: 'acl', onCancelled, metrics })
   const outcome = encodeOutcome({ state: 'Expired', started: 'No' })
   const large = encodeOutcome({
     state: 'Answered',
@@ -97,27 +102,13 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
     await board.read()
     await board.withdraw('acl')
     await redis.poke('gk:reply:acl')
-    const known = { topic: 'acl', retentionSeconds: () => 60, now: Date.now }
-    const handles = new CallHandles({ redis, ...known, monotonicNow, logger, metrics })
-    const results = new CallResults({ redis, ...known })
     const call = { id: randomCallId(), method: 'a/b', caller: '', deadline: Date.now() + 10_000, place: undefined }
     await new Promise<void>((resolve) => handles.keep(call, resolve))
-    handles.close()
     const found = await results.find(call.id)
     assert.ok(found && (await results.isPending(call.id)))
     await results.cancel(found)
-    await new Promise<void>((resolve) => {
-      const cancellations = new Cancellations({
-        redis,
-        topic: 'acl',
-        onCancelled: () => {
-          cancellations.close()
-          resolve()
-        },
-        metrics,
-      })
-      cancellations.start()
-    })
+    cancellations.start()
+    await cancelled
   }
   let done = false
   try {
@@ -129,6 +120,8 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
     waiters.close()
     store.close()
     clock.close()
+    handles.close()
+    cancellations.close()
     redis.disconnect()
   }
 }
