@@ -78,8 +78,9 @@ export function resolveRoutes({ services, groups, policies }: Omit<Loaded, 'igno
         ),
       )
     }
-    if (located.resource.spec.registration.consul !== undefined) {
-      warnings.push(problemAt(located.origin, 'spec.registration.consul: nothing is registered on one machine'))
+    if (located.resource.spec.registration.consul?.check === 'Readiness') {
+      const line = 'spec.registration.consul: on one machine only proxies with check TTL are registered'
+      warnings.push(problemAt(located.origin, line))
     }
     for (const { route, located: group } of mine) {
       if (route.group.spec.scaling === undefined) continue

@@ -18,6 +18,7 @@ import {
 } from '../kinds.ts'
 import { WATCHED_DEPLOYMENTS, WATCHED_OBJECTS, WATCHED_PODS, WATCHED_SECRETS, WATCHED_SERVICES } from '../watched.ts'
 import { byConsulName, bySecret, byTopic, INDEXES, podByService } from './observe.ts'
+import { needsConsulFinalizer } from './plan-consul.ts'
 import { CalculateServiceReconciler } from './reconciler.ts'
 
 /** Every kind that is applied for a CalculateService, itself among them. */
@@ -93,7 +94,8 @@ export function addServiceController(
       forOthers(pods, (pod) =>
         podByService(pod).filter((key) => {
           const service = cache.get(key)
-          return service?.metadata.deletionTimestamp !== undefined || service?.spec.registration.consul !== undefined
+          if (service === undefined) return false
+          return service.metadata.deletionTimestamp !== undefined || needsConsulFinalizer({ service })
         }),
       ),
       forOwner(owned.deployments, CALCULATE_SERVICES),

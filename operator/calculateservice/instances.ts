@@ -12,9 +12,22 @@ const UID = 'grpc-kafka-service-uid'
 const CLUSTER = 'k8s-cluster'
 const NAMESPACE = 'k8s-namespace'
 
-/** The Consul that the spec names. */
-export function placeOf({ spec: { registration } }: CalculateService): ConsulPlace | undefined {
-  if (registration.consul === undefined) return undefined
+/** What each instance of a service says of itself, whoever registers it. */
+export const instanceMeta = ({ namespace, name }: CalculateService['metadata']): Readonly<Record<string, string>> => ({
+  // As consul-k8s says it; Consul's own pages show where an instance comes from by it.
+  'external-source': 'kubernetes',
+  [NAMESPACE]: namespace ?? '',
+  [NAME]: name,
+})
+
+/** Whether its proxies keep themselves registered, each at a Consul agent. */
+export const registersItself = ({ spec: { registration } }: CalculateService): boolean =>
+  registration.consul?.check === 'TTL'
+
+/** The Consul in whose catalog the spec wants the operator to keep the proxies. */
+export function placeOf(service: CalculateService): ConsulPlace | undefined {
+  const { registration } = service.spec
+  if (registration.consul === undefined || registersItself(service)) return undefined
   const { address, datacenter, tokenSecretRef, caSecretRef } = registration.consul
   return {
     address,
@@ -61,11 +74,8 @@ export function instancesOf(
     port: spec.proxy.port,
     tags: consul.tags,
     meta: {
-      // As consul-k8s says it; Consul's own pages show where an instance comes from by it.
-      'external-source': 'kubernetes',
-      [NAMESPACE]: metadata.namespace ?? '',
+      ...instanceMeta(metadata),
       'pod-name': pod.metadata.name,
-      [NAME]: metadata.name,
       [UID]: metadata.uid ?? '',
       ...(cluster === '' ? {} : { [CLUSTER]: cluster }),
     },

@@ -15,8 +15,8 @@ import type { ObservedCluster } from '../kafka/topic-plan.ts'
 import type { Deployment, Pod, Secret, Service } from '../kinds.ts'
 import { isPaused } from '../paused.ts'
 import type { ConsulCatalog } from '../registry/consul-client.ts'
-import { consulSecrets, kafkaSecrets, sidecarSecrets } from '../secret-references.ts'
-import { scopeOf } from './instances.ts'
+import { consulSecrets, kafkaSecrets, proxySecrets } from '../secret-references.ts'
+import { registersItself, scopeOf } from './instances.ts'
 import { observeConsul } from './observe-consul.ts'
 import type { ConsulView } from './observe-consul.ts'
 import { proxyName } from './objects.ts'
@@ -39,16 +39,19 @@ export const INDEXES = {
 export const byTopic = ({ spec }: CalculateService): readonly string[] => [spec.topic.name]
 
 /** Its namespace, its Consul and its name there: two that have the same would be one service for who asks Consul. */
-export const byConsulName = ({ metadata, spec: { registration } }: CalculateService): readonly string[] => {
-  if (registration.consul === undefined) return []
-  const { address, datacenter = '', name = metadata.name } = registration.consul
+export const byConsulName = (service: CalculateService): readonly string[] => {
+  const { metadata, spec } = service
+  const { consul } = spec.registration
+  // Instances of proxies that register themselves are each its own.
+  if (consul === undefined || registersItself(service)) return []
+  const { address, datacenter = '', name = metadata.name } = consul
   return [[metadata.namespace, address, datacenter, name].join(' ')]
 }
 
 export const bySecret = (service: CalculateService): readonly string[] => [
   ...new Set(
     [
-      ...sidecarSecrets(service),
+      ...proxySecrets(service),
       ...[service.spec.registration.consul ?? {}, ...(service.status?.consul ?? [])].flatMap((one) =>
         consulSecrets(one),
       ),
@@ -148,7 +151,7 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
     topicAllowed: mayNameTopic(service.metadata.namespace ?? '', service.spec.topic.name),
     mine: ownClaim(service),
     claims: named.filter(({ metadata, spec }) => mayNameTopic(metadata.namespace ?? '', spec.topic.name)).map(claimOf),
-    missingSecrets: missingSecrets(sidecarSecrets(service), read),
+    missingSecrets: missingSecrets(proxySecrets(service), read),
     missingKafkaSecrets: missingSecrets(kafkaSecrets(service), read),
     live: liveObjects(service, caches),
     pods: caches.pods.byIndex(INDEXES.podsByService, objectKey(service)),

@@ -2,8 +2,10 @@
 import type { CalculateService } from '../../crds/types.ts'
 import { compareAge } from '../age.ts'
 import { planInstances } from '../registry/consul-plan.ts'
-import type { ConsulAction } from '../registry/consul-plan.ts'
-import { formerPlaces, instancesOf, isSamePlace, placeOf, scopeOf } from './instances.ts'
+import type { ConsulAction, ConsulInstance } from '../registry/consul-plan.ts'
+import type { Deployment } from '../kinds.ts'
+import { POD_IP } from '../sidecar-pod.ts'
+import { formerPlaces, instancesOf, isSamePlace, placeOf, registersItself, scopeOf } from './instances.ts'
 import type { Observed } from './observe.ts'
 import type { ConsulView } from './observe-consul.ts'
 import type { Action, Problem } from './plan.ts'
@@ -26,7 +28,7 @@ export function planConsul(observed: Observed, isRefused: boolean): ConsulPlan {
       ? { actions: [], problems: [view.registry] }
       : view.isCurrent
         ? keep(observed, view.registry, isRefused)
-        : leave(observed, view.registry),
+        : leave(observed, view.registry, replacedLater(observed, view)),
   )
   return {
     actions: plans.flatMap(({ actions }) => actions),
@@ -36,7 +38,7 @@ export function planConsul(observed: Observed, isRefused: boolean): ConsulPlan {
 
 /** Everything of ours goes; for a service that is being deleted. */
 export const planConsulLeft = (observed: Observed): readonly Action[] =>
-  observed.consul.flatMap(({ registry }) => (registry.state === 'Seen' ? leave(observed, registry).actions : []))
+  observed.consul.flatMap(({ registry }) => (registry.state === 'Seen' ? leave(observed, registry, []).actions : []))
 
 /** Whether there may be something in a Consul that has to be taken away one day. */
 export const needsConsulFinalizer = ({ service }: Pick<Observed, 'service'>): boolean =>
@@ -88,13 +90,37 @@ function keep(observed: Observed, { access, catalog }: Seen, isRefused: boolean)
   }
 }
 
-function leave({ service, cluster }: Observed, { access, catalog }: Seen): ConsulPlan {
+/** @param staying of what is there: all else goes. */
+function leave(
+  { service, cluster }: Observed,
+  { access, catalog }: Seen,
+  staying: readonly ConsulInstance[],
+): ConsulPlan {
   const { node } = scopeOf(service, cluster)
+  const known = new Set(catalog.instances.map(({ id }) => id))
+  const wanted = staying.filter(({ id }) => known.has(id))
   return {
-    actions: planInstances([], catalog.instances).map((action) => toAction(access, node, action)),
+    actions: planInstances(wanted, catalog.instances).map((action) => toAction(access, node, action)),
     problems: [],
   }
 }
+
+/**
+ * Where proxies are to register themselves in the Consul in which they were kept so far, those of before cannot: they stay until
+ * all are replaced, so that clients miss none of them.
+ */
+function replacedLater({ service, pods, cluster, live }: Observed, { place }: ConsulView): readonly ConsulInstance[] {
+  const { consul } = service.spec.registration
+  if (consul === undefined || !registersItself(service) || place.address !== consul.address) return []
+  const { deployment } = live
+  return deployment === undefined || isReplaced(deployment) ? [] : instancesOf(service, pods, cluster)
+}
+
+/** Whether all pods know what they need to register themselves. */
+const isReplaced = ({ metadata, spec, status }: Deployment): boolean =>
+  (spec?.template?.spec?.containers ?? []).some(({ env }) => env?.some(({ name }) => name === POD_IP) === true) &&
+  status?.observedGeneration === metadata.generation &&
+  (status?.updatedReplicas ?? 0) === (status?.replicas ?? 0)
 
 const olderNamesake = ({ service, consulNamesakes }: Observed): CalculateService | undefined =>
   consulNamesakes

@@ -8,7 +8,7 @@ import { planTopics } from '../kafka/topic-plan.ts'
 import type { ObservedCluster, ObservedTopic, RememberedTopic } from '../kafka/topic-plan.ts'
 import type { Deployment } from '../kinds.ts'
 import type { Outcome } from './execute.ts'
-import { instancesOf, placeOf } from './instances.ts'
+import { instancesOf, placeOf, registersItself } from './instances.ts'
 import type { ConsulPlace } from './instances.ts'
 import { serviceAddress } from './objects.ts'
 import { isSpecOfStatus } from './observe.ts'
@@ -157,24 +157,25 @@ function refused(deployment: Deployment | undefined): string {
 }
 
 function registrationFinding(observed: Observed, plan: Kept, outcomes: readonly Outcome[]): Finding {
-  const { service, pods, cluster } = observed
+  const { service } = observed
   const trouble = troubleOf('Registered', plan, outcomes)
   if (trouble !== undefined) return found('Registered', trouble)
   const address = serviceAddress(service)
   const { consul } = service.spec.registration
   if (address === undefined && consul === undefined)
     return found('Registered', { reason: 'NotAsked', message: 'spec.registration.kubernetes is None' })
-  const instances = instancesOf(service, pods, cluster)
-  const ready = instances.filter(({ health }) => health === 'passing').length
   const places = [
     ...(address === undefined ? [] : [address]),
-    ...(consul === undefined
-      ? []
-      : [
-          `${consul.address}: ${consul.name ?? service.metadata.name} with ${instances.length} instances, ${ready} passing`,
-        ]),
+    ...(consul === undefined ? [] : [`${consul.address}: ${inConsul(observed, consul.name ?? service.metadata.name)}`]),
   ]
   return found('Registered', { reason: 'Registered', message: places.join('; ') })
+}
+
+function inConsul({ service, pods, cluster }: Observed, name: string): string {
+  if (registersItself(service)) return `proxies register themselves as ${name}`
+  const instances = instancesOf(service, pods, cluster)
+  const ready = instances.filter(({ health }) => health === 'passing').length
+  return `${name} with ${instances.length} instances, ${ready} passing`
 }
 
 /** The reasons of actions and plans are those of their part; the types that say so are lost where they are put together. */

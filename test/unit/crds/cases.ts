@@ -409,6 +409,34 @@ export const CASES: readonly Case[] = [
       'spec.registration.consul.address: must match pattern "^https?://(\\[[0-9a-fA-F:.]+\\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?$"',
     ],
   ),
+  service('proxies that keep themselves in Consul', {
+    'spec.registration.consul': { address: 'http://consul:8500', check: 'TTL', ttlSeconds: 2, intervalSeconds: 1 },
+  }),
+  service(
+    'a check of which one lost renewal is the end, and a datacenter that an agent does not ask for',
+    {
+      'spec.registration.consul': {
+        address: 'http://consul:8500',
+        datacenter: 'east',
+        check: 'TTL',
+        ttlSeconds: 11,
+        intervalSeconds: 6,
+      },
+    },
+    [
+      'spec.registration.consul.intervalSeconds: must be at most half of ttlSeconds: one that is lost must not make the check critical',
+      'spec.registration.consul.datacenter: with check TTL it is that of the agent',
+    ],
+  ),
+  service(
+    'a check that there is not, and times that Consul would not take',
+    { 'spec.registration.consul': { address: 'http://consul:8500', check: 'gRPC', ttlSeconds: 1, intervalSeconds: 0 } },
+    [
+      'spec.registration.consul.check: must be one of Readiness, TTL',
+      'spec.registration.consul.ttlSeconds: must be >= 2',
+      'spec.registration.consul.intervalSeconds: must be >= 1',
+    ],
+  ),
   service('a status, as it comes back from a cluster', {
     status: {
       observedGeneration: 1,

@@ -56,7 +56,7 @@ test('says what is not done on one machine', async (context) => {
   assert.deepEqual(
     warnings.map((line) => line.replace(/^.*?, document /, '')),
     [
-      '1 (CalculateService orders): spec.registration.consul: nothing is registered on one machine',
+      '1 (CalculateService orders): spec.registration.consul: on one machine only proxies with check TTL are registered',
       '2 (ConsumerGroup orders): spec.scaling: on one machine there are spec.replicas, 1',
     ],
   )
