@@ -83,6 +83,13 @@ class Registration {
   }
 }
 
+const namesOfVariables = (pod: Stored): readonly string[] => {
+  const containers = (pod.spec?.['containers'] ?? []) as readonly {
+    readonly env?: readonly { readonly name: string }[]
+  }[]
+  return containers.flatMap(({ env = [] }) => env.map(({ name }) => name))
+}
+
 const addressOf = (pod: Stored | undefined): string => String(pod?.status?.['podIP'])
 
 test('proxies stand in Consul as they are, and one that goes is taken away', async (t) => {
@@ -168,6 +175,30 @@ test('a name that changes takes its instances along, and a Consul that is named 
   await scene.untilShown([])
   await scene.apply(undefined)
   await scene.untilShown([], 'sums')
+  await until('nothing holds it', async () => {
+    const service = await scene.namespace.get('CalculateService', 'calc')
+    return service?.metadata.finalizers === undefined && service?.status?.['consul'] === undefined
+  })
+})
+
+test('proxies that shall register themselves are kept in the catalog until each is replaced', async (t) => {
+  const scene = await Registration.start(t)
+  await scene.apply({})
+  const [pod] = await scene.podsReady()
+  await scene.untilShown([`${addressOf(pod)} passing`])
+  await scene.apply({ check: 'TTL' })
+  await scene.untilRegistered('Registered', 'proxies register themselves as calc')
+  const pods = await until('a Pod of the new kind is there', async () => {
+    const found = await scene.namespace.list('Pod')
+    return found.length === 2 && found
+  })
+  await scene.untilShown([`${addressOf(pod)} passing`])
+  assert.deepEqual(
+    pods.map((one) => namesOfVariables(one).includes('POD_IP')).toSorted((a, b) => Number(a) - Number(b)),
+    [false, true],
+  )
+  await scene.podsReady(2)
+  await scene.untilShown([])
   await until('nothing holds it', async () => {
     const service = await scene.namespace.get('CalculateService', 'calc')
     return service?.metadata.finalizers === undefined && service?.status?.['consul'] === undefined

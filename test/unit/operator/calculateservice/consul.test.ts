@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import type { CalculateService } from '../../../../crds/types.ts'
 import { CalculateServiceReconciler } from '../../../../operator/calculateservice/reconciler.ts'
 import type { KubeObject } from '../../../../operator/controller/object.ts'
+import type { Deployment } from '../../../../operator/kinds.ts'
 import { CALCULATE_SERVICES, DEPLOYMENTS } from '../../../../operator/kinds.ts'
 import { ConsulProblem } from '../../../../operator/registry/consul-problem.ts'
 import type { Case } from '../../crds/cases.ts'
@@ -69,6 +70,14 @@ class World {
         conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }],
       },
     } as KubeObject)
+  }
+
+  /** What the Deployment's controller says of its progress. */
+  roll(status: NonNullable<Deployment['status']>): void {
+    this.cluster.change(DEPLOYMENTS, 'default/calc-proxy', (object: Deployment) => ({
+      ...object,
+      status: { ...status, observedGeneration: object.metadata.generation ?? 0 },
+    }))
   }
 
   async reconcile(): Promise<void> {
@@ -242,6 +251,73 @@ test('a Consul that is named no more and stays away is given up after ten minute
     world.events.filter((reason) => reason === 'RegistrationsLeft'),
     ['RegistrationsLeft'],
   )
+})
+
+const ITSELF = { 'spec.registration.consul': { address: A, check: 'TTL', name: 'sums' } }
+
+test('of proxies that register themselves the operator keeps nothing, and says so', async () => {
+  const world = await started(ITSELF)
+  assert.deepEqual(world.consul.tokens, [])
+  assert.equal(world.service?.metadata.finalizers, undefined)
+  assert.equal(world.service?.status?.consul, undefined)
+  assert.equal(world.again, undefined)
+  assert.equal(world.registered, 'True Registered')
+  const { message } = world.service?.status?.conditions?.find(({ type }) => type === 'Registered') ?? {}
+  assert.equal(message, `calc-proxy.default.svc:8080; ${A}: proxies register themselves as sums`)
+})
+
+test('two services whose proxies register themselves may have one name', async () => {
+  const world = new World()
+  applyService(world.cluster, { ...ITSELF, 'spec.topic.name': 'other' }, 'default/before')
+  world.apply(ITSELF)
+  await world.settle()
+  assert.equal(world.registered, 'True Registered')
+})
+
+test('proxies that shall register themselves stay in the catalog, as they are, until all are replaced', async () => {
+  const world = await started()
+  world.apply(ITSELF)
+  await world.settle()
+  // Only one of them is of the new kind yet.
+  world.roll({ replicas: 3, updatedReplicas: 1 })
+  world.pod('three', true)
+  world.pod('one', false)
+  world.pod('two', true, { deletionTimestamp: '2026-01-02T00:00:00Z' })
+  await world.settle()
+  assert.deepEqual(world.in(A), ['one critical'])
+  assert.equal(world.registered, 'True Registered')
+  assert.equal(world.again, 30_000)
+  world.roll({ replicas: 2, updatedReplicas: 2 })
+  await world.settle()
+  assert.deepEqual(world.in(A), [])
+  assert.equal(world.service?.status?.consul, undefined)
+  assert.deepEqual(world.service?.metadata.finalizers, [])
+})
+
+test('proxies that shall register themselves elsewhere are taken out of the catalog at once', async () => {
+  const world = await started()
+  world.apply({ 'spec.registration.consul': { address: B, check: 'TTL' } })
+  await world.settle()
+  assert.deepEqual(world.in(A), [])
+})
+
+test('a service that is deleted while its proxies are being replaced is out of Consul', async () => {
+  const world = await started()
+  world.apply(ITSELF)
+  await world.settle()
+  assert.deepEqual(world.in(A).toSorted(), ['one passing', 'two critical'])
+  world.delete()
+  await world.settle()
+  assert.deepEqual(world.in(A), [])
+  assert.equal(world.service, undefined)
+})
+
+test('a token of proxies that register themselves has to be there for them', async () => {
+  const world = await started({
+    'spec.registration.consul': { address: A, check: 'TTL', tokenSecretRef: { name: 's', key: 't' } },
+  })
+  const found = world.service?.status?.conditions?.find(({ type }) => type === 'ProxyAvailable')
+  assert.equal(found?.message, 'spec.registration.consul.tokenSecretRef: there is no key t in a Secret s')
 })
 
 test('a service that is deleted is out of Consul before it is gone', async () => {

@@ -225,6 +225,7 @@ test('a token whose file is gone for a while is trouble like any other', async (
   await world.pass(10_000)
   assert.deepEqual(world.asked(), [])
   assert.equal(world.lines.at(-1), TROUBLE)
+  assert.match((await world.metric('grpc_kafka_registration_errors_total{reason="NotAuthorized"}')) ?? '', / [1-9]/)
   world.files.set('token', 'one')
   await world.pass(5_000)
   assert.ok(world.asked().length > 0)
