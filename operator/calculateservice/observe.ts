@@ -16,7 +16,7 @@ import type { Deployment, Pod, Secret, Service } from '../kinds.ts'
 import { isPaused } from '../paused.ts'
 import type { ConsulCatalog } from '../registry/consul-client.ts'
 import { consulSecrets, kafkaSecrets, proxySecrets } from '../secret-references.ts'
-import { registersItself, scopeOf } from './instances.ts'
+import { scopeOf } from './instances.ts'
 import { observeConsul } from './observe-consul.ts'
 import type { ConsulView } from './observe-consul.ts'
 import { proxyName } from './objects.ts'
@@ -39,12 +39,9 @@ export const INDEXES = {
 export const byTopic = ({ spec }: CalculateService): readonly string[] => [spec.topic.name]
 
 /** Its namespace, its Consul and its name there: two that have the same would be one service for who asks Consul. */
-export const byConsulName = (service: CalculateService): readonly string[] => {
-  const { metadata, spec } = service
-  const { consul } = spec.registration
-  // Instances of proxies that register themselves are each its own.
-  if (consul === undefined || registersItself(service)) return []
-  const { address, datacenter = '', name = metadata.name } = consul
+export const byConsulName = ({ metadata, spec: { registration } }: CalculateService): readonly string[] => {
+  if (registration.consul === undefined) return []
+  const { address, datacenter = '', name = metadata.name } = registration.consul
   return [[metadata.namespace, address, datacenter, name].join(' ')]
 }
 

@@ -64,7 +64,8 @@ const LONGEST_WORDS = 300
 /** Consul takes no less. */
 const LEAST_COLLECT_SECONDS = 60
 
-const checkId = (id: string): string => `${id}/ttl`
+/** As Consul names the one check of a service. */
+const checkId = (id: string): string => `service:${id}`
 
 /** Of https and http alike; each request has a connection of its own: there are few, and none of them is ever a stale one. */
 export class HttpConsulAgent implements ConsulAgent {

@@ -17,7 +17,7 @@ import { HttpRelay } from './support/http-relay.ts'
 import { until, untilHolds } from './support/until.ts'
 
 const MANAGEMENT = '9c3f7a10-51d0-4d5e-8f0b-0d7a3c2e4b11'
-const ACL = { acl: { enabled: true, default_policy: 'deny', tokens: { initial_management: MANAGEMENT } } }
+const ACL = { acl: { enabled: true, default_policy: 'deny', tokens: { initial_management: MANAGEMENT, agent: MANAGEMENT } } }
 
 interface Entry {
   readonly Service: { readonly ID: string; readonly Address: string; readonly Port: number; readonly Tags: string[] }
@@ -39,7 +39,7 @@ const entries = (consul: ConsulServer, name: string, token?: string): Promise<re
 const untilShown = (consul: ConsulServer, name: string, expected: readonly string[], token?: string): Promise<void> =>
   untilHolds(`Consul shows ${expected.join(', ')} of ${name}`, async () => {
     const shown = (await entries(consul, name, token)).map(({ Service, Checks }) => {
-      const own = Checks.find(({ CheckID }) => CheckID === `${Service.ID}/ttl`)
+      const own = Checks.find(({ CheckID }) => CheckID === `service:${Service.ID}`)
       return `${Service.Port} ${own?.Status}`
     })
     assert.deepEqual(shown.toSorted(), expected.toSorted())
@@ -97,7 +97,7 @@ test('a proxy whose Redis is away is critical at once, and says why', async (t) 
   await redis.kill('SIGKILL')
   await untilHolds('its check says why', async () => {
     const [entry] = await entries(consul, 'calc')
-    const check = entry?.Checks.find(({ CheckID }) => CheckID.endsWith('/ttl'))
+    const check = entry?.Checks.find(({ CheckID }) => CheckID.startsWith('service:'))
     assert.equal(check?.Status, 'critical')
     assert.match(check.Output, /the reply channel is not subscribed/)
   })

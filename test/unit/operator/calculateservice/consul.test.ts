@@ -266,16 +266,21 @@ test('of proxies that register themselves the operator keeps nothing, and says s
   assert.equal(message, `calc-proxy.default.svc:8080; ${A}: proxies register themselves as sums`)
 })
 
-test('two services whose proxies register themselves may have one name', async () => {
+test('a name that proxies of an older service register themselves by is taken', async () => {
   const world = new World()
-  applyService(world.cluster, { ...ITSELF, 'spec.topic.name': 'other' }, 'default/before')
-  world.apply(ITSELF)
+  const before = { 'metadata.creationTimestamp': '2020-01-01T00:00:00Z', 'spec.topic.name': 'other' }
+  applyService(world.cluster, { ...ITSELF, ...before }, 'default/before')
+  world.pod('one', true)
+  world.apply({ 'spec.registration.consul': { address: A, name: 'sums' } })
   await world.settle()
-  assert.equal(world.registered, 'True Registered')
+  assert.equal(world.registered, 'False ConsulNameTaken')
+  assert.deepEqual(world.in(A), [])
 })
 
 test('proxies that shall register themselves stay in the catalog, as they are, until all are replaced', async () => {
   const world = await started()
+  world.roll({ replicas: 2, updatedReplicas: 2 })
+  await world.settle()
   world.apply(ITSELF)
   await world.settle()
   // Only one of them is of the new kind yet.

@@ -68,7 +68,7 @@ test('a registration has the check with it, and how long one that is silent stay
     Port: 7,
   })
   const { CheckID, Status, TTL, DeregisterCriticalServiceAfter } = Check
-  assert.deepEqual([CheckID, Status, TTL, DeregisterCriticalServiceAfter], ['calc 1/ttl', 'passing', '40s', '80s'])
+  assert.deepEqual([CheckID, Status, TTL, DeregisterCriticalServiceAfter], ['service:calc 1', 'passing', '40s', '80s'])
 })
 
 test('one that is silent stays for a minute at least, as Consul wants it', async (t) => {
@@ -83,14 +83,14 @@ test('names are escaped in paths', async (t) => {
   await agent.deregister(access, 'a/b c', never)
   assert.deepEqual(
     asked.map(({ url }) => url),
-    ['/v1/agent/check/update/a%2Fb%20c%2Fttl', '/v1/agent/service/deregister/a%2Fb%20c'],
+    ['/v1/agent/check/update/service%3Aa%2Fb%20c', '/v1/agent/service/deregister/a%2Fb%20c'],
   )
   assert.deepEqual(JSON.parse(asked[0]?.body ?? ''), { Status: 'critical', Output: 'why' })
 })
 
 for (const [status, text, reason] of [
-  [404, 'Unknown check ID "calc/ttl"', 'Unknown'],
-  [500, 'CheckID "calc/ttl" does not have associated TTL', 'Unknown'],
+  [404, 'Unknown check ID "service:calc"', 'Unknown'],
+  [500, 'CheckID "service:calc" does not have associated TTL', 'Unknown'],
   [404, 'page not found', 'Refused'],
   [403, 'Permission denied', 'NotAuthorized'],
   [403, 'ACL not found', 'NotAuthorized'],
