@@ -289,7 +289,7 @@ export class Route {
 
   async startProxy(extra: Partial<ProxyInput['proxy']> = {}, { whenReady = true } = {}): Promise<Proxy> {
     const adminPort = await freePort()
-    const port = await freePort()
+    const port = extra.port ?? (await freePort())
     const index = this.proxies.length
     const config: ProxyInput = {
       ...this.#common('proxy', adminPort),
