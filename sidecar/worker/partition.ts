@@ -61,7 +61,7 @@ export class Partition {
   #lost = false
   #waitingBytes = 0
   /** Records that were read before the committed offset was known. */
-  #unsorted = 0
+  #unsorted: Entry[] = []
   /** Records that may start, in order. */
   readonly queue = new Fifo<Entry>()
   /** Records of an earlier owner's window that Redis has to be asked about. */
@@ -121,9 +121,11 @@ export class Partition {
       this.#committed = committed
       this.#readFrom = committed.offset
       this.#forgetBelow(committed.offset)
-      this.#unsorted = 0
+      const unsorted = this.#unsorted
+      this.#unsorted = []
       this.#waitingBytes = 0
-      for (let index = this.#head; index < this.#entries.length; index++) this.#sort(this.#entries[index] as Entry)
+      // And no others: one that ran here before may wait for its next start already.
+      for (const entry of unsorted) this.#sort(entry)
     } else if (committed.offset > this.#committed.offset) this.#committed = committed
   }
 
@@ -158,7 +160,7 @@ export class Partition {
       this.#entries.push(entry)
       if (this.#committed !== undefined) this.#sort(entry)
       else {
-        this.#unsorted += 1
+        this.#unsorted.push(entry)
         this.#waitingBytes += bytesOf(entry)
       }
     }
@@ -205,7 +207,7 @@ export class Partition {
 
   /** Records that were read and wait for their turn; suspects, which end with their window, are not among them. */
   get waiting(): number {
-    return this.#unsorted + this.queue.length + this.unusual.length
+    return this.#unsorted.length + this.queue.length + this.unusual.length
   }
 
   /** Records of the log that were not read yet, as far as its end is known. */
@@ -260,7 +262,7 @@ export class Partition {
   /** What has not started is forgotten here: whoever owns the partition next reads it again. */
   handBack(): void {
     this.queue.clear()
-    this.#unsorted = 0
+    this.#unsorted = []
     this.#waitingBytes = 0
     this.suspects.length = 0
     this.unusual.clear()

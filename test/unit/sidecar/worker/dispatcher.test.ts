@@ -1050,3 +1050,17 @@ describe('a call whose deadline passed', () => {
     assert.deepEqual(harness.expired, [])
   })
 })
+
+test('a call that ran when its partition was lost, and did not reach its handler before that is open again, starts once more', async (t) => {
+  const harness = new Harness(t)
+  await harness.own(range(0, 1))
+  harness.dispatcher.assign([], true)
+  harness.dispatcher.assign([0], true)
+  harness.dispatcher.deliver(0, range(0, 1), 1)
+  const entry = harness.entry(0)
+  harness.free(entry)
+  harness.dispatcher.notReached(entry, 'gone')
+  harness.dispatcher.open(0, { offset: 0, window: W }, true)
+  await harness.pass(500)
+  assert.deepEqual(harness.starts, ['0/0', '0/0'])
+})
