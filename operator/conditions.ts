@@ -60,7 +60,7 @@ export const CONDITIONS = {
     Registered: {
       Registered: is('clients find the proxies where the spec says'),
       NotAsked: is('spec.registration asks for nothing'),
-      Registering: isNot('the status is about to remember a Consul; then proxies are registered there'),
+      Registering: isNot('proxies are about to be registered in Consul; the message says what is waited for'),
       TopicNotOurs: isNot('nothing is registered while TopicReady says that the topic is not for it'),
       ConsulUnavailable: unknown('Consul does not answer'),
       ConsulNotAuthorized: isNot('Consul refuses the token'),

@@ -17,6 +17,7 @@ import {
   SERVICES,
 } from '../kinds.ts'
 import { WATCHED_DEPLOYMENTS, WATCHED_OBJECTS, WATCHED_PODS, WATCHED_SECRETS, WATCHED_SERVICES } from '../watched.ts'
+import { registersItself } from './instances.ts'
 import { byConsulName, bySecret, byTopic, INDEXES, podByService } from './observe.ts'
 import { needsConsulFinalizer } from './plan-consul.ts'
 import { CalculateServiceReconciler } from './reconciler.ts'
@@ -95,7 +96,11 @@ export function addServiceController(
         podByService(pod).filter((key) => {
           const service = cache.get(key)
           if (service === undefined) return false
-          return service.metadata.deletionTimestamp !== undefined || needsConsulFinalizer({ service })
+          return (
+            service.metadata.deletionTimestamp !== undefined ||
+            needsConsulFinalizer({ service }) ||
+            registersItself(service)
+          )
         }),
       ),
       forOwner(owned.deployments, CALCULATE_SERVICES),

@@ -1,6 +1,6 @@
 /** What a CalculateService wants in which Consul: pure. */
 import type { CalculateService } from '../../crds/types.ts'
-import type { ConsulScope } from '../registry/consul-client.ts'
+import type { ConsulScope, FoundInstance } from '../registry/consul-client.ts'
 import type { ConsulInstance } from '../registry/consul-plan.ts'
 import type { Pod } from '../kinds.ts'
 
@@ -11,6 +11,7 @@ const NAME = 'grpc-kafka-service'
 const UID = 'grpc-kafka-service-uid'
 const CLUSTER = 'k8s-cluster'
 const NAMESPACE = 'k8s-namespace'
+const POD_NAME = 'pod-name'
 
 /** What each instance of a service says of itself, whoever registers it. */
 export const instanceMeta = ({ namespace, name }: CalculateService['metadata']): Readonly<Record<string, string>> => ({
@@ -75,13 +76,20 @@ export function instancesOf(
     tags: consul.tags,
     meta: {
       ...instanceMeta(metadata),
-      'pod-name': pod.metadata.name,
+      [POD_NAME]: pod.metadata.name,
       [UID]: metadata.uid ?? '',
       ...(cluster === '' ? {} : { [CLUSTER]: cluster }),
     },
     health: isReady(pod) ? 'passing' : 'critical',
   }))
 }
+
+/**
+ * Whether clients find it. A proxy that registers itself does so by its pod's name; one of before may still stand there as the
+ * operator put it.
+ */
+export const isFound = ({ id, address, meta }: ConsulInstance, found: readonly FoundInstance[]): boolean =>
+  found.some((one) => one.isPassing && one.address === address && (one.id === id || one.id === meta[POD_NAME]))
 
 const takesPart = ({ metadata, status }: Pod): boolean =>
   metadata.deletionTimestamp === undefined &&

@@ -17,8 +17,8 @@ import { isPaused } from '../paused.ts'
 import type { ConsulCatalog } from '../registry/consul-client.ts'
 import { consulSecrets, kafkaSecrets, proxySecrets } from '../secret-references.ts'
 import { scopeOf } from './instances.ts'
-import { observeConsul } from './observe-consul.ts'
-import type { ConsulView } from './observe-consul.ts'
+import { findRegistered, observeConsul } from './observe-consul.ts'
+import type { ConsulView, FoundView } from './observe-consul.ts'
 import { proxyName } from './objects.ts'
 import { CONSUL_FINALIZER } from './reconciliation.ts'
 import { mayAskKafka } from './topic-right.ts'
@@ -114,6 +114,8 @@ export interface Observed {
   readonly pods: readonly Pod[]
   /** Each Consul that matters; none while the service is paused. */
   readonly consul: readonly ConsulView[]
+  /** Of proxies that register themselves; absent where none do, or none should any more. */
+  readonly registered?: FoundView
   /** All of its namespace that have its name in its Consul. May hold the service itself. */
   readonly consulNamesakes: readonly CalculateService[]
   /** The name of the Kubernetes cluster in Consul; empty: none. */
@@ -162,12 +164,14 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
     service.metadata.deletionTimestamp === undefined
       ? !isPaused(service)
       : (service.metadata.finalizers ?? []).includes(CONSUL_FINALIZER)
-  const [kafka, consul] = await Promise.all([
+  const mayFind = service.metadata.deletionTimestamp === undefined && !isPaused(service)
+  const [kafka, consul, registered] = await Promise.all([
     mayAskKafka(observed) ? askKafka(service, read, parts, signal) : NOT_ASKED,
     mayAskConsul ? observeConsul(service, scopeOf(service, cluster), read, parts.consul, signal) : [],
+    mayFind ? findRegistered(service, read, parts.consul, signal) : undefined,
   ])
   const mine = kafka.state === 'Seen' ? { ...observed.mine, clusterId: kafka.cluster.id } : observed.mine
-  return { ...observed, mine, kafka, consul }
+  return { ...observed, mine, kafka, consul, ...(registered === undefined ? {} : { registered }) }
 }
 
 const NOT_ASKED: KafkaView = { state: 'NotAsked' }

@@ -5,7 +5,7 @@ import { planInstances } from '../registry/consul-plan.ts'
 import type { ConsulAction, ConsulInstance } from '../registry/consul-plan.ts'
 import type { Deployment } from '../kinds.ts'
 import { POD_IP } from '../sidecar-pod.ts'
-import { formerPlaces, instancesOf, isSamePlace, placeOf, registersItself, scopeOf } from './instances.ts'
+import { formerPlaces, instancesOf, isFound, isSamePlace, placeOf, registersItself, scopeOf } from './instances.ts'
 import type { Observed } from './observe.ts'
 import type { ConsulView } from './observe-consul.ts'
 import type { Action, Problem } from './plan.ts'
@@ -21,7 +21,10 @@ export interface ConsulPlan {
 
 type Seen = Extract<ConsulView['registry'], { readonly state: 'Seen' }>
 
-/** @param isRefused the topic is not for this service: those that are there may change and go, none may come. */
+/**
+ * @param isRefused the topic is not for this service: those that are there may change and go, none may come. Nothing is said of
+ * those that would have to come by themselves.
+ */
 export function planConsul(observed: Observed, isRefused: boolean): ConsulPlan {
   const plans = observed.consul.map((view) =>
     view.registry.state === 'Failed'
@@ -32,8 +35,40 @@ export function planConsul(observed: Observed, isRefused: boolean): ConsulPlan {
   )
   return {
     actions: plans.flatMap(({ actions }) => actions),
-    problems: plans.flatMap(({ problems }) => problems),
+    problems: [...plans.flatMap(({ problems }) => problems), ...(isRefused ? [] : judgeRegistered(observed))],
   }
+}
+
+/** What is wrong with proxies that register themselves; the operator tells them only whether they may. */
+function judgeRegistered(observed: Observed): readonly Problem<'Registered'>[] {
+  const { registered, service, pods, cluster } = observed
+  const { consul } = service.spec.registration
+  if (registered === undefined || consul === undefined) return []
+  const older = olderNamesake(observed)
+  if (older !== undefined) return [nameTaken(older, consul.address)]
+  if (registered.state === 'Failed') return [registered]
+  const ready = instancesOf(service, pods, cluster).filter(({ health }) => health === 'passing')
+  const missing = ready.filter((instance) => !isFound(instance, registered.instances))
+  if (missing.length === 0) return []
+  if (registered.isPartial) {
+    const message = `${consul.address}: the token may not read all instances, so what is there is not known`
+    return [{ reason: 'ConsulNotAuthorized', message }]
+  }
+  const message = `${consul.address}: ${ready.length - missing.length} of ${ready.length} ready proxies have registered themselves and are passing`
+  return [{ reason: 'Registering', message }]
+}
+
+const nameTaken = ({ metadata }: CalculateService, address: string): Problem<'Registered'> => ({
+  reason: 'ConsulNameTaken',
+  message: `spec.registration.consul.name: CalculateService ${metadata.name} is older and has this name in ${address}`,
+})
+
+/** As its proxies are to be told of it: those that may not have its name in Consul are not told to take it. */
+export function asToldToProxies(observed: Observed): CalculateService {
+  const { service } = observed
+  if (!registersItself(service) || olderNamesake(observed) === undefined) return service
+  const { kubernetes } = service.spec.registration
+  return { ...service, spec: { ...service.spec, registration: { kubernetes } } }
 }
 
 /** Everything of ours goes; for a service that is being deleted. */
@@ -70,14 +105,7 @@ function keep(observed: Observed, { access, catalog }: Seen, isRefused: boolean)
   return {
     actions: actions.map((action) => toAction(access, node, action)),
     problems: [
-      ...(older === undefined
-        ? []
-        : [
-            {
-              reason: 'ConsulNameTaken' as const,
-              message: `spec.registration.consul.name: CalculateService ${older.metadata.name} is older and has this name in ${access.address}`,
-            },
-          ]),
+      ...(older === undefined ? [] : [nameTaken(older, access.address)]),
       ...(isBlind
         ? [
             {

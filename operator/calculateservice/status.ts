@@ -8,7 +8,7 @@ import { planTopics } from '../kafka/topic-plan.ts'
 import type { ObservedCluster, ObservedTopic, RememberedTopic } from '../kafka/topic-plan.ts'
 import type { Deployment } from '../kinds.ts'
 import type { Outcome } from './execute.ts'
-import { instancesOf, placeOf, registersItself } from './instances.ts'
+import { instancesOf, placeOf } from './instances.ts'
 import type { ConsulPlace } from './instances.ts'
 import { serviceAddress } from './objects.ts'
 import { isSpecOfStatus } from './observe.ts'
@@ -171,11 +171,12 @@ function registrationFinding(observed: Observed, plan: Kept, outcomes: readonly 
   return found('Registered', { reason: 'Registered', message: places.join('; ') })
 }
 
-function inConsul({ service, pods, cluster }: Observed, name: string): string {
-  if (registersItself(service)) return `proxies register themselves as ${name}`
-  const instances = instancesOf(service, pods, cluster)
-  const ready = instances.filter(({ health }) => health === 'passing').length
-  return `${name} with ${instances.length} instances, ${ready} passing`
+function inConsul({ service, pods, cluster, registered }: Observed, name: string): string {
+  const passing =
+    registered?.state === 'Seen'
+      ? registered.instances.map(({ isPassing }) => isPassing)
+      : instancesOf(service, pods, cluster).map(({ health }) => health === 'passing')
+  return `${name} with ${passing.length} instances, ${passing.filter(Boolean).length} passing`
 }
 
 /** The reasons of actions and plans are those of their part; the types that say so are lost where they are put together. */

@@ -78,6 +78,22 @@ class Registration {
     return this.scene.untilReason('CalculateService', 'Registered', reason, { name, says })
   }
 
+  /** As a proxy with check TTL does. */
+  async registersItself(pod: Stored, status: 'passing' | 'critical', token = ''): Promise<void> {
+    const { name, namespace } = pod.metadata
+    const body = JSON.stringify({
+      ID: name,
+      Name: 'calc',
+      Address: addressOf(pod),
+      Port: 7000,
+      Meta: { 'external-source': 'kubernetes', 'k8s-namespace': namespace, 'grpc-kafka-service': NAME },
+      Check: { CheckID: `service:${name}`, TTL: '1h', Status: status },
+    })
+    const headers = { 'x-consul-token': token }
+    const answer = await fetch(`${this.consul.url}/v1/agent/service/register`, { method: 'PUT', body, headers })
+    assert.equal(answer.status, 200, await answer.text())
+  }
+
   untilGone(name = 'calc'): Promise<unknown> {
     return until(`${name} is gone`, async () => (await this.namespace.get('CalculateService', name)) === undefined)
   }
@@ -187,7 +203,6 @@ test('proxies that shall register themselves are kept in the catalog until each 
   const [pod] = await scene.podsReady()
   await scene.untilShown([`${addressOf(pod)} passing`])
   await scene.apply({ check: 'TTL' })
-  await scene.untilRegistered('Registered', 'proxies register themselves as calc')
   const pods = await until('a Pod of the new kind is there', async () => {
     const found = await scene.namespace.list('Pod')
     return found.length === 2 && found
@@ -203,6 +218,76 @@ test('proxies that shall register themselves are kept in the catalog until each 
     const service = await scene.namespace.get('CalculateService', 'calc')
     return service?.metadata.finalizers === undefined && service?.status?.['consul'] === undefined
   })
+})
+
+test('proxies that register themselves are Registered while Consul has all that are ready', async (t) => {
+  const scene = await Registration.start(t)
+  await scene.apply({ check: 'TTL' }, 2)
+  const [one, two] = await scene.podsReady(2)
+  assert.ok(one !== undefined && two !== undefined)
+  await scene.untilRegistered('Registering', '0 of 2 ready proxies have registered themselves')
+  await scene.registersItself(one, 'passing')
+  await scene.untilRegistered('Registering', '1 of 2 ready proxies have registered themselves')
+  await scene.registersItself(two, 'critical')
+  await scene.registersItself(two, 'passing')
+  await scene.untilRegistered('Registered', 'calc with 2 instances, 2 passing')
+})
+
+test('with a token that may only register, nobody knows whether proxies did', async (t) => {
+  const tokens = { initial_management: MANAGEMENT, agent: MANAGEMENT }
+  const scene = await Registration.start(t, { acl: { enabled: true, default_policy: 'deny', tokens } })
+  const management = async (path: string, body: object): Promise<{ readonly SecretID: string }> => {
+    const headers = { 'x-consul-token': MANAGEMENT }
+    const answer = await fetch(`${scene.consul.url}/v1/acl/${path}`, {
+      method: 'PUT',
+      body: JSON.stringify(body),
+      headers,
+    })
+    assert.equal(answer.status, 200, await answer.clone().text())
+    return (await answer.json()) as { readonly SecretID: string }
+  }
+  const write = 'service "calc" { policy = "write" }'
+  await management('policy', { Name: 'write', Rules: write })
+  await management('policy', { Name: 'read', Rules: 'node_prefix "" { policy = "read" }' })
+  const tokenOf = async (...names: readonly string[]) =>
+    (await management('token', { Policies: names.map((Name) => ({ Name })) })).SecretID
+  const keep = async (token: string) =>
+    scene.namespace.apply({
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'consul' },
+      data: { token: Buffer.from(token).toString('base64') },
+    })
+  const mayWrite = await tokenOf('write')
+  await keep(mayWrite)
+  await scene.apply({ check: 'TTL', tokenSecretRef: { name: 'consul', key: 'token' } })
+  const [pod] = await scene.podsReady()
+  assert.ok(pod !== undefined)
+  await scene.registersItself(pod, 'passing', mayWrite)
+  await scene.untilRegistered('ConsulNotAuthorized', 'the token may not read all instances')
+  await keep(await tokenOf('write', 'read'))
+  await scene.untilRegistered('Registered', 'calc with 1 instances, 1 passing')
+})
+
+test('proxies of the younger of two services are not told to register themselves by a name that is taken', async (t) => {
+  const scene = await Registration.start(t)
+  await scene.apply({ check: 'TTL' })
+  await scene.scene.untilLookedAt('CalculateService', 1)
+  // Times of creation have full seconds; of one second the lower uid counts.
+  const begun = Date.now()
+  await until('another second', () => Date.now() - begun > 2000)
+  await scene.apply({ check: 'TTL', name: 'calc' }, 1, 'late')
+  const told = async (): Promise<boolean> => {
+    const { data = {} } = ((await scene.namespace.get('ConfigMap', 'late-proxy')) ?? {}) as {
+      readonly data?: Readonly<Record<string, string>>
+    }
+    return (data['sidecar.json'] ?? '').includes('"registration"')
+  }
+  const { message } = await scene.untilRegistered('ConsulNameTaken', '', 'late')
+  assert.match(message, /spec\.registration\.consul\.name: CalculateService calc is older/)
+  assert.equal(await told(), false)
+  await scene.namespace.delete('CalculateService', NAME)
+  await until('the other one is told', told)
 })
 
 test('a token comes from its Secret: missing, wrong and right', async (t) => {

@@ -38,6 +38,8 @@ export class Rule {
   readonly reply: Reply
   /** To what it was done first, when that was done (with `hold the answer`: when the server has done its part). */
   readonly met: Promise<RelayedRequest>
+  /** Whether a client waits for an answer that is held. */
+  isHeld = false
   /** How often it was done. */
   used = 0
   #left: number
@@ -178,9 +180,11 @@ export class HttpRelay {
     call.on('response', (answer) => {
       answer.on('error', () => outgoing.destroy())
       if (rule !== undefined && (rule.reply === 'lose the answer' || rule.reply === 'hold the answer')) {
+        outgoing.on('close', () => (rule.isHeld = false))
         answer.resume()
         answer.on('end', () => {
           if (rule.reply === 'lose the answer') outgoing.destroy()
+          else rule.isHeld = !outgoing.destroyed
           rule.done(request)
         })
         return

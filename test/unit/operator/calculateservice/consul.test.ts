@@ -5,7 +5,7 @@ import type { CalculateService } from '../../../../crds/types.ts'
 import { CalculateServiceReconciler } from '../../../../operator/calculateservice/reconciler.ts'
 import type { KubeObject } from '../../../../operator/controller/object.ts'
 import type { Deployment } from '../../../../operator/kinds.ts'
-import { CALCULATE_SERVICES, DEPLOYMENTS } from '../../../../operator/kinds.ts'
+import { CALCULATE_SERVICES, CONFIG_MAPS, DEPLOYMENTS } from '../../../../operator/kinds.ts'
 import { ConsulProblem } from '../../../../operator/registry/consul-problem.ts'
 import type { Case } from '../../crds/cases.ts'
 import { FakeCluster } from '../fake-cluster.ts'
@@ -109,6 +109,18 @@ class World {
   get registered(): string {
     const found = this.service?.status?.conditions?.find(({ type }) => type === 'Registered')
     return `${found?.status} ${found?.reason}`
+  }
+
+  get registeredMessage(): string | undefined {
+    return this.service?.status?.conditions?.find(({ type }) => type === 'Registered')?.message
+  }
+
+  /** Whether proxies are to register themselves, as their configuration has it. */
+  tellsProxies(): boolean {
+    const { data } = this.cluster.get(CONFIG_MAPS, 'default/calc-proxy') as unknown as {
+      readonly data: { readonly 'sidecar.json': string }
+    }
+    return 'registration' in (JSON.parse(data['sidecar.json']) as { proxy: object }).proxy
   }
 
   in(address: string, node?: string): readonly string[] {
@@ -255,15 +267,97 @@ test('a Consul that is named no more and stays away is given up after ten minute
 
 const ITSELF = { 'spec.registration.consul': { address: A, check: 'TTL', name: 'sums' } }
 
-test('of proxies that register themselves the operator keeps nothing, and says so', async () => {
+const ONE = { id: 'calc-proxy-one', address: '10.0.0.1', isPassing: true }
+const TWO = { id: 'calc-proxy-two', address: '10.0.0.1', isPassing: false }
+
+test('of proxies that register themselves the operator keeps nothing, and says what Consul has of them', async () => {
   const world = await started(ITSELF)
-  assert.deepEqual(world.consul.tokens, [])
+  world.consul.found.set('sums', [ONE, TWO])
+  await world.settle()
+  assert.deepEqual(world.consul.done, [])
   assert.equal(world.service?.metadata.finalizers, undefined)
   assert.equal(world.service?.status?.consul, undefined)
-  assert.equal(world.again, undefined)
+  assert.equal(world.again, 30_000)
   assert.equal(world.registered, 'True Registered')
-  const { message } = world.service?.status?.conditions?.find(({ type }) => type === 'Registered') ?? {}
-  assert.equal(message, `calc-proxy.default.svc:8080; ${A}: proxies register themselves as sums`)
+  assert.equal(world.registeredMessage, `calc-proxy.default.svc:8080; ${A}: sums with 2 instances, 1 passing`)
+})
+
+for (const [what, found] of [
+  ['is not in Consul', [TWO]],
+  ['is critical there', [{ ...ONE, isPassing: false }]],
+  ['stands there with another address', [{ ...ONE, address: '10.0.0.2' }]],
+] as const) {
+  test(`a ready proxy that should register itself and ${what} is not registered`, async () => {
+    const world = await started(ITSELF)
+    world.consul.found.set('sums', found)
+    await world.settle()
+    assert.equal(world.registered, 'False Registering')
+    assert.equal(world.registeredMessage, `${A}: 0 of 1 ready proxies have registered themselves and are passing`)
+    assert.equal(world.again, 3_000)
+  })
+}
+
+test('while the agent does not answer the operator nobody knows whether proxies registered themselves', async () => {
+  const world = await started(ITSELF)
+  world.consul.down.set(A, AWAY)
+  await world.settle()
+  assert.equal(world.registered, 'Unknown ConsulUnavailable')
+  assert.equal(world.again, 10_000)
+})
+
+test('with a token that may not read nodes nobody knows whether proxies registered themselves', async () => {
+  const world = await started(ITSELF)
+  world.consul.isPartial = true
+  await world.settle()
+  assert.equal(world.registered, 'False ConsulNotAuthorized')
+})
+
+test('what Consul has of proxies that register themselves is asked for with the token', async () => {
+  const world = new World()
+  world.cluster.put({
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { namespace: 'default', name: 's' },
+    data: { t: Buffer.from('secret\n').toString('base64') },
+  } as KubeObject)
+  world.apply({ 'spec.registration.consul': { address: A, check: 'TTL', tokenSecretRef: { name: 's', key: 't' } } })
+  await world.reconcile()
+  assert.deepEqual(world.consul.tokens, ['secret'])
+})
+
+test('Consul is not asked for proxies that register themselves while the service is paused, nor when it is going', async () => {
+  const world = new World()
+  world.apply({ ...ITSELF, 'metadata.annotations': { 'grpckafka.dev/reconciliation': 'paused' } })
+  await world.settle()
+  assert.deepEqual(world.consul.tokens, [])
+  world.delete()
+  await world.reconcile()
+  assert.deepEqual(world.consul.tokens, [])
+})
+
+test('proxies of a younger service are not told to register themselves by a name that is taken', async () => {
+  const world = new World()
+  const before = { 'metadata.creationTimestamp': '2020-01-01T00:00:00Z', 'spec.topic.name': 'other' }
+  applyService(world.cluster, { ...ITSELF, ...before }, 'default/before')
+  world.apply(ITSELF)
+  await world.settle()
+  assert.equal(world.registered, 'False ConsulNameTaken')
+  assert.match(world.registeredMessage ?? '', /CalculateService before is older and has this name/)
+  assert.equal(world.tellsProxies(), false)
+  world.cluster.remove(CALCULATE_SERVICES, 'default/before')
+  await world.settle()
+  assert.equal(world.tellsProxies(), true)
+})
+
+test('proxies of an older service go on registering themselves by a name that a younger one wants', async () => {
+  const world = new World()
+  world.apply(ITSELF)
+  await world.settle()
+  const after = { 'metadata.creationTimestamp': '2030-01-01T00:00:00Z', 'spec.topic.name': 'other' }
+  applyService(world.cluster, { ...ITSELF, ...after }, 'default/after')
+  await world.settle()
+  assert.equal(world.registered, 'True Registered')
+  assert.equal(world.tellsProxies(), true)
 })
 
 test('a name that proxies of an older service register themselves by is taken', async () => {
@@ -290,6 +384,10 @@ test('proxies that shall register themselves stay in the catalog, as they are, u
   world.pod('two', true, { deletionTimestamp: '2026-01-02T00:00:00Z' })
   await world.settle()
   assert.deepEqual(world.in(A), ['one critical'])
+  // The new one has registered itself, and clients find those of before.
+  assert.equal(world.registered, 'False Registering')
+  world.consul.found.set('sums', [{ id: 'calc-proxy-three', address: '10.0.0.1', isPassing: true }])
+  await world.settle()
   assert.equal(world.registered, 'True Registered')
   assert.equal(world.again, 30_000)
   world.roll({ replicas: 2, updatedReplicas: 2 })

@@ -94,6 +94,30 @@ test('instances are read with their checks, and only those of a mark are asked f
   assert.equal(filter, '(Meta["uid"] == "u\\"1") or (Meta["cluster"] == "c" and Meta["name"] == "n")')
 })
 
+test('instances that agents have are found with all of their checks, and only those with the meta are asked for', async (t) => {
+  const { address, seen } = await consul(t, (_request, response) => {
+    const entry = (id: string, ...statuses: readonly string[]) => ({
+      Node: { Node: 'n' },
+      Service: { ID: id, Service: 'a b', Address: '10.0.0.1', Port: 1 },
+      Checks: statuses.map((Status) => ({ CheckID: 'c', Status })),
+    })
+    const body = [entry('good', 'passing', 'passing'), entry('node-away', 'critical', 'passing')]
+    response.setHeader('X-Consul-Results-Filtered-By-Acls', 'true')
+    response.end(JSON.stringify(body))
+  })
+  const found = await new HttpConsulCatalog().find({ address, token: 't' }, 'a b', { 'k8s-namespace': 'n"1' }, SIGNAL)
+  assert.deepEqual(found, {
+    isPartial: true,
+    instances: [
+      { id: 'good', address: '10.0.0.1', isPassing: true },
+      { id: 'node-away', address: '10.0.0.1', isPassing: false },
+    ],
+  })
+  const [{ method, path, query, token } = {}] = seen
+  assert.equal(`${method} ${path} ${token}`, 'GET /v1/health/service/a%20b t')
+  assert.deepEqual(query, { filter: 'Service.Meta["k8s-namespace"] == "n\\"1"' })
+})
+
 test('a node that is not there has no instances', async (t) => {
   const { address } = await consul(t, ({ path }, response) => {
     response.end(path.startsWith('/v1/catalog/') ? '{"Node":null,"Services":[]}' : '[]')
