@@ -91,6 +91,21 @@ test('a proxy that was killed is critical after its TTL', async (t) => {
   await untilShown(consul, 'calc', [`${proxy.port} critical`])
 })
 
+test('two proxies at one agent are two instances, and one that ends takes nothing of the other along', async (t) => {
+  const consul = await ownConsul(t)
+  const { route, proxy: first } = await registering(t, consul.url, { ttlSeconds: 4, intervalSeconds: 1 })
+  const port = await freePort()
+  const advertise = { host: '127.0.0.1', port }
+  const timing = { ttlSeconds: 4, intervalSeconds: 1 }
+  const second = await route.startProxy({
+    port,
+    registration: { consul: { address: consul.url, name: 'calc', advertise, ...timing } },
+  })
+  await untilShown(consul, 'calc', [`${first.port} passing`, `${second.port} passing`])
+  assert.equal(await first.process.end(), 0)
+  await untilShown(consul, 'calc', [`${second.port} passing`])
+})
+
 test('a proxy whose Redis is away is critical at once, and says why', async (t) => {
   const consul = await ownConsul(t)
   const redis = await ownRedis(t)
