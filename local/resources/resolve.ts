@@ -96,9 +96,17 @@ export function resolveRoutes({ services, groups, policies }: Omit<Loaded, 'igno
     return { service: located.resource, groups: mine.map(({ route }) => route) }
   })
   problems.push(...takenTwice(services, 'spec.topic.name', (service) => service.spec.topic.name))
+  const inConsul = services.filter(({ resource }) => resource.spec.registration.consul?.check === 'TTL')
+  problems.push(...takenTwice(inConsul, 'spec.registration.consul.name', nameInConsul))
   problems.push(...takenTwice(groups, 'spec.groupId', (group) => group.spec.groupId))
   if (problems.length > 0) throw new ResourcesError(problems)
   return { routes, warnings }
+}
+
+/** Two that have the same would be one service for who asks Consul; in another namespace that is on purpose. */
+const nameInConsul = (resource: CalculateService): string => {
+  const { name = resource.metadata.name, address = '' } = resource.spec.registration.consul ?? {}
+  return `${name} in ${address}, namespace ${namespaceOf(resource)}`
 }
 
 type Named = CalculateService | ConsumerGroup | RetryPolicy

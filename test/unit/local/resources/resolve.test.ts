@@ -47,6 +47,14 @@ test('a service gets its groups, and a group its policy', async (context) => {
   )
 })
 
+test('two services that register themselves in one Consul have two names', async (context) => {
+  const registered = (name: string, consul: string) =>
+    `${service(name).trimEnd()}\n  registration: { consul: { check: TTL, address: 'http://consul:8500'${consul} } }\n`
+  assert.deepEqual(await problemsOf(context, registered('orders', ''), registered('returns', ', name: orders')), [
+    '2 (CalculateService returns): spec.registration.consul.name: "orders in http://consul:8500, namespace default" already belongs to CalculateService orders',
+  ])
+})
+
 test('says what is not done on one machine', async (context) => {
   const { warnings } = await resolve(
     context,
