@@ -69,9 +69,9 @@ const checkId = (id: string): string => `service:${id}`
 
 /** Of https and http alike; each request has a connection of its own: there are few, and none of them is ever a stale one. */
 export class HttpConsulAgent implements ConsulAgent {
-  register(access: AgentAccess, service: AgentService, result: CheckResult, signal: AbortSignal): Promise<void> {
+  async register(access: AgentAccess, service: AgentService, result: CheckResult, signal: AbortSignal): Promise<void> {
     const { id, name, tags, meta, host, port, ttlSeconds } = service
-    return put(
+    await put(
       access,
       '/v1/agent/service/register?replace-existing-checks=true',
       {
@@ -93,6 +93,8 @@ export class HttpConsulAgent implements ConsulAgent {
       },
       signal,
     )
+    // A check that the agent has already keeps the result that it had (hashicorp/consul pull request 4904).
+    await this.update(access, id, result, signal)
   }
 
   update(access: AgentAccess, id: string, { status, output }: CheckResult, signal: AbortSignal): Promise<void> {

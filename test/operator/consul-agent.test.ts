@@ -83,6 +83,20 @@ test('a proxy that is ready is found in Consul for longer than its TTL', async (
   await untilShown(consul, 'calc', [`${proxy.port} passing`])
 })
 
+test('a proxy that registers itself where a check of its name ran out is passing at once', async (t) => {
+  const consul = await ownConsul(t)
+  const { route, proxy } = await registering(t, consul.url, { ttlSeconds: 2, intervalSeconds: 1 })
+  await untilShown(consul, 'calc', [`${proxy.port} passing`])
+  proxy.process.kill('SIGKILL')
+  await untilShown(consul, 'calc', [`${proxy.port} critical`])
+  const { instance, ...config } = proxy.config
+  assert.ok(config.role === 'proxy' && config.proxy.registration !== undefined && typeof instance === 'string')
+  // It says nothing more before the test is over.
+  const registered = { ...config.proxy.registration.consul, ttlSeconds: 3600, intervalSeconds: 1800 }
+  await route.startProxy({ port: proxy.port, registration: { consul: registered } }, { instance })
+  await untilShown(consul, 'calc', [`${proxy.port} passing`])
+})
+
 test('a proxy that was killed is critical after its TTL', async (t) => {
   const consul = await ownConsul(t)
   const { proxy } = await registering(t, consul.url, { ttlSeconds: 4, intervalSeconds: 1 })

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import type { ConsulServer } from '../../local/platform/consul.ts'
+import { HttpConsulAgent } from '../../sidecar/registry/consul-agent.ts'
 import { ownConsul } from './support/consul.ts'
 import { makePodsReady, makePodsUnready } from './support/kubelet.ts'
 import type { Condition, Namespace, Stored } from './support/namespace.ts'
@@ -79,19 +80,12 @@ class Registration {
   }
 
   /** As a proxy with check TTL does. */
-  async registersItself(pod: Stored, status: 'passing' | 'critical', token = ''): Promise<void> {
-    const { name, namespace } = pod.metadata
-    const body = JSON.stringify({
-      ID: name,
-      Name: 'calc',
-      Address: addressOf(pod),
-      Port: 7000,
-      Meta: { 'external-source': 'kubernetes', 'k8s-namespace': namespace, 'grpc-kafka-service': NAME },
-      Check: { CheckID: `service:${name}`, TTL: '1h', Status: status },
-    })
-    const headers = { 'x-consul-token': token }
-    const answer = await fetch(`${this.consul.url}/v1/agent/service/register`, { method: 'PUT', body, headers })
-    assert.equal(answer.status, 200, await answer.text())
+  registersItself(pod: Stored, status: 'passing' | 'critical', token?: string): Promise<void> {
+    const { name, namespace = '' } = pod.metadata
+    const meta = { 'external-source': 'kubernetes', 'k8s-namespace': namespace, 'grpc-kafka-service': NAME }
+    const service = { id: name, name: 'calc', tags: [], meta, host: addressOf(pod), port: 7000, ttlSeconds: 3600 }
+    const access = { address: this.consul.url, token }
+    return new HttpConsulAgent().register(access, service, { status, output: '' }, AbortSignal.timeout(60_000))
   }
 
   untilGone(name = 'calc'): Promise<unknown> {
@@ -228,9 +222,10 @@ test('proxies that register themselves are Registered while Consul has all that 
   await scene.untilRegistered('Registering', '0 of 2 ready proxies have registered themselves')
   await scene.registersItself(one, 'passing')
   await scene.untilRegistered('Registering', '1 of 2 ready proxies have registered themselves')
-  await scene.registersItself(two, 'critical')
   await scene.registersItself(two, 'passing')
   await scene.untilRegistered('Registered', 'calc with 2 instances, 2 passing')
+  await scene.registersItself(one, 'critical')
+  await scene.untilRegistered('Registering', '1 of 2 ready proxies have registered themselves')
 })
 
 test('with a token that may only register, nobody knows whether proxies did', async (t) => {

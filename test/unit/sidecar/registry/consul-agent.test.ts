@@ -71,6 +71,16 @@ test('a registration has the check with it, and how long one that is silent stay
   assert.deepEqual([CheckID, Status, TTL, DeregisterCriticalServiceAfter], ['service:calc 1', 'passing', '40s', '80s'])
 })
 
+test('the result is told once more after the registration: a check that is there keeps the one that it has', async (t) => {
+  const { access, asked } = await serve(t, 200, '')
+  await agent.register(access, SERVICE, { status: 'critical', output: 'no' }, never)
+  assert.deepEqual(
+    asked.map(({ method, url }) => `${method} ${url}`),
+    ['PUT /v1/agent/service/register?replace-existing-checks=true', 'PUT /v1/agent/check/update/service%3Acalc%201'],
+  )
+  assert.equal(asked[1]?.body, '{"Status":"critical","Output":"no"}')
+})
+
 test('one that is silent stays for a minute at least, as Consul wants it', async (t) => {
   const { access, asked } = await serve(t, 200, '')
   await agent.register(access, { ...SERVICE, ttlSeconds: 2 }, PASSING, never)
