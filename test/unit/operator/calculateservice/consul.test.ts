@@ -297,6 +297,13 @@ for (const [what, found] of [
   })
 }
 
+test('a ready proxy of before that the operator still keeps in the catalog is found there', async () => {
+  const world = await started(ITSELF)
+  world.consul.found.set('sums', [{ ...ONE, id: 'one' }])
+  await world.settle()
+  assert.equal(world.registered, 'True Registered')
+})
+
 test('while the agent does not answer the operator nobody knows whether proxies registered themselves', async () => {
   const world = await started(ITSELF)
   world.consul.down.set(A, AWAY)
