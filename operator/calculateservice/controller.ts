@@ -17,7 +17,7 @@ import {
   SERVICES,
 } from '../kinds.ts'
 import { WATCHED_DEPLOYMENTS, WATCHED_OBJECTS, WATCHED_PODS, WATCHED_SECRETS, WATCHED_SERVICES } from '../watched.ts'
-import { byConsulName, bySecret, byTopic, INDEXES, podByService } from './observe.ts'
+import { byConsulName, bySecret, byTopic, INDEXES, isClaimChanged, podByService } from './observe.ts'
 import { CalculateServiceReconciler } from './reconciler.ts'
 
 /** Every kind that is applied for a CalculateService, itself among them. */
@@ -81,7 +81,7 @@ export function addServiceController(
       forOthers(
         calculateServices,
         (service) => byTopic(service).flatMap((topic) => keysOf(INDEXES.servicesByTopic, topic)),
-        (before, now) => isSpecChanged(before, now) || before.status?.clusterId !== now.status?.clusterId,
+        isClaimChanged,
       ),
       forOthers(
         calculateServices,
