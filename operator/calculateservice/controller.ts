@@ -18,7 +18,7 @@ import {
 } from '../kinds.ts'
 import { WATCHED_DEPLOYMENTS, WATCHED_OBJECTS, WATCHED_PODS, WATCHED_SECRETS, WATCHED_SERVICES } from '../watched.ts'
 import { registersItself } from './instances.ts'
-import { byConsulName, bySecret, byTopic, INDEXES, podByService } from './observe.ts'
+import { byConsulName, bySecret, byTopic, INDEXES, isClaimChanged, podByService } from './observe.ts'
 import { needsConsulFinalizer } from './plan-consul.ts'
 import { CalculateServiceReconciler } from './reconciler.ts'
 
@@ -83,7 +83,7 @@ export function addServiceController(
       forOthers(
         calculateServices,
         (service) => byTopic(service).flatMap((topic) => keysOf(INDEXES.servicesByTopic, topic)),
-        (before, now) => isSpecChanged(before, now) || before.status?.clusterId !== now.status?.clusterId,
+        isClaimChanged,
       ),
       forOthers(
         calculateServices,

@@ -1,6 +1,7 @@
 /** All that a CalculateService is judged by, read at one moment: from caches, and from its Kafka. Nothing is written here. */
 import type { CalculateService } from '../../crds/types.ts'
 import type { Clock } from '../controller/clock.ts'
+import { isSpecChanged } from '../controller/controller.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
 import type { KubeObject, ObjectKey } from '../controller/object.ts'
 import type { Cache } from '../controller/store.ts'
@@ -185,6 +186,10 @@ const claimOf = ({ metadata, spec, status }: CalculateService): TopicClaim => ({
   bootstrapServers: spec.kafka.bootstrapServers,
   ...(status?.clusterId === undefined ? {} : { clusterId: status.clusterId }),
 })
+
+/** Whether what a service claims, and in which Kafka, may be another than before: of what others judge themselves by. */
+export const isClaimChanged = (before: CalculateService, now: CalculateService): boolean =>
+  isSpecChanged(before, now) || before.status?.clusterId !== now.status?.clusterId
 
 /** What its status says of the cluster is of the spec as it was then: it may name another Kafka now. */
 const ownClaim = (service: CalculateService): TopicClaim => {
