@@ -138,7 +138,7 @@ export interface CalculateService {
       /** A command without an answer is given up after so long, and its connection replaced. 100 to 60000. Default 5000. */
       readonly commandTimeoutMilliseconds: number
     }
-    /** The topic of the calls. What cannot be done goes to a second one, `<name>.dead`. */
+    /** The topic of the calls. What cannot be done goes to a second one, `<name>.dead`; what is tried again waits on `<name>.retry.1` and on. */
     readonly topic: {
       /** The topic's name. Immutable. */
       readonly name: string

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { proxyConfig } from '../operator/calculateservice/proxy-config.ts'
 import { workerConfig } from '../operator/consumergroup/worker-config.ts'
+import { retryStepsOf } from '../operator/calculateservice/retry-steps.ts'
 import { desiredTopics } from '../operator/kafka/topics.ts'
 import type { CalculateService } from '../crds/types.ts'
 import { describeExit, startChild, tail, type Child } from './child.ts'
@@ -111,8 +112,14 @@ export async function runRoutes(options: RouteOptions, signal: AbortSignal): Pro
     },
     starting: AbortSignal.any([signal, failure.signal]),
   }
-  for (const { service } of routes) {
-    const done = await ensureTopics(infrastructure.brokers, (count) => desiredTopics(service, count))
+  for (const { service, groups } of routes) {
+    const policies = groups.flatMap(({ group, policy }) =>
+      group.spec.role === 'Responder' && policy !== undefined ? [policy] : [],
+    )
+    const retrySteps = retryStepsOf(service, policies)
+    const done = await ensureTopics(infrastructure.brokers, (brokers) =>
+      desiredTopics(service, { retrySteps, brokers }),
+    )
     for (const line of done) report(line)
   }
   signal.throwIfAborted()

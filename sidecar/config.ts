@@ -15,10 +15,10 @@ const port = z.int().min(1).max(65535)
 const milliseconds = z.int().min(1).max(86_400_000)
 const name = (max: number) => z.string().min(1).max(max)
 
-/** Kafka's own rule for topic names: letters, digits, `.`, `_`, `-`, at most 249; 5 are kept free for `.dead`. */
+/** Kafka's own rule for topic names: letters, digits, `.`, `_`, `-`, at most 249; 8 are kept free for `.retry.8`. */
 const topicName = z
   .string()
-  .regex(/^[a-zA-Z0-9._-]{1,244}$/, 'must be 1 to 244 of the characters a-z, A-Z, 0-9, ".", "_" and "-"')
+  .regex(/^[a-zA-Z0-9._-]{1,241}$/, 'must be 1 to 241 of the characters a-z, A-Z, 0-9, ".", "_" and "-"')
 
 /** A secret by reference. `{"env": "NAME"}` reads a variable, `{"file": "/path"}` a file (a trailing newline is cut). */
 const secretReference = z.union([z.strictObject({ env: name(256) }), z.strictObject({ file: name(4096) })])

@@ -18,6 +18,8 @@ const MAY_IMPORT: readonly { readonly from: string; readonly ours: readonly stri
       'sidecar/hot-settings.ts',
       'sidecar/kafka/cluster.ts',
       'sidecar/kafka/idle-timer.ts',
+      'sidecar/kafka/topic-names.ts',
+      'sidecar/retry-pauses.ts',
     ],
   },
   { from: 'local/', ours: ['crds/', 'operator/', 'sidecar/', 'examples/'] },

@@ -9,16 +9,27 @@ import type { ConsulCatalog } from '../registry/consul-client.ts'
 import {
   CALCULATE_SERVICES,
   CONFIG_MAPS,
+  CONSUMER_GROUPS,
   DEPLOYMENTS,
   POD_DISRUPTION_BUDGETS,
   PODS,
+  RETRY_POLICIES,
   SECRETS,
   SERVICE_ACCOUNTS,
   SERVICES,
 } from '../kinds.ts'
 import { WATCHED_DEPLOYMENTS, WATCHED_OBJECTS, WATCHED_PODS, WATCHED_SECRETS, WATCHED_SERVICES } from '../watched.ts'
 import { registersItself } from './instances.ts'
-import { byConsulName, bySecret, byTopic, INDEXES, isClaimChanged, podByService } from './observe.ts'
+import {
+  byConsulName,
+  bySecret,
+  byTopic,
+  INDEXES,
+  isClaimChanged,
+  podByService,
+  responderByPolicy,
+  responderByService,
+} from './observe.ts'
 import { needsConsulFinalizer } from './plan-consul.ts'
 import { CalculateServiceReconciler } from './reconciler.ts'
 
@@ -44,6 +55,8 @@ export function addServiceController(
   const calculateServices = manager.informer(CALCULATE_SERVICES)
   const secrets = manager.informer(SECRETS, WATCHED_SECRETS)
   const pods = manager.informer(PODS, WATCHED_PODS)
+  const consumerGroups = manager.informer(CONSUMER_GROUPS)
+  const retryPolicies = manager.informer(RETRY_POLICIES)
   const owned = {
     deployments: manager.informer(DEPLOYMENTS, WATCHED_DEPLOYMENTS),
     services: manager.informer(SERVICES, WATCHED_SERVICES),
@@ -55,12 +68,16 @@ export function addServiceController(
   calculateServices.addIndex(INDEXES.servicesBySecret, bySecret)
   calculateServices.addIndex(INDEXES.servicesByConsulName, byConsulName)
   pods.addIndex(INDEXES.podsByService, podByService)
+  consumerGroups.addIndex(INDEXES.respondersByService, responderByService)
+  consumerGroups.addIndex(INDEXES.respondersByPolicy, responderByPolicy)
   const { cache } = calculateServices
   const keysOf = (index: string, value: string): readonly string[] => cache.byIndex(index, value).map(objectKey)
   const caches = {
     calculateServices: cache,
     secrets: secrets.cache,
     pods: pods.cache,
+    consumerGroups: consumerGroups.cache,
+    retryPolicies: retryPolicies.cache,
     deployments: owned.deployments.cache,
     services: owned.services.cache,
     serviceAccounts: owned.serviceAccounts.cache,
@@ -91,6 +108,14 @@ export function addServiceController(
         isSpecChanged,
       ),
       forOthers(secrets, ({ metadata }) => keysOf(INDEXES.servicesBySecret, keyOf(metadata.namespace, metadata.name))),
+      // Its retry topics are as many as their pauses.
+      forOthers(consumerGroups, responderByService, isSpecChanged),
+      forOthers(
+        retryPolicies,
+        (policy) =>
+          consumerGroups.cache.byIndex(INDEXES.respondersByPolicy, objectKey(policy)).flatMap(responderByService),
+        isSpecChanged,
+      ),
       // Only who waits for their end, or registers them, has to know of pods.
       forOthers(pods, (pod) =>
         podByService(pod).filter((key) => {

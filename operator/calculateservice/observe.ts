@@ -1,5 +1,5 @@
 /** All that a CalculateService is judged by, read at one moment: from caches, and from its Kafka. Nothing is written here. */
-import type { CalculateService } from '../../crds/types.ts'
+import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/types.ts'
 import type { Clock } from '../controller/clock.ts'
 import { isSpecChanged } from '../controller/controller.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
@@ -23,6 +23,7 @@ import type { ConsulView, FoundView } from './observe-consul.ts'
 import { proxyName } from './objects.ts'
 import { CONSUL_FINALIZER } from './reconciliation.ts'
 import { mayAskKafka } from './topic-right.ts'
+import { retryStepsOf } from './retry-steps.ts'
 import { topicNames } from './topic-names.ts'
 
 /** Indexes that the caches must have. */
@@ -33,6 +34,9 @@ export const INDEXES = {
   servicesBySecret: 'secret',
   /** Services by the name that they have in a Consul: see `byConsulName`. */
   servicesByConsulName: 'consulName',
+  /** ConsumerGroups that answer calls by `namespace/name` of their service, and of their policy. */
+  respondersByService: 'responderOf',
+  respondersByPolicy: 'responderBy',
   /** Pods by `namespace/name` of the service whose proxies they are. */
   podsByService: 'service',
 } as const
@@ -57,6 +61,14 @@ export const bySecret = (service: CalculateService): readonly string[] => [
   ),
 ]
 
+export const responderByService = ({ metadata, spec }: ConsumerGroup): readonly string[] =>
+  spec.role === 'Responder' ? [keyOf(metadata.namespace, spec.calculateServiceRef.name)] : []
+
+export const responderByPolicy = ({ metadata, spec }: ConsumerGroup): readonly string[] =>
+  spec.role !== 'Responder' || spec.retryPolicyRef === undefined
+    ? []
+    : [keyOf(metadata.namespace, spec.retryPolicyRef.name)]
+
 export const podByService = ({ metadata: { namespace, labels } }: KubeObject): readonly string[] => {
   const service = labels?.['grpckafka.dev/service']
   return service === undefined || labels?.['app.kubernetes.io/component'] !== 'proxy' ? [] : [keyOf(namespace, service)]
@@ -73,6 +85,8 @@ export interface ServiceCaches {
   readonly configMaps: Read<KubeObject>
   readonly podDisruptionBudgets: Read<KubeObject>
   readonly pods: Read<Pod>
+  readonly consumerGroups: Read<ConsumerGroup>
+  readonly retryPolicies: Read<RetryPolicy>
 }
 
 /** What stands under the names that the service needs. */
@@ -110,6 +124,8 @@ export interface Observed {
   /** Of these, those without which the operator cannot ask Kafka. */
   readonly missingKafkaSecrets: readonly string[]
   readonly kafka: KafkaView
+  /** How many retry topics it has, or is to have. */
+  readonly retrySteps: number
   readonly live: LiveObjects
   /** Pods of proxies, also those that are ending. */
   readonly pods: readonly Pod[]
@@ -153,6 +169,7 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
     claims: named.filter(({ metadata, spec }) => mayNameTopic(metadata.namespace ?? '', spec.topic.name)).map(claimOf),
     missingSecrets: missingSecrets(proxySecrets(service), read),
     missingKafkaSecrets: missingSecrets(kafkaSecrets(service), read),
+    retrySteps: retryStepsOf(service, policiesFor(service, caches)),
     live: liveObjects(service, caches),
     pods: caches.pods.byIndex(INDEXES.podsByService, objectKey(service)),
     consulNamesakes: byConsulName(service).flatMap((name) =>
@@ -167,13 +184,23 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
       : (service.metadata.finalizers ?? []).includes(CONSUL_FINALIZER)
   const mayFind = service.metadata.deletionTimestamp === undefined && !isPaused(service)
   const [kafka, consul, registered] = await Promise.all([
-    mayAskKafka(observed) ? askKafka(service, read, parts, signal) : NOT_ASKED,
+    mayAskKafka(observed) ? askKafka(observed, read, parts, signal) : NOT_ASKED,
     mayAskConsul ? observeConsul(service, scopeOf(service, cluster), read, parts.consul, signal) : [],
     mayFind ? findRegistered(service, read, parts.consul, signal) : undefined,
   ])
   const mine = kafka.state === 'Seen' ? { ...observed.mine, clusterId: kafka.cluster.id } : observed.mine
   return { ...observed, mine, kafka, consul, ...(registered === undefined ? {} : { registered }) }
 }
+
+/** Of those who answer its calls. */
+const policiesFor = (
+  service: CalculateService,
+  { consumerGroups, retryPolicies }: ServiceCaches,
+): readonly RetryPolicy[] =>
+  consumerGroups.byIndex(INDEXES.respondersByService, objectKey(service)).flatMap(({ metadata, spec }) => {
+    const name = spec.retryPolicyRef?.name
+    return name === undefined ? [] : (retryPolicies.get(keyOf(metadata.namespace, name)) ?? [])
+  })
 
 const NOT_ASKED: KafkaView = { state: 'NotAsked' }
 
@@ -222,26 +249,30 @@ function liveObjects(service: CalculateService, caches: ServiceCaches): LiveObje
   return Object.fromEntries(Object.entries(found).filter(([, object]) => object !== undefined))
 }
 
-export const topicQuestion = (service: CalculateService, access: KafkaAccess): TopicQuestion => ({
+export const topicQuestion = (
+  { service, retrySteps }: Pick<Observed, 'service' | 'retrySteps'>,
+  access: KafkaAccess,
+): TopicQuestion => ({
   access,
-  topics: topicNames(service),
+  topics: topicNames(service, retrySteps),
   uid: service.metadata.uid ?? '',
 })
 
 async function askKafka(
-  service: CalculateService,
+  observed: Pick<Observed, 'service' | 'retrySteps'>,
   read: ReadSecret,
   { kafka, looks }: ObserveParts,
   signal: AbortSignal,
 ): Promise<KafkaView> {
+  const { service, retrySteps } = observed
   const access = kafkaAccess(service, read)
   if (access === undefined) return NOT_ASKED
   // Whoever has changed the spec is told of Kafka as it is now.
   const mayBeKept = service.metadata.deletionTimestamp !== undefined || isSpecOfStatus(service)
-  const kept = mayBeKept ? looks.kept(objectKey(service), topicQuestion(service, access)) : undefined
+  const kept = mayBeKept ? looks.kept(objectKey(service), topicQuestion(observed, access)) : undefined
   if (kept !== undefined) return { state: 'Seen', cluster: kept, isKept: true }
   try {
-    const cluster = await kafka.use(access, (admin) => admin.observe(topicNames(service), signal))
+    const cluster = await kafka.use(access, (admin) => admin.observe(topicNames(service, retrySteps), signal))
     return { state: 'Seen', cluster, isKept: false }
   } catch (error) {
     if (!(error instanceof KafkaProblem)) throw error

@@ -114,11 +114,11 @@ const NOTHING = { actions: [], replaced: [] } as const
  * @param made names of topics that were made since the status was written.
  */
 export const topicsWanted = (
-  { service }: Pick<Observed, 'service'>,
+  { service, retrySteps }: Pick<Observed, 'service' | 'retrySteps'>,
   cluster: ObservedCluster,
   made: readonly string[] = [],
 ): TopicsWanted => ({
-  desired: desiredTopics(service),
+  desired: desiredTopics(service, { retrySteps }),
   cluster,
   remembered: service.status?.topics ?? [],
   announced: new Set([...perhapsMadeTopics(service), ...made]),
@@ -307,7 +307,7 @@ function planLeaving(observed: Observed): Plan {
   if (service.spec.topic.deletionPolicy === 'Retain') return leave([free])
   if (kafka.state === 'Seen') {
     const actions = planTopicsLeft({
-      ...topicsWanted({ service: withSettingsThatHold(service) }, kafka.cluster),
+      ...topicsWanted({ service: withSettingsThatHold(service), retrySteps: observed.retrySteps }, kafka.cluster),
       deletionPolicy: service.spec.topic.deletionPolicy,
       hasHeir: hasHeir(mine, claims),
     })

@@ -75,7 +75,7 @@ export class CalculateServiceReconciler implements Reconciler {
       const look = await this.#look(observed, outcomes, access, signal)
       status = desiredStatus(observed, plan, outcomes, look.cluster)
       await this.#write(observed, status, signal)
-      if (plan.type === 'Keep') this.#keep(key, service, status, access, look)
+      if (plan.type === 'Keep') this.#keep(key, observed, status, access, look)
       else if (plan.type === 'Paused') parts.looks.forget(key)
     }
     for (const event of eventsOf(plan, outcomes, service.status, status)) parts.events.record(service, event)
@@ -112,7 +112,7 @@ export class CalculateServiceReconciler implements Reconciler {
    */
   #keep(
     key: ObjectKey,
-    service: CalculateService,
+    observed: Observed,
     { conditions = [] }: ServiceStatus,
     access: KafkaAccess | undefined,
     { cluster, of }: Look,
@@ -121,13 +121,13 @@ export class CalculateServiceReconciler implements Reconciler {
     const isReady = conditions.some(({ type, status }) => type === 'TopicReady' && status === 'True')
     if (isReady && of === 'Before') return
     if (isReady && of === 'Now' && access !== undefined && cluster !== undefined)
-      looks.keep(key, topicQuestion(service, access), cluster)
+      looks.keep(key, topicQuestion(observed, access), cluster)
     else looks.forget(key)
   }
 
   /** Kafka as it is after the actions. */
   async #look(
-    { service, kafka }: Observed,
+    { service, kafka, retrySteps }: Observed,
     outcomes: readonly Outcome[],
     access: KafkaAccess | undefined,
     signal: AbortSignal,
@@ -138,7 +138,9 @@ export class CalculateServiceReconciler implements Reconciler {
     const told = before === undefined ? undefined : clusterAfter(before, outcomes)
     if (told !== undefined) return { cluster: told, of: 'Answers' }
     try {
-      const cluster = await this.#parts.kafka.use(access, (admin) => admin.observe(topicNames(service), signal))
+      const cluster = await this.#parts.kafka.use(access, (admin) =>
+        admin.observe(topicNames(service, retrySteps), signal),
+      )
       return { cluster, of: 'Now' }
     } catch (error) {
       if (!(error instanceof KafkaProblem)) throw error

@@ -4,7 +4,7 @@ import { INDEXES, secretReader } from '../calculateservice/observe.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
 import type { KubeObject, ObjectKey } from '../controller/object.ts'
 import type { Cache, IndexFunction } from '../controller/store.ts'
-import type { GroupOfTopic } from '../kafka/group-admin.ts'
+import type { GroupOfTopics } from '../kafka/group-admin.ts'
 import { kafkaAccess, missingSecrets } from '../kafka/kafka-access.ts'
 import type { KafkaAccess } from '../kafka/kafka-access.ts'
 import type { Autoscaler, Deployment, Secret } from '../kinds.ts'
@@ -13,7 +13,7 @@ import type { Advice } from './lag-scaling.ts'
 import { workerName } from './objects.ts'
 import type { SidecarImage } from '../sidecar-pod.ts'
 import type { GroupReading, Observed, Rival } from './observed.ts'
-import { topicIn } from './topic-in-status.ts'
+import { retryTopicsIn, topicIn } from './topic-in-status.ts'
 
 type Read<T extends KubeObject> = Pick<Cache<T>, 'get' | 'byIndex'>
 
@@ -71,7 +71,7 @@ export interface Readings {
 }
 
 /** A consumer group in a Kafka. */
-export interface AskedGroup extends GroupOfTopic {
+export interface AskedGroup extends GroupOfTopics {
   readonly access: KafkaAccess
 }
 
@@ -117,7 +117,12 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
         ? undefined
         : readings.latest(
             key,
-            { access, topic: service.spec.topic.name, groupId: group.spec.groupId, startFrom: group.spec.startFrom },
+            {
+              access,
+              topics: readTopics(group, service),
+              groupId: group.spec.groupId,
+              startFrom: group.spec.startFrom,
+            },
             MAX_AGE_MILLISECONDS[pace(group)],
           ),
     advice: advice.get(key) ?? [],
@@ -125,6 +130,12 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
     image,
   }
 }
+
+/** What its workers read: calls, and those of them that wait for their next attempt, which is the Responder's affair. */
+const readTopics = (group: ConsumerGroup, service: CalculateService): readonly string[] => [
+  service.spec.topic.name,
+  ...(group.spec.role === 'Responder' ? retryTopicsIn(service) : []),
+]
 
 function pace({ spec, status }: ConsumerGroup): keyof typeof MAX_AGE_MILLISECONDS {
   if (spec.scaling === undefined) return 'Fixed'

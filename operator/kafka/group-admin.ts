@@ -4,22 +4,23 @@ import type { KafkaAccess } from './kafka-access.ts'
 import { assertUsable, kafkaClient } from './kafka-client.ts'
 import { asProblem, KafkaProblem } from './kafka-problem.ts'
 
-export interface GroupOfTopic {
-  readonly topic: string
+export interface GroupOfTopics {
+  /** Of the calls first. */
+  readonly topics: readonly string[]
   readonly groupId: string
   /** Where it begins in a partition of which it has finished nothing. */
   readonly startFrom: 'Earliest' | 'Latest'
 }
 
 export interface GroupState {
-  /** Records of the topic that the group has not finished: those that wait, run, or are parked between attempts. */
+  /** Records of the topics that the group has not finished: those that wait, run, or are between two attempts. */
   readonly lag: number
   readonly members: number
 }
 
 /** Throws KafkaProblem. */
 export interface GroupAdmin {
-  read(group: GroupOfTopic): Promise<GroupState>
+  read(group: GroupOfTopics): Promise<GroupState>
   close(): Promise<void>
 }
 
@@ -52,7 +53,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
     this.#asked = asked
   }
 
-  read(group: GroupOfTopic): Promise<GroupState> {
+  read(group: GroupOfTopics): Promise<GroupState> {
     const read = this.#last.then(() => this.#read(group))
     this.#last = read.catch(() => undefined)
     return read
@@ -63,7 +64,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
     await this.#leave()
   }
 
-  async #read(group: GroupOfTopic): Promise<GroupState> {
+  async #read(group: GroupOfTopics): Promise<GroupState> {
     const isFresh = this.#admin === undefined
     try {
       return await ask(await this.#connect(), group)
@@ -71,7 +72,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
       await this.#leave()
       if (!isFresh) return this.#read(group)
       throw isMissingTopic(error)
-        ? new KafkaProblem('TopicRefused', `topic ${group.topic}: is not there`, { cause: error })
+        ? new KafkaProblem('TopicRefused', `topic ${group.topics.join(' or ')}: is not there`, { cause: error })
         : asProblem(error, this.#access.servers)
     }
   }
@@ -94,14 +95,14 @@ export class KafkaGroupAdmin implements GroupAdmin {
   }
 }
 
-async function ask(admin: Admin, { topic, groupId, startFrom }: GroupOfTopic): Promise<GroupState> {
-  const partitions = await admin.fetchTopicOffsets(topic)
-  const committed = await admin.fetchOffsets({ groupId, topics: [topic] })
+async function ask(admin: Admin, { topics, groupId, startFrom }: GroupOfTopics): Promise<GroupState> {
+  const ends = await Promise.all(topics.map((topic) => admin.fetchTopicOffsets(topic)))
+  const committed = await admin.fetchOffsets({ groupId, topics: [...topics] })
   const { groups } = await admin.describeGroups([groupId])
-  return {
-    lag: lagOf(partitions, committed.find((one) => one.topic === topic)?.partitions ?? [], startFrom),
-    members: groups[0]?.members.length ?? 0,
-  }
+  const lags = topics.map((topic, index) =>
+    lagOf(ends[index] ?? [], committed.find((one) => one.topic === topic)?.partitions ?? [], startFrom),
+  )
+  return { lag: lags.reduce((sum, lag) => sum + lag, 0), members: groups[0]?.members.length ?? 0 }
 }
 
 function isMissingTopic(error: unknown): boolean {

@@ -1,4 +1,5 @@
 import type { CalculateService } from '../../crds/types.ts'
+import { deadTopic, retryTopic } from '../../sidecar/kafka/topic-names.ts'
 
 /** A topic as it should be. */
 export interface DesiredTopic {
@@ -37,15 +38,19 @@ const READABLE_COMPRESSION: readonly string[] = ['producer', 'uncompressed', 'gz
 const DEAD_RETENTION_MILLISECONDS = 30 * 86_400_000
 
 /**
- * The topics of a service: that of its calls, and `<name>.dead` for what cannot be done.
+ * The topics of a service: that of its calls, those on which calls wait for their next attempt, and the failure topic.
  *
  * The resource's `topic.config` wins over what is chosen here, except where it would lose calls.
  *
- * @param brokers how many brokers there are to hold copies; fewer than `replicationFactor` lower it, and
+ * @param options.retrySteps how many retry topics.
+ * @param options.brokers how many brokers there are to hold copies; fewer than `replicationFactor` lower it, and
  *   `min.insync.replicas` with it. For a development machine: without it the resource is taken at its word.
  * @throws TopicSettingsError naming every setting that would lose calls.
  */
-export function desiredTopics(service: CalculateService, brokers = Infinity): readonly DesiredTopic[] {
+export function desiredTopics(
+  service: CalculateService,
+  { retrySteps = 0, brokers = Infinity }: { readonly retrySteps?: number; readonly brokers?: number } = {},
+): readonly DesiredTopic[] {
   const { topic, proxy, methods } = service.spec
   const replicationFactor = Math.min(topic.replicationFactor, brokers)
   const messageBytes = proxy.maxMessageBytes + HEADERS_BYTES
@@ -93,17 +98,19 @@ export function desiredTopics(service: CalculateService, brokers = Infinity): re
     'cleanup.policy': 'delete',
     'min.insync.replicas': String(Math.min(minInSync, replicationFactor)),
   }
+  const calls = {
+    partitions: topic.partitions,
+    replicationFactor,
+    config: { ...topic.config, ...common, 'max.message.bytes': String(maxMessageBytes) },
+    declared: Object.keys(topic.config),
+    shortestRetention: longestWait,
+  }
   return [
+    { name: topic.name, ...calls },
+    // The same records, and as many workers to run them.
+    ...Array.from({ length: retrySteps }, (_, index) => ({ name: retryTopic(topic.name, index + 1), ...calls })),
     {
-      name: topic.name,
-      partitions: topic.partitions,
-      replicationFactor,
-      config: { ...topic.config, ...common, 'max.message.bytes': String(maxMessageBytes) },
-      declared: Object.keys(topic.config),
-      shortestRetention: longestWait,
-    },
-    {
-      name: `${topic.name}.dead`,
+      name: deadTopic(topic.name),
       // Dead letters are few, and one partition keeps them in the order in which the calls failed.
       partitions: 1,
       replicationFactor,

@@ -6,6 +6,8 @@ export type Assignment = Readonly<Record<string, readonly number[]>>
 
 export interface Member {
   readonly id: string
+  /** What it reads: others may have found other topics. Undefined: all, as it does not say. */
+  readonly topics?: readonly string[]
   /** What it had before, by its own word. */
   readonly owned: Assignment
 }
@@ -14,58 +16,65 @@ const VERSION = 1
 const NAME = 'grpc-kafka-sticky'
 
 /**
- * Shares partitions out so that the counts differ by at most one and as many as can be stay where they are: a partition that
- * moves makes its new owner look its window up and wait for the old one, so none moves without need.
+ * Shares the partitions of each topic out among those who read it, so that the counts differ by at most one and as many as
+ * can be stay where they are: a partition that moves makes its new owner look its window up and wait for the old one, so
+ * none moves without need. Topics are shared one by one, as their partitions are not alike: all of one's calls must not
+ * come to one member because it has none of another's. Where one cannot be even, those with fewest of all get one more.
+ * @param partitions numbers by topic.
  */
 export function assignSticky(
   members: readonly Member[],
-  partitions: readonly (readonly [topic: string, partition: number])[],
+  partitions: ReadonlyMap<string, readonly number[]>,
 ): Map<string, Record<string, number[]>> {
-  const order = [...members].sort((a, b) => (a.id < b.id ? -1 : 1))
-  const all = new Map(partitions.map((one) => [key(one), one]))
-  const least = Math.floor(all.size / order.length)
-  let extra = all.size % order.length
-  const owners = new Map<string, string>()
-  const counts = new Map(order.map(({ id }) => [id, 0]))
-
-  const claims = order.map(({ id, owned }) => ({
-    id,
-    claimed: Object.entries(owned).flatMap(([topic, numbers]) => numbers.map((number) => key([topic, number]))),
-  }))
-  // Those that had most keep the places that are one above the others: fewest moves.
-  for (const { id, claimed } of claims.sort((a, b) => b.claimed.length - a.claimed.length)) {
-    let kept = 0
-    for (const one of claimed) {
-      if (!all.has(one) || owners.has(one)) continue
-      if (kept === least) {
-        if (extra === 0) break
-        extra -= 1
-      } else if (kept > least) break
-      owners.set(one, id)
-      kept += 1
+  const result = new Map<string, Record<string, number[]>>(members.map(({ id }) => [id, {}]))
+  const totals = new Map(members.map(({ id }) => [id, 0]))
+  for (const [topic, numbers] of partitions) {
+    const readers = members.filter((member) => member.topics?.includes(topic) ?? true)
+    if (readers.length === 0) continue
+    for (const [id, mine] of shareTopic(readers, topic, numbers, totals)) {
+      if (mine.length === 0) continue
+      result.get(id)![topic] = mine.toSorted((a, b) => a - b)
+      totals.set(id, totals.get(id)! + mine.length)
     }
-    counts.set(id, kept)
   }
-  for (const one of all.keys()) {
-    if (owners.has(one)) continue
-    const next = order.reduce((best, member) =>
-      (counts.get(member.id) ?? 0) < (counts.get(best.id) ?? 0) ? member : best,
-    )
-    owners.set(one, next.id)
-    counts.set(next.id, (counts.get(next.id) ?? 0) + 1)
-  }
-
-  const result = new Map<string, Record<string, number[]>>(order.map(({ id }) => [id, {}]))
-  for (const [one, owner] of owners) {
-    const [topic, partition] = all.get(one) ?? ['', 0]
-    const mine = result.get(owner)
-    if (mine !== undefined) (mine[topic] ??= []).push(partition)
-  }
-  for (const mine of result.values()) for (const numbers of Object.values(mine)) numbers.sort((a, b) => a - b)
   return result
 }
 
-const key = ([topic, partition]: readonly [string, number]): string => `${partition}/${topic}`
+function shareTopic(
+  members: readonly Member[],
+  topic: string,
+  numbers: readonly number[],
+  totals: ReadonlyMap<string, number>,
+): Map<string, number[]> {
+  const least = Math.floor(numbers.length / members.length)
+  let extra = numbers.length % members.length
+  const shares = new Map<string, number[]>(members.map(({ id }) => [id, []]))
+  const free = new Set(numbers)
+  const claims = members
+    .map(({ id, owned }) => ({ id, claimed: (owned[topic] ?? []).filter((number) => free.has(number)) }))
+    // Those that had most keep the places that are one above the others: fewest moves.
+    .sort(
+      (a, b) => b.claimed.length - a.claimed.length || totals.get(a.id)! - totals.get(b.id)! || (a.id < b.id ? -1 : 1),
+    )
+  for (const { id, claimed } of claims) {
+    const share = shares.get(id)!
+    for (const number of claimed) {
+      if (!free.has(number)) continue
+      if (share.length === least) {
+        if (extra === 0) break
+        extra -= 1
+      } else if (share.length > least) break
+      free.delete(number)
+      share.push(number)
+    }
+  }
+  const order = members.map(({ id }) => id).sort((a, b) => totals.get(a)! - totals.get(b)! || (a < b ? -1 : 1))
+  for (const number of free) {
+    const next = order.reduce((best, id) => (shares.get(id)!.length < shares.get(best)!.length ? id : best))
+    shares.get(next)!.push(number)
+  }
+  return shares
+}
 
 /**
  * kafkajs' form of the assigner. `owned` says what this member has at the time of each join; `onCluster` is given the
@@ -91,13 +100,12 @@ function assigner(cluster: Cluster, owned: () => Assignment): Assigner {
       }),
     }),
     assign: async ({ members, topics }) => {
-      const partitions = topics.flatMap((topic) =>
-        cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => [topic, partitionId] as const),
+      const partitions = new Map(
+        topics
+          .toSorted()
+          .map((topic) => [topic, cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => partitionId)]),
       )
-      const shares = assignSticky(
-        members.map(({ memberId, memberMetadata }) => ({ id: memberId, owned: readOwned(memberMetadata) })),
-        partitions,
-      )
+      const shares = assignSticky(members.map(readMember), partitions)
       return [...shares].map(([memberId, assignment]) => ({
         memberId,
         memberAssignment: AssignerProtocol.MemberAssignment.encode({
@@ -110,10 +118,24 @@ function assigner(cluster: Cluster, owned: () => Assignment): Assigner {
   }
 }
 
+interface KafkaMember {
+  readonly memberId: string
+  readonly memberMetadata: Buffer
+}
+
 /** Another member's word is input from outside: what is not an assignment counts as nothing owned. */
-function readOwned(metadata: Buffer): Assignment {
+function readMember({ memberId: id, memberMetadata }: KafkaMember): Member {
   try {
-    const value: unknown = JSON.parse(AssignerProtocol.MemberMetadata.decode(metadata)?.userData.toString() ?? '{}')
+    const metadata = AssignerProtocol.MemberMetadata.decode(memberMetadata)
+    return { id, ...(metadata !== null && { topics: metadata.topics }), owned: readOwned(metadata?.userData) }
+  } catch {
+    return { id, owned: {} }
+  }
+}
+
+function readOwned(userData: Buffer | undefined): Assignment {
+  try {
+    const value: unknown = JSON.parse(userData?.toString() ?? '{}')
     if (typeof value !== 'object' || value === null) return {}
     return Object.fromEntries(
       Object.entries(value).filter(

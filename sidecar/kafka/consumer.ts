@@ -5,6 +5,8 @@ import { stickyAssigner } from './assigner.ts'
 import type { Assignment } from './assigner.ts'
 import { whyNotJoined } from './coordinator.ts'
 import type { RawRecord } from './record.ts'
+import { keyOf } from './topic-partition.ts'
+import type { TopicPartition } from './topic-partition.ts'
 
 /** SEMANTICS 4: the broker's minimum session, and a heartbeat that leaves it ten chances. */
 export const SESSION_MILLISECONDS = 6000
@@ -21,8 +23,7 @@ export interface FetchedRecord extends RawRecord {
   readonly offset: number
 }
 
-export interface CommittedOffset {
-  readonly partition: number
+export interface CommittedOffset extends TopicPartition {
   /** The next offset to be read; -1 when nothing was ever committed. */
   readonly offset: number
   readonly metadata: string
@@ -31,37 +32,38 @@ export interface CommittedOffset {
 export interface GroupJoin {
   /** Another id than at the last join means that the group had given this member up. */
   readonly memberId: string
-  readonly partitions: readonly number[]
+  readonly partitions: readonly TopicPartition[]
 }
 
 /** What the consumer tells its owner. Neither may throw. */
 export interface ConsumerEvents {
   joined(join: GroupJoin): void
   /** Records in the order of their offsets. After each join reading begins again at the committed offset. */
-  fetched(partition: number, records: readonly FetchedRecord[], highWatermark: number): void
+  fetched(at: TopicPartition, records: readonly FetchedRecord[], highWatermark: number): void
 }
 
 export interface GroupConsumerOptions {
   readonly kafka: Kafka
   readonly groupId: string
-  readonly topic: string
+  /** Asked before each start: topics may come. @throws when it cannot be said; that is tried again. */
+  readonly topics: () => Promise<readonly string[]>
   readonly startFrom: 'Earliest' | 'Latest'
   readonly logger: Logger
   readonly events: ConsumerEvents
 }
 
 /**
- * A member of a consumer group on one topic. It reads ahead and never commits by itself. A kafkajs consumer that gave up is
+ * A member of a consumer group. It reads ahead and never commits by itself. A kafkajs consumer that gave up is
  * replaced by a new one until `leave`.
  */
 export class GroupConsumer {
   readonly #kafka: Kafka
   readonly #groupId: string
-  readonly #topic: string
+  readonly #topics: () => Promise<readonly string[]>
   readonly #startFrom: 'Earliest' | 'Latest'
   readonly #logger: Logger
   readonly #events: ConsumerEvents
-  readonly #admin: Admin
+  #admin: Admin
   #consumer: Consumer | undefined
   #cluster: Cluster | undefined
   #coordinator: Broker | undefined
@@ -71,10 +73,10 @@ export class GroupConsumer {
   #left = new AbortController()
   #problem: string | undefined
 
-  constructor({ kafka, groupId, topic, startFrom, logger, events }: GroupConsumerOptions) {
+  constructor({ kafka, groupId, topics, startFrom, logger, events }: GroupConsumerOptions) {
     this.#kafka = kafka
     this.#groupId = groupId
-    this.#topic = topic
+    this.#topics = topics
     this.#startFrom = startFrom
     this.#logger = logger
     this.#events = events
@@ -95,8 +97,8 @@ export class GroupConsumer {
         await this.#start(signal)
         return
       } catch (error) {
+        if (signal.aborted) return
         void this.#tell('the consumer group cannot be joined yet; trying again', error as Error)
-        await this.#consumer?.disconnect().catch(() => undefined)
         await pause(RESTART_MILLISECONDS, undefined, { signal }).catch(() => undefined)
       }
     }
@@ -112,17 +114,28 @@ export class GroupConsumer {
     await Promise.allSettled([consumer?.disconnect(), this.#admin.disconnect()])
   }
 
-  pause(partition: number): void {
-    this.#consumer?.pause([{ topic: this.#topic, partitions: [partition] }])
+  /** Leaves and joins again, on the topics that there are now. Nothing where it was not joined. */
+  async rejoin(): Promise<void> {
+    const consumer = this.#consumer
+    if (consumer === undefined || this.#left.signal.aborted) return
+    this.#left.abort()
+    this.#generation = undefined
+    await consumer.disconnect().catch(() => undefined)
+    // Unless it was left for good meanwhile.
+    if (this.#consumer === consumer) await this.join()
   }
 
-  resume(partition: number): void {
-    this.#consumer?.resume([{ topic: this.#topic, partitions: [partition] }])
+  pause({ topic, partition }: TopicPartition): void {
+    this.#consumer?.pause([{ topic, partitions: [partition] }])
+  }
+
+  resume({ topic, partition }: TopicPartition): void {
+    this.#consumer?.resume([{ topic, partitions: [partition] }])
   }
 
   /** Reads on from this offset. */
-  seek(partition: number, offset: number): void {
-    this.#consumer?.seek({ topic: this.#topic, partition, offset: String(offset) })
+  seek({ topic, partition }: TopicPartition, offset: number): void {
+    this.#consumer?.seek({ topic, partition, offset: String(offset) })
   }
 
   /**
@@ -142,16 +155,10 @@ export class GroupConsumer {
         groupId: this.#groupId,
         groupGenerationId: generation,
         memberId,
-        topics: [
-          {
-            topic: this.#topic,
-            partitions: offsets.map(({ partition, offset, metadata }) => ({
-              partition,
-              offset: String(offset),
-              metadata,
-            })),
-          },
-        ],
+        topics: [...Map.groupBy(offsets, ({ topic }) => topic)].map(([topic, ofIt]) => ({
+          topic,
+          partitions: ofIt.map(({ partition, offset, metadata }) => ({ partition, offset: String(offset), metadata })),
+        })),
       })
     } catch (error) {
       // It may have moved to another broker.
@@ -161,32 +168,58 @@ export class GroupConsumer {
   }
 
   /** @throws when Kafka cannot say. */
-  async committed(partitions: readonly number[]): Promise<CommittedOffset[]> {
-    await this.#admin.connect()
-    const answers = await this.#admin.fetchOffsets({ groupId: this.#groupId, topics: [this.#topic] })
-    const found = answers.find(({ topic }) => topic === this.#topic)?.partitions ?? []
-    return partitions.map((partition) => {
-      const one = found.find((candidate) => candidate.partition === partition)
-      return { partition, offset: Number(one?.offset ?? -1), metadata: one?.metadata ?? '' }
+  async committed(partitions: readonly TopicPartition[]): Promise<CommittedOffset[]> {
+    const topics = topicsOf(partitions)
+    const answers = await this.#ask((admin) => admin.fetchOffsets({ groupId: this.#groupId, topics }))
+    const found = new Map(
+      answers.flatMap(({ topic, partitions: ofIt }) => ofIt.map((one) => [keyOf({ ...one, topic }), one] as const)),
+    )
+    return partitions.map(({ topic, partition }) => {
+      const one = found.get(keyOf({ topic, partition }))
+      return { topic, partition, offset: Number(one?.offset ?? -1), metadata: one?.metadata ?? '' }
     })
   }
 
-  /** Where a group without offsets begins. @throws when Kafka cannot say. */
-  async start(partitions: readonly number[]): Promise<Map<number, number>> {
-    await this.#admin.connect()
-    const all = await this.#admin.fetchTopicOffsets(this.#topic)
-    return new Map(
-      all
-        .filter(({ partition }) => partitions.includes(partition))
-        .map(({ partition, low, high }) => [partition, Number(this.#startFrom === 'Earliest' ? low : high)]),
-    )
+  /** Where a group without offsets begins, by `keyOf`. @throws when Kafka cannot say. */
+  async start(partitions: readonly TopicPartition[]): Promise<ReadonlyMap<string, number>> {
+    return this.#offsets(partitions, ({ low, high }) => (this.#startFrom === 'Earliest' ? low : high))
   }
 
-  /** The offset after the last record of each partition. @throws when Kafka cannot say. */
-  async ends(): Promise<ReadonlyMap<number, number>> {
-    await this.#admin.connect()
-    const all = await this.#admin.fetchTopicOffsets(this.#topic)
-    return new Map(all.map(({ partition, high }) => [partition, Number(high)]))
+  /** The offset after the last record of each partition, by `keyOf`. @throws when Kafka cannot say. */
+  async ends(partitions: readonly TopicPartition[]): Promise<ReadonlyMap<string, number>> {
+    return this.#offsets(partitions, ({ high }) => high)
+  }
+
+  async #offsets(
+    partitions: readonly TopicPartition[],
+    which: (of: { readonly low: string; readonly high: string }) => string,
+  ): Promise<ReadonlyMap<string, number>> {
+    const offsets = await Promise.all(
+      topicsOf(partitions).map(async (topic) =>
+        (await this.#ask((admin) => admin.fetchTopicOffsets(topic))).map(
+          (one) => [keyOf({ topic, partition: one.partition }), Number(which(one))] as const,
+        ),
+      ),
+    )
+    return new Map(offsets.flat())
+  }
+
+  /**
+   * kafkajs asks for the metadata of every topic that it was ever asked about, and fails for all of them when one is gone: a client
+   * that failed is left for a fresh one.
+   */
+  async #ask<T>(question: (admin: Admin) => Promise<T>): Promise<T> {
+    const admin = this.#admin
+    try {
+      await admin.connect()
+      return await question(admin)
+    } catch (error) {
+      if (this.#admin === admin) {
+        this.#admin = this.#kafka.admin()
+        void admin.disconnect().catch(() => undefined)
+      }
+      throw error
+    }
   }
 
   async #start(signal: AbortSignal): Promise<void> {
@@ -208,13 +241,21 @@ export class GroupConsumer {
           },
         ),
       ],
-      retry: { retries: 8, initialRetryTime: 100, maxRetryTime: 2000 },
+      retry: {
+        retries: 8,
+        initialRetryTime: 100,
+        maxRetryTime: 2000,
+        // It would start again with the same topics, of which one may be gone, and so for ever.
+        restartOnFailure: () => Promise.resolve(false),
+      },
     })
     this.#consumer = consumer
     consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
       if (signal.aborted) return
-      const partitions = (payload.memberAssignment as Record<string, number[]>)[this.#topic] ?? []
-      this.#owned = { [this.#topic]: partitions }
+      this.#owned = payload.memberAssignment
+      const partitions = Object.entries(this.#owned).flatMap(([topic, numbers]) =>
+        numbers.map((partition) => ({ topic, partition })),
+      )
       this.#memberId = payload.memberId
       this.#generation = undefined
       this.#problem = undefined
@@ -228,14 +269,21 @@ export class GroupConsumer {
       this.#generation = undefined
     })
     consumer.on(consumer.events.CRASH, ({ payload }) => {
-      void this.#tell('the consumer gave up', payload.error, { restarts: payload.restart })
-      // kafkajs does not start again after what it takes for permanent; whether that lasts is for us to find out.
-      if (!payload.restart && !signal.aborted && this.#consumer === consumer) void this.#replace(signal)
+      if (signal.aborted || this.#consumer !== consumer) return
+      void this.#tell('the consumer gave up', payload.error)
+      void this.#replace(signal)
     })
-    await consumer.connect()
-    await consumer.subscribe({ topics: [this.#topic], fromBeginning: this.#startFrom === 'Earliest' })
-    signal.throwIfAborted()
-    await consumer.run({ autoCommit: false, eachBatch: async (payload) => this.#batch(payload) })
+    try {
+      const topics = await this.#topics()
+      await consumer.connect()
+      await consumer.subscribe({ topics: [...topics], fromBeginning: this.#startFrom === 'Earliest' })
+      signal.throwIfAborted()
+      await consumer.run({ autoCommit: false, eachBatch: async (payload) => this.#batch(payload) })
+    } catch (error) {
+      // This one, and not the one that may have taken its place when it was left meanwhile.
+      await consumer.disconnect().catch(() => undefined)
+      throw error
+    }
   }
 
   async #tell(what: string, error: Error, fields: object = {}): Promise<void> {
@@ -257,6 +305,8 @@ export class GroupConsumer {
     for (const { offset, key, value, headers } of batch.messages) {
       records.push({ offset: Number(offset), key, value, headers: headers ?? {} })
     }
-    this.#events.fetched(batch.partition, records, Number(batch.highWatermark))
+    this.#events.fetched(batch, records, Number(batch.highWatermark))
   }
 }
+
+const topicsOf = (partitions: readonly TopicPartition[]): string[] => [...new Set(partitions.map(({ topic }) => topic))]

@@ -11,7 +11,7 @@ import {
   decodeProduceReply,
   encodeProduce,
 } from './produce-request.ts'
-import type { OutgoingRecord } from './record.ts'
+import type { OutgoingRecord, RawOutgoingRecord } from './record.ts'
 import { endConnections, isSilence } from './silence.ts'
 
 const RETRY_MILLISECONDS = 250
@@ -249,13 +249,6 @@ export class RecordProducer {
   async #letGo(): Promise<void> {
     if (this.#closed) await this.#cluster.disconnect().catch(() => undefined)
   }
-}
-
-/** A record produced as it was read: key and value may be missing. */
-export interface RawOutgoingRecord {
-  readonly key: Buffer | null
-  readonly value: Buffer | null
-  readonly headers: OutgoingRecord['headers']
 }
 
 const errors = createRequire(import.meta.url)('kafkajs/src/protocol/error') as {

@@ -24,6 +24,9 @@
  *                                  u48  not to be started before this time (0: at once)
  *                                  u16  length of the extensions, then each: u8 tag, u16 length, its bytes.
  *                                       A reader skips the tags that it does not know (docs/adr/0011)
+ *   extensions             tag 1  10 B  the record that the proxy wrote: u32 partition, u48 offset
+ *                          tag 2        attempts that failed, in order: each u8 its number, u48 when, u8 gRPC status,
+ *                                       u8 length of the worker's name, then its bytes
  */
 import type { CallId } from '../call-id.ts'
 import { isMetadata, isPrintable } from '../metadata.ts'
@@ -70,12 +73,34 @@ export interface CallRecord extends RecordPrefix {
   readonly redriveRevision?: number
   /** Milliseconds since 1970 on the shared clock; 0: it may start at once. Travels from version 2 on. */
   readonly notBefore?: number
+  /** The record that the proxy wrote, where this one was written by a worker. Travels from version 2 on, as do the failures. */
+  readonly origin?: RecordOrigin
+  /** In order, as far as they are known. */
+  readonly failures?: readonly AttemptFailure[]
+  /** Extensions that are not known here, as they were read: they go on where the record is written again. */
+  readonly unknownExtensions?: Buffer
   /** Empty: anonymous. */
   readonly caller: string
   readonly metadata: MetadataPairs
   readonly traceparent?: string
   readonly tracestate?: string
   readonly message: Buffer
+}
+
+export interface RecordOrigin {
+  readonly partition: number
+  readonly offset: number
+}
+
+/** An attempt that had no answer, or one that is tried again. */
+export interface AttemptFailure {
+  readonly attempt: number
+  /** Milliseconds since 1970 on the shared clock. */
+  readonly at: number
+  /** gRPC status code. */
+  readonly status: number
+  /** The worker's instance. */
+  readonly worker: string
 }
 
 /** A record as Kafka's client hands it over. */
@@ -87,6 +112,13 @@ export interface RawRecord {
 
 /** Kafka knows headers without a value. */
 type HeaderValue = Buffer | string | null
+
+/** A record that is written again as it was read: key and value may be missing. */
+export interface RawOutgoingRecord {
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: OutgoingRecord['headers']
+}
 
 /** What is produced. */
 export interface OutgoingRecord {
@@ -113,13 +145,47 @@ export function headerBytes(record: OutgoingRecord): number {
 
 /** @param version what its readers know. */
 export function encodeRecord(record: CallRecord, version: RecordVersion = 1): OutgoingRecord {
+  const headers: OutgoingRecord['headers'] = { [HEADER]: encodeHeader(record, version) }
+  for (const name of TRACE_HEADERS) {
+    const value = record[name]
+    if (value !== undefined) headers[name] = value
+  }
+  for (const [name, value] of record.metadata) {
+    const key = METADATA_PREFIX + name
+    const before = headers[key]
+    headers[key] = before === undefined ? value : [...(Array.isArray(before) ? before : [before]), value]
+  }
+  return { key: record.id, value: record.message, headers }
+}
+
+/** The record as it was read, but for its packed header, which says what `record` says. */
+export const rewriteRecord = (raw: RawRecord, record: CallRecord): RawOutgoingRecord => ({
+  key: raw.key,
+  value: raw.value,
+  headers: { ...writableHeaders(raw), [HEADER]: encodeHeader(record, 2) },
+})
+
+/** kafkajs reads headers without a value and cannot write them: here they are empty. */
+export function writableHeaders({ headers }: RawRecord): OutgoingRecord['headers'] {
+  const writable = (value: HeaderValue): Buffer | string => value ?? Buffer.alloc(0)
+  const result: OutgoingRecord['headers'] = {}
+  for (const [name, value = null] of Object.entries(headers)) {
+    result[name] = isList(value) ? value.map(writable) : writable(value)
+  }
+  return result
+}
+
+const isList = (value: HeaderValue | readonly HeaderValue[]): value is readonly HeaderValue[] => Array.isArray(value)
+
+function encodeHeader(record: CallRecord, version: RecordVersion): Buffer {
+  const extensions = version === 1 ? NOTHING : encodeExtensions(record)
   const header = Buffer.allocUnsafe(
     PREFIX_BYTES +
       record.replyTo.length +
       BODY_BYTES +
       record.method.length +
       Buffer.byteLength(record.caller) +
-      (version === 1 ? 0 : VERSION_2_BYTES),
+      (version === 1 ? 0 : VERSION_2_BYTES + extensions.length),
   )
   header[0] = version
   record.id.copy(header, 1)
@@ -139,20 +205,49 @@ export function encodeRecord(record: CallRecord, version: RecordVersion = 1): Ou
     at += 2 + caller
     header.writeUInt32BE(record.redriveRevision ?? 0, at)
     header.writeUIntBE(record.notBefore ?? 0, at + 4, 6)
-    header.writeUInt16BE(0, at + 10)
+    header.writeUInt16BE(extensions.length, at + 10)
+    extensions.copy(header, at + VERSION_2_BYTES)
   }
+  return header
+}
 
-  const headers: OutgoingRecord['headers'] = { [HEADER]: header }
-  for (const name of TRACE_HEADERS) {
-    const value = record[name]
-    if (value !== undefined) headers[name] = value
+const NOTHING = Buffer.alloc(0)
+const TAG_ORIGIN = 1
+const TAG_FAILURES = 2
+const ORIGIN_BYTES = 10
+const FAILURE_HEAD_BYTES = 9
+/** The newest ones are kept: a policy allows 20 attempts, and redrives begin anew. */
+const MOST_FAILURES = 32
+const LONGEST_WORKER_NAME = 128
+
+function encodeExtensions({ origin, failures = [], unknownExtensions = NOTHING }: CallRecord): Buffer {
+  const parts: Buffer[] = []
+  if (origin !== undefined) {
+    const bytes = Buffer.allocUnsafe(ORIGIN_BYTES)
+    bytes.writeUInt32BE(origin.partition, 0)
+    bytes.writeUIntBE(origin.offset, 4, 6)
+    parts.push(extension(TAG_ORIGIN, bytes))
   }
-  for (const [name, value] of record.metadata) {
-    const key = METADATA_PREFIX + name
-    const before = headers[key]
-    headers[key] = before === undefined ? value : [...(Array.isArray(before) ? before : [before]), value]
-  }
-  return { key: record.id, value: record.message, headers }
+  if (failures.length > 0)
+    parts.push(extension(TAG_FAILURES, Buffer.concat(failures.slice(-MOST_FAILURES).map(encodeFailure))))
+  return Buffer.concat([...parts, unknownExtensions])
+}
+
+function extension(tag: number, bytes: Buffer): Buffer {
+  const head = Buffer.allocUnsafe(EXTENSION_HEAD_BYTES)
+  head[0] = tag
+  head.writeUInt16BE(bytes.length, 1)
+  return Buffer.concat([head, bytes])
+}
+
+function encodeFailure({ attempt, at, status, worker }: AttemptFailure): Buffer {
+  const name = Buffer.from(worker, 'latin1').subarray(0, LONGEST_WORKER_NAME)
+  const head = Buffer.allocUnsafe(FAILURE_HEAD_BYTES)
+  head[0] = attempt
+  head.writeUIntBE(at, 1, 6)
+  head[7] = status
+  head[8] = name.length
+  return Buffer.concat([head, name])
 }
 
 /** The same record as a copy that may stand beside an earlier one: its reader asks before it runs it. */
@@ -205,7 +300,7 @@ export function decodeRecord(raw: RawRecord): Decoded {
   if (version === 1 && header.length !== at + callerLength)
     return unreadable('header has another length than its parts', prefix)
   const caller = header.toString('utf8', at, at + callerLength)
-  let ofVersion2: Pick<CallRecord, 'redriveRevision' | 'notBefore'> | undefined
+  let ofVersion2: Partial<CallRecord> | undefined
   if (version > 1) {
     at += callerLength
     if (header.length < at + VERSION_2_BYTES) return unreadable('header ends before its extensions', prefix)
@@ -213,7 +308,9 @@ export function decodeRecord(raw: RawRecord): Decoded {
     at += VERSION_2_BYTES
     if (header.length !== at + header.readUInt16BE(at - 2))
       return unreadable('header has another length than its parts', prefix)
-    if (!areExtensions(header, at)) return unreadable('an extension is longer than all of them', prefix)
+    const extensions = readExtensions(header, at)
+    if (typeof extensions === 'string') return unreadable(extensions, prefix)
+    ofVersion2 = { ...ofVersion2, ...extensions }
   }
 
   if (raw.value === null) return unreadable('no value', prefix)
@@ -258,11 +355,56 @@ export function decodeRecord(raw: RawRecord): Decoded {
   }
 }
 
-/** Whether the rest of the header is whole extensions. None is known yet. */
-function areExtensions(header: Buffer, from: number): boolean {
+type Extensions = Pick<CallRecord, 'origin' | 'failures' | 'unknownExtensions'>
+
+/** The rest of the header. Answers what is wrong with it, as text. */
+function readExtensions(header: Buffer, from: number): Extensions | string {
+  let origin: RecordOrigin | undefined
+  let failures: readonly AttemptFailure[] | undefined
+  const unknown: Buffer[] = []
   let at = from
-  while (at + EXTENSION_HEAD_BYTES <= header.length) at += EXTENSION_HEAD_BYTES + header.readUInt16BE(at + 1)
-  return at === header.length
+  while (at + EXTENSION_HEAD_BYTES <= header.length) {
+    const end = at + EXTENSION_HEAD_BYTES + header.readUInt16BE(at + 1)
+    if (end > header.length) return 'an extension is longer than all of them'
+    const bytes = header.subarray(at + EXTENSION_HEAD_BYTES, end)
+    switch (header[at]) {
+      case TAG_ORIGIN:
+        if (bytes.length !== ORIGIN_BYTES) return 'the origin has another length than its parts'
+        origin = { partition: bytes.readUInt32BE(0), offset: bytes.readUIntBE(4, 6) }
+        break
+      case TAG_FAILURES:
+        failures = readFailures(bytes)
+        if (failures === undefined) return 'a failed attempt ends too early'
+        break
+      default:
+        unknown.push(header.subarray(at, end))
+    }
+    at = end
+  }
+  if (at !== header.length) return 'an extension is longer than all of them'
+  // A copy: the header is a view of what was fetched.
+  return {
+    ...(origin !== undefined && { origin }),
+    ...(failures !== undefined && { failures }),
+    ...(unknown.length > 0 && { unknownExtensions: Buffer.concat(unknown) }),
+  }
+}
+
+function readFailures(bytes: Buffer): readonly AttemptFailure[] | undefined {
+  const failures: AttemptFailure[] = []
+  for (let at = 0; at < bytes.length;) {
+    if (at + FAILURE_HEAD_BYTES > bytes.length) return undefined
+    const end = at + FAILURE_HEAD_BYTES + (bytes[at + 8] ?? 0)
+    if (end > bytes.length) return undefined
+    failures.push({
+      attempt: bytes[at] ?? 0,
+      at: bytes.readUIntBE(at + 1, 6),
+      status: bytes[at + 7] ?? 0,
+      worker: bytes.toString('latin1', at + FAILURE_HEAD_BYTES, end),
+    })
+    at = end
+  }
+  return failures
 }
 
 const REPLY_CHANNEL = /^[a-zA-Z0-9._-]{1,128}$/

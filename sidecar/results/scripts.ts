@@ -11,8 +11,10 @@ import type { Script } from './redis.ts'
  * KEYS     the starts keys of calls that have no outcome. Their own keys are asked for before and not here: while a slot moves a
  *          Cluster refuses two keys of it (TRYAGAIN). Nothing hangs on the two being one step: an outcome may come right after, too.
  * ARGV     1 milliseconds to keep the count, 2 a token of this asking, 3 starts that are allowed, 4 whether the records
- *          will run alone, then for each record the number that its start would have by what the asker knows
+ *          will run alone, then for each record the number that its start would have by what the asker knows, and the number of
+ *          the attempt that the record itself asks for
  * returns  for each record: above 0 the number of this start, which is counted;
+ *          0 that attempt was made, and the next one is another record's (HAND_ON);
  *          -1 it was started elsewhere and nobody came back: it may start alone only, and nothing is counted;
  *          -1 - n its n starts are used up
  *
@@ -26,11 +28,13 @@ export const BEGIN: Script = {
 local allowed, alone = tonumber(ARGV[3]), ARGV[4] == '1'
 local result = {}
 for i, key in ipairs(KEYS) do
-  local expected = tonumber(ARGV[i + 4])
-  local stored = redis.call('HMGET', key, 'starts', 'token', 'alone')
+  local expected, own = tonumber(ARGV[2 * i + 3]), tonumber(ARGV[2 * i + 4])
+  local stored = redis.call('HMGET', key, 'starts', 'token', 'alone', 'handed')
   local starts = tonumber(stored[1] or '0')
   local start = math.max(starts + 1, expected)
-  if stored[2] == ARGV[2] then
+  if tonumber(stored[4] or '0') >= own then
+    result[i] = 0
+  elseif stored[2] == ARGV[2] then
     result[i] = starts
   elseif start > allowed and (stored[3] or start > allowed + 1) then
     result[i] = -start
@@ -70,6 +74,27 @@ for i, key in ipairs(KEYS) do
   end
 end
 return taken
+`,
+}
+
+/**
+ * Says that attempts were made and that what follows is another record's, which Kafka has: the record that asked for the attempt
+ * is done, though its call has no outcome.
+ *
+ * KEYS     the starts keys
+ * ARGV     1 milliseconds to keep, then for each key the number of the attempt
+ * returns  nothing that matters
+ */
+export const HAND_ON: Script = {
+  name: 'handOn',
+  lua: `
+for i, key in ipairs(KEYS) do
+  if tonumber(redis.call('HGET', key, 'handed') or '0') < tonumber(ARGV[i + 1]) then
+    redis.call('HSET', key, 'handed', ARGV[i + 1])
+  end
+  redis.call('PEXPIRE', key, ARGV[1])
+end
+return 0
 `,
 }
 

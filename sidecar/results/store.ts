@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { CallId } from '../call-id.ts'
+import type { TopicPartition } from '../kafka/topic-partition.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
 import { STORE_OUTCOMES } from './call-state.ts'
@@ -8,7 +9,7 @@ import { CommandFailures } from './command-failures.ts'
 import { callKey, observedKey, observedStartsKey, replyChannel, startsKey, workingKey } from './keys.ts'
 import { STATES } from './outcome.ts'
 import type { Argument, RedisClient } from './redis.ts'
-import { BEGIN, HOLD_PARTITIONS, TAKE_BACK } from './scripts.ts'
+import { BEGIN, HAND_ON, HOLD_PARTITIONS, TAKE_BACK } from './scripts.ts'
 
 /** An outcome up to this size rides along with its notification; a larger one is read by the replica itself. */
 const RIDE_ALONG_BYTES = 16_384
@@ -43,6 +44,8 @@ export interface Start {
   readonly id: CallId
   /** The number of this start by what is known here. */
   readonly attempt: number
+  /** The attempt that the record itself asks for. */
+  readonly own: number
 }
 
 export interface BeginOptions {
@@ -57,15 +60,11 @@ export interface BeginOptions {
 /** What became of asking for a start. Only `Counted` starts. */
 export type Begun =
   | { readonly kind: 'Counted'; readonly start: number; readonly token: string }
-  | { readonly kind: 'HasOutcome' }
+  /** The call has an outcome, or another record has its next attempt. */
+  | { readonly kind: 'Done' }
   /** It was started elsewhere and nobody came back: it may start alone only. */
   | { readonly kind: 'OnlyAlone' }
   | { readonly kind: 'UsedUp'; readonly starts: number }
-
-export interface TopicPartition {
-  readonly topic: string
-  readonly partition: number
-}
 
 const NOTHING = Buffer.alloc(0)
 
@@ -150,16 +149,27 @@ export class OutcomeStore {
       this.#redis.script(
         BEGIN,
         part.map(({ id }) => this.#startsKey(id)),
-        [keepMilliseconds, token, maxAttempts, alone ? 1 : 0, ...part.map(({ attempt }) => attempt)],
+        [keepMilliseconds, token, maxAttempts, alone ? 1 : 0, ...part.flatMap(({ attempt, own }) => [attempt, own])],
       ) as Promise<number[]>
     const open = starts.filter((_start, index) => !finished[index])
     const answers = (await this.#inParts(open, (part) => this.#persist('begin', () => ask(part)))).values()
     return finished.map((hasOutcome) => {
       const answer = hasOutcome ? 0 : answers.next().value!
       if (answer > 0) return { kind: 'Counted', start: answer, token }
-      if (answer === 0) return { kind: 'HasOutcome' }
+      if (answer === 0) return { kind: 'Done' }
       return answer === -1 ? { kind: 'OnlyAlone' } : { kind: 'UsedUp', starts: -answer - 1 }
     })
+  }
+
+  /**
+   * Says that another record has the call's next attempt: whoever reads the one of this attempt again leaves it alone.
+   * Repeated until Redis took it.
+   * @throws the reason, once closed.
+   */
+  async handedOn(id: CallId, attempt: number, keepMilliseconds: number): Promise<void> {
+    await this.#persist('hand on', () =>
+      this.#redis.script(HAND_ON, [this.#startsKey(id)], [keepMilliseconds, attempt]),
+    )
   }
 
   /** Takes starts back that were counted and not made. A failure leaves them counted. */

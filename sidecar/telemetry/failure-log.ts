@@ -17,6 +17,7 @@ export interface FailedCall {
   /** Milliseconds since 1970 on the shared clock; 0: none was set yet. */
   readonly deadline: number
   readonly attempt?: number
+  readonly topic?: string
   readonly partition?: number
   readonly offset?: number
   readonly traceparent?: string | undefined

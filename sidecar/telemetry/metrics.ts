@@ -130,7 +130,7 @@ export const METRICS = {
   grpc_kafka_consumer_lag: {
     type: 'gauge',
     help: 'Records of an owned partition that are not finished.',
-    labels: ['partition'],
+    labels: ['topic', 'partition'],
   },
   grpc_kafka_oldest_record_seconds: {
     type: 'gauge',
@@ -178,6 +178,11 @@ export const METRICS = {
   grpc_kafka_dead_letter_errors_total: {
     type: 'counter',
     help: 'Times that the failure topic did not take a record; its offset waits.',
+    labels: [],
+  },
+  grpc_kafka_retry_topic_errors_total: {
+    type: 'counter',
+    help: 'Times that a retry topic did not take records; their offsets wait.',
     labels: [],
   },
   grpc_kafka_outcomes_total: { type: 'counter', help: 'Outcomes stored.', labels: [] },

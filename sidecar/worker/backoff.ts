@@ -1,5 +1,6 @@
 import type { RetryConfig } from '../config.ts'
 import { GRPC_STATUS_NAMES } from '../errors.ts'
+import { pauseMilliseconds } from '../retry-pauses.ts'
 
 /** Whether the policy tries this gRPC status again. */
 export function isRetryable(policy: RetryConfig, status: number): boolean {
@@ -13,8 +14,6 @@ export function isRetryable(policy: RetryConfig, status: number): boolean {
  * @param random a number from 0 to 1.
  */
 export function backoffMilliseconds({ backoff }: RetryConfig, failed: number, random: number): number {
-  const grown = backoff.initialMilliseconds * (backoff.factorPercent / 100) ** (failed - 1)
-  const capped = Math.min(grown, backoff.maxMilliseconds)
   const spread = (backoff.jitterPercent / 100) * (2 * random - 1)
-  return Math.max(1, Math.round(capped * (1 + spread)))
+  return Math.max(1, Math.round(pauseMilliseconds(backoff, failed) * (1 + spread)))
 }

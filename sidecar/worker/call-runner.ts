@@ -2,6 +2,8 @@ import { formatCallId } from '../call-id.ts'
 import type { RetryConfig } from '../config.ts'
 import { ERRORS, GRPC_STATUS_NAMES, GrpcStatus } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
+import { ProduceError } from '../kafka/producer.ts'
+import { rewriteRecord } from '../kafka/record.ts'
 import type { CallRecord, RecordPrefix } from '../kafka/record.ts'
 import { encodeOutcome } from '../results/outcome.ts'
 import type { Answer, Outcome } from '../results/outcome.ts'
@@ -12,8 +14,9 @@ import { backoffMilliseconds, isRetryable } from './backoff.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import type { AttemptResult, HandlerClient } from './handler-client.ts'
 import type { Entry } from './partition.ts'
+import type { RetryTopics } from './retry-topics.ts'
 
-export type RecordResult = 'answered' | 'dead_lettered' | 'expired' | 'skipped' | 'observed'
+export type RecordResult = 'answered' | 'dead_lettered' | 'expired' | 'skipped' | 'observed' | 'handed_on'
 
 /** What the runner tells the dispatcher about a record that it was given. Exactly one call ends each start. */
 export interface RunnerEvents {
@@ -22,7 +25,7 @@ export interface RunnerEvents {
   /** The handler is free for the next call; what follows is only the outcome's way into Redis. */
   handlerFree(entry: Entry): void
   finished(entry: Entry, result: RecordResult): void
-  /** Try again after so many milliseconds. */
+  /** Try again here after so many milliseconds. */
   retry(entry: Entry, milliseconds: number): void
   /** The handler was not there: the attempt does not count. */
   notReached(entry: Entry, reason: string): void
@@ -61,6 +64,12 @@ export interface CallRunnerOptions {
   readonly handler: HandlerClient
   readonly store: OutcomeStore
   readonly deadLetters: DeadLetters
+  /** Undefined: calls wait for their next attempt here, and hold their offsets. */
+  readonly retryTopics: RetryTopics | undefined
+  /** How long it is remembered that another record has a call's next attempt. */
+  readonly startsRetentionMilliseconds: number
+  /** This worker's name in the history of attempts. */
+  readonly instance: string
   /** Milliseconds since 1970 on the shared clock. */
   readonly now: () => number
   readonly random: () => number
@@ -220,11 +229,12 @@ export class CallRunner {
 
   /** @param failure why the answer is ours and not the handler's. */
   #answered(entry: Entry, record: CallRecord, answer: Answer, retry: RetryConfig, failure?: Failure): void {
-    const { observer, random, now, events } = this.#options
+    const { observer, random, now, events, instance, retryTopics } = this.#options
     if (answer.status === GrpcStatus.OK || retry.maxAttempts === 1 || !isRetryable(retry, answer.status)) {
       this.#end(entry, record, answer, failure)
       return
     }
+    entry.failures = [...entry.failures, { attempt: entry.attempt, at: now(), status: answer.status, worker: instance }]
     if (entry.attempt >= retry.maxAttempts) {
       this.bury(entry, 'ATTEMPTS_USED_UP', `attempts used up, last status ${answer.status}`, answer)
       return
@@ -232,7 +242,38 @@ export class CallRunner {
     const wait = backoffMilliseconds(retry, entry.attempt, random())
     // An attempt that would begin after the deadline helps nobody: the caller gets what there is.
     if (!observer && now() + wait >= record.deadline) this.#end(entry, record, answer, failure)
-    else events.retry(entry, wait)
+    else if (observer || retryTopics?.isThere !== true) events.retry(entry, wait)
+    else this.#handOn(entry, record, wait, retryTopics, answer)
+  }
+
+  /**
+   * The next attempt is that of a record of its own, so that a rebalance or a kill loses nothing of it. In this order: Kafka has
+   * that record, it is said that this one is done, the offset may pass. In between a kill makes the two of them stand side by
+   * side; `begin` counts what they start.
+   */
+  #handOn(entry: Entry, record: CallRecord, wait: number, retryTopics: RetryTopics, answer: Answer): void {
+    const { store, events, startsRetentionMilliseconds } = this.#options
+    const { attempt, failures, partition, offset } = entry
+    const failedAt = failures.at(-1)!.at
+    const next = rewriteRecord(entry.raw, {
+      ...record,
+      attempt: attempt + 1,
+      firstFailureAt: record.firstFailureAt || failedAt,
+      notBefore: failedAt + wait,
+      origin: record.origin ?? { partition: partition.partition, offset },
+      failures,
+    })
+    retryTopics
+      .handOn(attempt, next)
+      .then(() => store.handedOn(record.id, attempt, startsRetentionMilliseconds))
+      .then(
+        () => events.finished(entry, 'handed_on'),
+        (error: unknown) => {
+          // Else it was closed before: the record is not finished, and its next owner reads it again.
+          if (error instanceof ProduceError)
+            this.bury(entry, 'ATTEMPTS_USED_UP', `cannot be put on its retry topic: ${error.message}`, answer)
+        },
+      )
   }
 
   #end(entry: Entry, record: CallRecord, answer: Answer, failure?: Failure): void {
@@ -259,7 +300,8 @@ export class CallRunner {
         milliseconds: record === undefined ? 0 : now() - record.enqueuedAt,
         deadline: prefix?.deadline ?? 0,
         attempt: entry.attempt,
-        partition: entry.partition.number,
+        topic: entry.partition.topic,
+        partition: entry.partition.partition,
         offset: entry.offset,
         traceparent: record?.traceparent,
         reason: about.reason,
@@ -292,10 +334,12 @@ function prefixOf(entry: Entry): RecordPrefix | undefined {
   }
 }
 
-const placed = (outcome: Outcome, { partition, offset, attempt }: Entry): Outcome =>
-  outcome.state === 'Answered' || outcome.state === 'DeadLettered'
-    ? { ...outcome, place: { partition: partition.number, offset, attempts: attempt } }
-    : outcome
+/** The place that the call had on the service's own topic. */
+function placed(outcome: Outcome, { partition: { partition }, offset, decoded, attempt }: Entry): Outcome {
+  if (outcome.state !== 'Answered' && outcome.state !== 'DeadLettered') return outcome
+  const origin = decoded.kind === 'Call' ? decoded.record.origin : undefined
+  return { ...outcome, place: { ...(origin ?? { partition, offset }), attempts: attempt } }
+}
 
 interface Failure {
   readonly code: ErrorCode

@@ -1,6 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { ProduceError } from '../kafka/producer.ts'
-import type { RawOutgoingRecord, RecordProducer } from '../kafka/producer.ts'
+import type { RecordProducer } from '../kafka/producer.ts'
+import { rewriteRecord, writableHeaders } from '../kafka/record.ts'
+import type { RawOutgoingRecord } from '../kafka/record.ts'
+import { deadTopic } from '../kafka/topic-names.ts'
+import { keyOf } from '../kafka/topic-partition.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Metrics } from '../telemetry/metrics.ts'
 import type { Entry } from './partition.ts'
@@ -53,15 +57,16 @@ export class DeadLetters {
   async bury(entry: Entry, reason: string): Promise<void> {
     const about = {
       'dead-reason': reason,
-      'dead-topic': this.#topic,
-      'dead-partition': String(entry.partition.number),
+      'dead-topic': entry.partition.topic,
+      'dead-partition': String(entry.partition.partition),
       'dead-offset': String(entry.offset),
       'dead-group': this.#groupId,
       'dead-at': String(this.#now()),
       'dead-attempts': String(entry.attempt),
     }
-    const { key, value, headers } = entry.raw
-    const whole = { key, value, headers: { ...writable(headers), ...about } }
+    const { key, value } = entry.raw
+    const read = withHistory(entry)
+    const whole = { ...read, headers: { ...read.headers, ...about } }
     const truncated = {
       key: key?.subarray(0, TRUNCATED_BYTES) ?? null,
       value: value?.subarray(0, TRUNCATED_BYTES) ?? null,
@@ -71,7 +76,7 @@ export class DeadLetters {
     for (let wait = SHORTEST_PAUSE_MILLISECONDS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MILLISECONDS)) {
       this.#closed.signal.throwIfAborted()
       try {
-        await this.#producer.produce(`${this.#topic}.dead`, [record])
+        await this.#producer.produce(deadTopic(this.#topic), [record])
         return
       } catch (error) {
         if (error instanceof ProduceError && error.code === 'TOO_LARGE' && record === whole) {
@@ -80,8 +85,8 @@ export class DeadLetters {
         }
         this.#errors.inc()
         this.#logger.error(
-          { partition: entry.partition.number, offset: entry.offset, reason: (error as Error).message },
-          `the failure topic ${this.#topic}.dead does not take a record; its offset waits`,
+          { at: keyOf(entry.partition), offset: entry.offset, reason: (error as Error).message },
+          `the failure topic ${deadTopic(this.#topic)} does not take a record; its offset waits`,
         )
         await pause(wait, undefined, { signal: this.#closed.signal })
       }
@@ -89,13 +94,9 @@ export class DeadLetters {
   }
 }
 
-/** kafkajs reads headers without a value and cannot write them: here they are empty. */
-function writable(headers: Entry['raw']['headers']): RawOutgoingRecord['headers'] {
-  const empty = Buffer.alloc(0)
-  return Object.fromEntries(
-    Object.entries(headers).map(([name, value]) => [
-      name,
-      Array.isArray(value) ? value.map((one: Buffer | null) => one ?? empty) : (value ?? empty),
-    ]),
-  ) as RawOutgoingRecord['headers']
+/** A call goes there with all attempts that are known of it; what cannot be read as it is. */
+function withHistory({ raw, decoded, failures, attempt }: Entry): RawOutgoingRecord {
+  if (decoded.kind === 'Call' && failures.length > 0)
+    return rewriteRecord(raw, { ...decoded.record, attempt, failures, firstFailureAt: failures[0]!.at })
+  return { key: raw.key, value: raw.value, headers: writableHeaders(raw) }
 }

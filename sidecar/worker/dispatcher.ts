@@ -1,6 +1,8 @@
 import { isKeyed } from '../call-id.ts'
 import type { FetchedRecord } from '../kafka/consumer.ts'
 import { VERSION } from '../kafka/record.ts'
+import { keyOf } from '../kafka/topic-partition.ts'
+import type { TopicPartition } from '../kafka/topic-partition.ts'
 import { LEASE_MARGIN_MILLISECONDS } from '../results/claims.ts'
 import type { OutcomeStore } from '../results/store.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -26,7 +28,6 @@ const RESUME_AT_BYTES = PAUSE_AT_BYTES / 2
 
 /** The numbers are read each time they are needed: they may change. */
 export interface DispatcherOptions {
-  readonly topic: string
   readonly groupId: string
   readonly observer: boolean
   readonly concurrency: number
@@ -41,8 +42,8 @@ export interface DispatcherOptions {
   readonly store: OutcomeStore
   /** Milliseconds since 1970 on the shared clock. */
   readonly now: () => number
-  readonly pause: (partition: number) => void
-  readonly resume: (partition: number) => void
+  readonly pause: (at: TopicPartition) => void
+  readonly resume: (at: TopicPartition) => void
   readonly onHandlerLost: (reason: string) => void
   readonly logger: Logger
   readonly metrics: Metrics
@@ -96,6 +97,7 @@ export class Dispatcher implements RunnerEvents {
       expired: result('expired'),
       skipped: result('skipped'),
       observed: result('observed'),
+      handed_on: result('handed_on'),
       newer: result('newer'),
     }
     this.#runningGauge = metrics.gauge('grpc_kafka_running_calls')
@@ -143,8 +145,8 @@ export class Dispatcher implements RunnerEvents {
     this.#parking.clear()
   }
 
-  /** Partitions that this worker owns, by number. */
-  get partitions(): ReadonlyMap<number, Partition> {
+  /** Partitions that this worker owns, by `keyOf`. */
+  get partitions(): ReadonlyMap<string, Partition> {
     return this.#tenure.partitions
   }
 
@@ -158,33 +160,33 @@ export class Dispatcher implements RunnerEvents {
   }
 
   /** The group has shared its partitions out. `keep` says that the group never gave this member up. */
-  assign(numbers: readonly number[], keep: boolean): void {
-    this.#tenure.assign(numbers, keep)
+  assign(partitions: readonly TopicPartition[], keep: boolean): void {
+    this.#tenure.assign(partitions, keep)
   }
 
   /** The topic was made anew under the same name: what was read of the old one is forgotten. */
-  renew(number: number): void {
-    this.#tenure.renew(number)
+  renew(at: TopicPartition): void {
+    this.#tenure.renew(at)
   }
 
   /** What is committed is known. @param takenOver whether an earlier owner may have started records beyond it. */
-  open(number: number, committed: Committed, takenOver: boolean): void {
-    const partition = this.#tenure.partitions.get(number)
+  open(at: TopicPartition, committed: Committed, takenOver: boolean): void {
+    const partition = this.#tenure.partitions.get(keyOf(at))
     if (partition === undefined) return
     partition.open(committed, takenOver)
     this.#sorted(partition)
   }
 
-  committed(number: number, committed: Committed): void {
-    const partition = this.#tenure.partitions.get(number)
+  committed(at: TopicPartition, committed: Committed): void {
+    const partition = this.#tenure.partitions.get(keyOf(at))
     if (partition === undefined) return
     partition.committedUpTo(committed)
     this.#takeOut(partition)
     this.#pump()
   }
 
-  deliver(number: number, records: readonly FetchedRecord[], highWatermark: number): void {
-    const partition = this.#tenure.partitions.get(number)
+  deliver(at: TopicPartition, records: readonly FetchedRecord[], highWatermark: number): void {
+    const partition = this.#tenure.partitions.get(keyOf(at))
     if (partition === undefined || !this.#accepting) return
     partition.deliver(records, highWatermark)
     this.#sorted(partition)
@@ -236,10 +238,7 @@ export class Dispatcher implements RunnerEvents {
     this.#unfinished -= 1
     entry.attempt += 1
     entry.counted = undefined
-    this.#park(entry, milliseconds, () => {
-      this.#doubt([entry])
-      this.#pump()
-    })
+    this.#await(entry, milliseconds)
     if (this.#unfinished === 0) this.#idle?.()
     this.#tenure.endIfNothingRuns(entry.partition)
   }
@@ -375,6 +374,11 @@ export class Dispatcher implements RunnerEvents {
 
   #doubt(entries: readonly Entry[]): void {
     for (const entry of entries) {
+      const early = this.#earlyMilliseconds(entry)
+      if (early > 0) {
+        this.#await(entry, early)
+        continue
+      }
       entry.state = 'Queued'
       this.#doubtful.push(entry)
     }
@@ -409,6 +413,7 @@ export class Dispatcher implements RunnerEvents {
     // against it: at least one run comes first (SEMANTICS 13, promise 1).
     const asked = entries.map((entry) => ({
       id: callIdOf(entry),
+      own: ownAttempt(entry),
       attempt: entry.mayHaveRun && maxAttempts > 1 && entry.attempt === 1 ? 2 : entry.attempt,
     }))
     const options = { maxAttempts, alone, keepMilliseconds: startsRetentionMilliseconds }
@@ -427,7 +432,7 @@ export class Dispatcher implements RunnerEvents {
       }
       entry.state = 'Queued'
       switch (begun.kind) {
-        case 'HasOutcome':
+        case 'Done':
           this.#skip(entry)
           return
         case 'UsedUp':
@@ -548,8 +553,25 @@ export class Dispatcher implements RunnerEvents {
       const entry = partition?.takeStartable(now)
       if (entry === undefined || partition === undefined) return undefined
       this.#pressure(partition)
-      if (entry.state === 'Queued') return entry
+      if (entry.state !== 'Queued') continue
+      const early = this.#earlyMilliseconds(entry)
+      if (early <= 0) return entry
+      this.#await(entry, early)
     }
+  }
+
+  /** How long it is until the record may start, by its own word. */
+  #earlyMilliseconds({ decoded }: Entry): number {
+    const notBefore = decoded.kind === 'Call' ? (decoded.record.notBefore ?? 0) : 0
+    return notBefore === 0 ? 0 : notBefore - this.#options.now()
+  }
+
+  /** Those behind it go on: its offset waits, inside the window. */
+  #await(entry: Entry, milliseconds: number): void {
+    this.#park(entry, milliseconds, () => {
+      this.#doubt([entry])
+      this.#pump()
+    })
   }
 
   /** Reading stops while too much is read and not started. */
@@ -559,15 +581,15 @@ export class Dispatcher implements RunnerEvents {
     const roomy = waiting <= RESUME_AT_RECORDS && waitingBytes <= RESUME_AT_BYTES
     if (!partition.paused && full) {
       partition.paused = true
-      this.#options.pause(partition.number)
+      this.#options.pause(partition)
     } else if (partition.paused && roomy) {
       partition.paused = false
-      this.#options.resume(partition.number)
+      this.#options.resume(partition)
     }
   }
 
   #onLost(partition: Partition): void {
-    if (partition.paused) this.#options.resume(partition.number)
+    if (partition.paused) this.#options.resume(partition)
     void this.#takeBack([...this.#cleared].filter((entry) => entry.partition === partition))
     this.#parking.release(partition)
   }
@@ -659,6 +681,9 @@ function isDoubtful({ counted, mayHaveRun, attempt, decoded }: Entry): boolean {
     counted === undefined && (mayHaveRun || attempt > 1 || (decoded.kind === 'Call' && decoded.record.producedAgain))
   )
 }
+
+/** The number that the record itself gives. */
+const ownAttempt = ({ decoded }: Entry): number => (decoded.kind === 'Call' ? decoded.record.attempt : 1)
 
 function callIdOf({ decoded }: Entry): Buffer {
   switch (decoded.kind) {

@@ -1,6 +1,7 @@
 import type { FetchedRecord } from '../kafka/consumer.ts'
-import { VERSION, decodeRecord } from '../kafka/record.ts'
-import type { Decoded } from '../kafka/record.ts'
+import { decodeRecord } from '../kafka/record.ts'
+import type { AttemptFailure, Decoded } from '../kafka/record.ts'
+import type { TopicPartition } from '../kafka/topic-partition.ts'
 import { Fifo } from './fifo.ts'
 
 /**
@@ -30,6 +31,8 @@ export interface Entry {
   state: EntryState
   /** Number of the present or next start. */
   attempt: number
+  /** Earlier attempts, as far as they are known. */
+  failures: readonly AttemptFailure[]
   /** A copy may have run, or may run elsewhere. */
   mayHaveRun: boolean
   /** The asking that counted the present or next start. */
@@ -48,8 +51,9 @@ export interface Committed {
  * The records of one partition between the committed offset and the last one read: completions come in any order, the
  * watermark moves in order (ack tracking, as uForwarder calls it).
  */
-export class Partition {
-  readonly number: number
+export class Partition implements TopicPartition {
+  readonly topic: string
+  readonly partition: number
   readonly #entries: Entry[] = []
   /** Entries of an earlier time here whose handlers still run. */
   readonly #carried: Map<number, Entry>
@@ -76,8 +80,9 @@ export class Partition {
   highWatermark = 0
   #readFrom = 0
 
-  constructor(number: number, carried: readonly Entry[] = []) {
-    this.number = number
+  constructor({ topic, partition }: TopicPartition, carried: readonly Entry[] = []) {
+    this.topic = topic
+    this.partition = partition
     this.#carried = new Map(carried.map((entry) => [entry.offset, entry]))
     for (const entry of carried) entry.partition = this
   }
@@ -153,6 +158,7 @@ export class Partition {
         partition: this,
         state: 'Queued',
         attempt: decoded.kind === 'Call' ? decoded.record.attempt : 1,
+        failures: decoded.kind === 'Call' ? (decoded.record.failures ?? []) : [],
         mayHaveRun: false,
         counted: undefined,
         alone: false,
@@ -287,16 +293,15 @@ export function finish(entry: Entry): void {
 const FINISHED: Decoded = { kind: 'Unreadable', reason: 'finished' }
 
 /**
- * Version 2 can say what workers of this release do not do yet: run a call again beside its outcome, and not before a time.
- * Such a record must not run as if it had not said so (docs/adr/0011): the first goes back to the failure topic, the other
- * waits for a reader that knows what to do, as a record of the next version does.
+ * Version 2 can say what workers of this release do not do yet: run a call again beside its outcome. Such a record must not
+ * run as if it had not said so (docs/adr/0011): it goes back to the failure topic.
  */
 function leftToLaterReader(decoded: Decoded): Decoded {
   if (decoded.kind !== 'Call') return decoded
-  const { redriveRevision = 0, notBefore = 0, id, deadline, replyTo } = decoded.record
+  const { redriveRevision = 0, id, deadline, replyTo } = decoded.record
+  if (redriveRevision === 0) return decoded
   const prefix = { id, deadline, replyTo }
-  if (redriveRevision > 0) return { kind: 'Unreadable', reason: 'redriven, which this worker cannot do yet', prefix }
-  return notBefore > 0 ? { kind: 'Newer', version: VERSION + 1, prefix } : decoded
+  return { kind: 'Unreadable', reason: 'redriven, which this worker cannot do yet', prefix }
 }
 
 const bytesOf = ({ raw }: Entry): number => raw.value?.length ?? 0

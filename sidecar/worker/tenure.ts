@@ -1,4 +1,6 @@
-import type { OutcomeStore, TopicPartition } from '../results/store.ts'
+import { keyOf } from '../kafka/topic-partition.ts'
+import type { TopicPartition } from '../kafka/topic-partition.ts'
+import type { OutcomeStore } from '../results/store.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { Partition } from './partition.ts'
@@ -19,7 +21,6 @@ export interface TenureEvents {
 }
 
 export interface TenureOptions {
-  readonly topic: string
   readonly groupId: string
   readonly store: Pick<OutcomeStore, 'hold' | 'release'>
   readonly logger: Logger
@@ -33,9 +34,9 @@ export interface TenureOptions {
  */
 export class Tenure {
   readonly #options: TenureOptions
-  readonly #partitions = new Map<number, Partition>()
+  readonly #partitions = new Map<string, Partition>()
   /** Lost partitions in which handlers still run here. */
-  readonly #ending = new Map<number, Partition>()
+  readonly #ending = new Map<string, Partition>()
   #owned: readonly Partition[] = []
   #lastHold = -Infinity
   #holding = false
@@ -44,8 +45,8 @@ export class Tenure {
     this.#options = options
   }
 
-  /** The partitions owned now, by number. */
-  get partitions(): ReadonlyMap<number, Partition> {
+  /** The partitions owned now, by `keyOf`. */
+  get partitions(): ReadonlyMap<string, Partition> {
     return this.#partitions
   }
 
@@ -55,13 +56,14 @@ export class Tenure {
   }
 
   /** The group has shared its partitions out. `keep` says that the group never gave this member up. */
-  assign(numbers: readonly number[], keep: boolean): void {
-    for (const [number, partition] of this.#partitions) {
-      if (!keep || !numbers.includes(number)) this.#lose(partition)
+  assign(partitions: readonly TopicPartition[], keep: boolean): void {
+    const keys = new Set(partitions.map(keyOf))
+    for (const [key, partition] of this.#partitions) {
+      if (!keep || !keys.has(key)) this.#lose(partition)
     }
-    for (const number of numbers) {
-      const kept = this.#partitions.get(number)
-      if (kept === undefined) this.#take(number)
+    for (const at of partitions) {
+      const kept = this.#partitions.get(keyOf(at))
+      if (kept === undefined) this.#take(at)
       else kept.readAgain()
     }
     this.#holdSoon()
@@ -69,12 +71,12 @@ export class Tenure {
   }
 
   /** What was read of the partition is forgotten, also what runs: it belongs to a topic that is no more. */
-  renew(number: number): void {
-    const partition = this.#partitions.get(number)
+  renew(at: TopicPartition): void {
+    const partition = this.#partitions.get(keyOf(at))
     if (partition === undefined) return
     this.#lose(partition)
-    this.#ending.delete(number)
-    this.#take(number)
+    this.#ending.delete(keyOf(at))
+    this.#take(at)
     this.#holdSoon()
   }
 
@@ -82,14 +84,15 @@ export class Tenure {
   async giveUp(): Promise<void> {
     for (const partition of this.#partitions.values()) this.#lose(partition)
     this.#owned = []
-    await this.#options.store.release(this.#options.groupId, this.#names([...this.#ending.keys()]))
+    await this.#options.store.release(this.#options.groupId, [...this.#ending.values()])
   }
 
   /** The word on a lost partition is taken back as soon as nothing runs there: the new owner waits for it. */
   endIfNothingRuns(partition: Partition): void {
-    if (!partition.lost || this.#ending.get(partition.number) !== partition || partition.running().length > 0) return
-    this.#ending.delete(partition.number)
-    void this.#options.store.release(this.#options.groupId, this.#names([partition.number]))
+    const key = keyOf(partition)
+    if (!partition.lost || this.#ending.get(key) !== partition || partition.running().length > 0) return
+    this.#ending.delete(key)
+    void this.#options.store.release(this.#options.groupId, [partition])
   }
 
   /** Renews the word when it is time. @param now monotonic milliseconds. */
@@ -99,17 +102,19 @@ export class Tenure {
     if (now - this.#lastHold >= interval) void this.#hold()
   }
 
-  #take(number: number): void {
-    const before = this.#ending.get(number)
-    this.#ending.delete(number)
-    this.#partitions.set(number, new Partition(number, before?.running() ?? []))
-    this.#options.metrics.gaugeFrom('grpc_kafka_consumer_lag', { partition: String(number) }, () => this.#lag(number))
+  #take(at: TopicPartition): void {
+    const key = keyOf(at)
+    const before = this.#ending.get(key)
+    this.#ending.delete(key)
+    this.#partitions.set(key, new Partition(at, before?.running() ?? []))
+    const labels = { topic: at.topic, partition: String(at.partition) }
+    this.#options.metrics.gaugeFrom('grpc_kafka_consumer_lag', labels, () => this.#lag(key))
   }
 
   #lose(partition: Partition): void {
     partition.lose()
-    this.#partitions.delete(partition.number)
-    this.#ending.set(partition.number, partition)
+    this.#partitions.delete(keyOf(partition))
+    this.#ending.set(keyOf(partition), partition)
     this.#options.events.lost(partition)
     this.endIfNothingRuns(partition)
   }
@@ -127,11 +132,7 @@ export class Tenure {
     const sent = performance.now()
     this.#lastHold = sent
     try {
-      const others = await this.#options.store.hold(
-        this.#options.groupId,
-        this.#names(held.map(({ number }) => number)),
-        HOLD_MILLISECONDS,
-      )
+      const others = await this.#options.store.hold(this.#options.groupId, held, HOLD_MILLISECONDS)
       held.forEach((partition, index) => {
         partition.others = others[index] ?? 0
         // Lapsed with others about: this worker may have been away so long that the group gave its partitions to them.
@@ -148,13 +149,9 @@ export class Tenure {
     this.#options.events.held()
   }
 
-  #names(numbers: readonly number[]): TopicPartition[] {
-    return numbers.map((partition) => ({ topic: this.#options.topic, partition }))
-  }
-
   /** Undefined where the partition is not owned: its owner tells. */
-  #lag(number: number): number | undefined {
-    const partition = this.#partitions.get(number)
+  #lag(key: string): number | undefined {
+    const partition = this.#partitions.get(key)
     const watermark = partition?.watermark()
     return partition === undefined || watermark === undefined
       ? undefined

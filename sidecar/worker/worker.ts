@@ -6,12 +6,16 @@ import { createKafka } from '../kafka/client.ts'
 import { GroupConsumer, SESSION_MILLISECONDS } from '../kafka/consumer.ts'
 import type { CommittedOffset, FetchedRecord, GroupJoin } from '../kafka/consumer.ts'
 import { RecordProducer } from '../kafka/producer.ts'
+import { deadTopic } from '../kafka/topic-names.ts'
+import { keyOf } from '../kafka/topic-partition.ts'
+import type { TopicPartition } from '../kafka/topic-partition.ts'
 import type { LiveConfig } from '../live-config.ts'
 import { FlowBoard } from '../results/flow-board.ts'
 import { connectRedis } from '../results/redis.ts'
 import type { RedisClient } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
 import { OutcomeStore } from '../results/store.ts'
+import { retrySteps } from '../retry-pauses.ts'
 import type { RunningSidecar } from '../role.ts'
 import { FailureLog } from '../telemetry/failure-log.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -25,10 +29,13 @@ import { HandlerClient } from './handler-client.ts'
 import type { HandlerAddress } from './handler-client.ts'
 import { HandlerHealth } from './handler-health.ts'
 import { WINDOW_RECORDS } from './partition.ts'
+import { RetryTopics } from './retry-topics.ts'
 import { readWindow, windowMetadata } from './window.ts'
 
 const COMMIT_INTERVAL_MILLISECONDS = 100
 const RETRY_MILLISECONDS = 100
+/** How often it is looked whether retry topics that the policy needs have come. */
+const LOOK_FOR_TOPICS_MILLISECONDS = 5000
 /** What is kept free at the end of the grace period for storing, committing and leaving (SEMANTICS 8). */
 const LEAVING_MILLISECONDS = 5000
 /** Of that: kafkajs waits for a broker that does not answer, and the end must not. */
@@ -64,6 +71,8 @@ class Worker implements RunningSidecar {
   readonly #producer: RecordProducer
   readonly #consumer: GroupConsumer
   readonly #deadLetters: DeadLetters
+  /** Undefined for an Observer: these topics are the Responder's, and it tries again by itself. */
+  readonly #retryTopics: RetryTopics | undefined
   readonly #handler: HandlerClient
   readonly #health: HandlerHealth
   readonly #dispatcher: Dispatcher
@@ -80,6 +89,7 @@ class Worker implements RunningSidecar {
   #joins = 0
   #committing: Promise<void> | undefined
   #commitTimer: NodeJS.Timeout | undefined
+  #topicsTimer: NodeJS.Timeout | undefined
   #quiescing: Promise<void> | undefined
   #handlerWentAway = false
   /** Nothing is known of this worker in its group. */
@@ -113,14 +123,17 @@ class Worker implements RunningSidecar {
     this.#consumer = new GroupConsumer({
       kafka,
       groupId: worker.groupId,
-      topic: service.topic,
+      topics: async () => [service.topic, ...((await this.#retryTopics?.look()) ?? [])],
       startFrom: worker.startFrom,
       logger,
       events: {
         joined: (join) => this.#onJoined(join),
-        fetched: (partition, records, highWatermark) => this.#onFetched(partition, records, highWatermark),
+        fetched: (at, records, highWatermark) => this.#onFetched(at, records, highWatermark),
       },
     })
+    this.#retryTopics = observer
+      ? undefined
+      : new RetryTopics({ admin: kafka.admin(), producer: this.#producer, topic: service.topic, logger, metrics })
     this.#deadLetters = new DeadLetters({
       producer: this.#producer,
       topic: service.topic,
@@ -134,7 +147,6 @@ class Worker implements RunningSidecar {
       this.#onHealth(healthy),
     )
     this.#dispatcher = new Dispatcher({
-      topic: service.topic,
       groupId: worker.groupId,
       observer,
       get concurrency() {
@@ -144,15 +156,15 @@ class Worker implements RunningSidecar {
         return live.current.worker.retry.maxAttempts
       },
       get startsRetentionMilliseconds() {
-        return longestDeadlineMilliseconds(live.current) + live.current.service.resultRetentionSeconds * 1000
+        return startsRetentionMilliseconds(live.current)
       },
       get longestWaitMilliseconds() {
         return longestDeadlineMilliseconds(live.current)
       },
       store: this.#store,
       now,
-      pause: (partition) => this.#consumer.pause(partition),
-      resume: (partition) => this.#consumer.resume(partition),
+      pause: (at) => this.#consumer.pause(at),
+      resume: (at) => this.#consumer.resume(at),
       onHandlerLost: (reason) => this.#health.suspect(reason),
       logger,
       metrics,
@@ -171,6 +183,11 @@ class Worker implements RunningSidecar {
       handler: this.#handler,
       store: this.#store,
       deadLetters: this.#deadLetters,
+      retryTopics: this.#retryTopics,
+      get startsRetentionMilliseconds() {
+        return startsRetentionMilliseconds(live.current)
+      },
+      instance: config.instance,
       now,
       random,
       failures: this.#failures,
@@ -234,6 +251,7 @@ class Worker implements RunningSidecar {
     this.#stage = 'Closed'
     this.#closed.abort(new Error('the worker is closed'))
     this.#deadLetters.close()
+    void this.#retryTopics?.close()
     this.#store.close()
     this.#clock.close()
     this.#health.close()
@@ -254,7 +272,7 @@ class Worker implements RunningSidecar {
     this.#health.start()
     const connected = Promise.all([
       this.#redis.whenReady(signal).then(() => this.#clock.start()),
-      this.#producer.connect([service.topic, `${service.topic}.dead`], signal),
+      this.#producer.connect([service.topic, deadTopic(service.topic)], signal),
     ])
     if (unclean) {
       this.#logger.info(
@@ -276,6 +294,31 @@ class Worker implements RunningSidecar {
     this.#scheduleCommit()
     this.#flow?.start()
     await this.#consumer.join()
+    this.#lookForTopics()
+  }
+
+  /** Topics that come later are read from then on. */
+  #lookForTopics(): void {
+    const topics = this.#retryTopics
+    if (topics === undefined) return
+    const look = async (): Promise<void> => {
+      const before = topics.names
+      if (before.length >= retrySteps(this.#live.current.worker.retry)) return
+      if (isDeepStrictEqual(await topics.look(), before)) return
+      this.#logger.info({ topics: topics.names }, 'there are other retry topics: joining again')
+      await this.#consumer.rejoin()
+    }
+    const next = (): void => {
+      clearTimeout(this.#topicsTimer)
+      this.#topicsTimer = setTimeout(() => {
+        look()
+          .catch((error: unknown) => this.#logger.debug({ reason: (error as Error).message }, 'Kafka tells no topics'))
+          .finally(() => {
+            if (this.#stage === 'Running') next()
+          })
+      }, LOOK_FOR_TOPICS_MILLISECONDS)
+    }
+    next()
   }
 
   #moveHandler(handler: HandlerAddress): void {
@@ -306,6 +349,7 @@ class Worker implements RunningSidecar {
     this.#logger.info('handing back what has not started, waiting for what runs')
     if (wasRunning) {
       this.#flow?.stop()
+      clearTimeout(this.#topicsTimer)
       const milliseconds = this.#live.current.worker.graceSeconds * 1000 - LEAVING_MILLISECONDS
       const limit = new AbortController()
       const timer = setTimeout(() => limit.abort(), milliseconds)
@@ -335,13 +379,13 @@ class Worker implements RunningSidecar {
     const keep = memberId === this.#memberId
     this.#memberId = memberId
     const join = ++this.#joins
-    this.#logger.info({ memberId, partitions, join }, 'joined the group')
+    this.#logger.info({ memberId, partitions: byTopic(partitions), join }, 'joined the group')
     this.#dispatcher.assign(partitions, keep)
     void this.#open(join, partitions)
   }
 
-  #onFetched(number: number, records: readonly FetchedRecord[], highWatermark: number): void {
-    const partition = this.#dispatcher.partitions.get(number)
+  #onFetched(at: TopicPartition, records: readonly FetchedRecord[], highWatermark: number): void {
+    const partition = this.#dispatcher.partitions.get(keyOf(at))
     const committed = partition?.committed
     const first = records[0]
     // After a join records are read again from what was committed then; below that only where the log itself began anew.
@@ -351,40 +395,40 @@ class Worker implements RunningSidecar {
       first !== undefined &&
       (first.offset < partition.readFrom || highWatermark < committed.offset)
     if (anew) {
-      this.#logger.warn({ partition: number, offset: first.offset }, 'the topic was made anew: reading what it holds')
-      this.#dispatcher.renew(number)
-      void this.#open(this.#joins, [number])
+      this.#logger.warn({ at: keyOf(at), offset: first.offset }, 'the topic was made anew: reading what it holds')
+      this.#dispatcher.renew(at)
+      void this.#open(this.#joins, [at])
     }
-    this.#dispatcher.deliver(number, records, highWatermark)
+    this.#dispatcher.deliver(at, records, highWatermark)
   }
 
   /** Nothing is started or committed in a partition until its committed offset was read in this membership. */
-  async #open(join: number, partitions: readonly number[]): Promise<void> {
+  async #open(join: number, partitions: readonly TopicPartition[]): Promise<void> {
     while (this.#joins === join && this.#stage === 'Running' && partitions.length > 0) {
       try {
         const known = await this.#consumer.committed(partitions)
         const fresh = known.filter(({ offset }) => offset < 0)
-        const beginnings = fresh.length === 0 ? new Map<number, number>() : await this.#consumer.start(partitions)
+        const beginnings = fresh.length === 0 ? undefined : await this.#consumer.start(fresh)
         if (this.#joins !== join) return
-        const initial = fresh.map(({ partition }) => ({
+        const initial = fresh.map(({ topic, partition }) => ({
+          topic,
           partition,
-          offset: beginnings.get(partition) ?? 0,
+          offset: beginnings?.get(keyOf({ topic, partition })) ?? 0,
           metadata: windowMetadata(),
         }))
         // A window that nobody can read in Kafka must not be used: a new owner would not know what may have started.
         if (initial.length > 0) await this.#consumer.commit(initial)
         if (this.#joins !== join) return
-        for (const { partition, offset } of initial) {
+        for (const at of initial) {
           // Kafka forgets a group's offsets with the topic: one that was known and is gone belongs to an earlier topic.
-          if (this.#dispatcher.partitions.get(partition)?.committed === undefined) continue
-          this.#logger.warn({ partition }, 'the topic was made anew: beginning at its start')
-          this.#dispatcher.renew(partition)
-          this.#consumer.seek(partition, offset)
+          if (this.#dispatcher.partitions.get(keyOf(at))?.committed === undefined) continue
+          this.#logger.warn({ at: keyOf(at) }, 'the topic was made anew: beginning at its start')
+          this.#dispatcher.renew(at)
+          this.#consumer.seek(at, at.offset)
         }
-        for (const { partition, offset } of initial)
-          this.#dispatcher.open(partition, { offset, window: WINDOW_RECORDS }, false)
-        for (const { partition, offset, metadata } of known) {
-          if (offset >= 0) this.#dispatcher.open(partition, { offset, window: readWindow(metadata) }, true)
+        for (const at of initial) this.#dispatcher.open(at, { offset: at.offset, window: WINDOW_RECORDS }, false)
+        for (const at of known) {
+          if (at.offset >= 0) this.#dispatcher.open(at, { offset: at.offset, window: readWindow(at.metadata) }, true)
         }
         return
       } catch (error) {
@@ -398,9 +442,9 @@ class Worker implements RunningSidecar {
     const unread = [...this.#dispatcher.partitions.values()].filter(({ paused }) => paused)
     if (unread.length > 0) {
       // What is not read does not tell where it ends.
-      const ends = await this.#consumer.ends().catch(() => new Map<number, number>())
+      const ends = await this.#consumer.ends(unread).catch(() => new Map<string, number>())
       for (const partition of unread)
-        partition.highWatermark = Math.max(partition.highWatermark, ends.get(partition.number) ?? 0)
+        partition.highWatermark = Math.max(partition.highWatermark, ends.get(keyOf(partition)) ?? 0)
     }
     return this.#dispatcher.load()
   }
@@ -417,10 +461,10 @@ class Worker implements RunningSidecar {
   async #commit(): Promise<void> {
     const join = this.#joins
     const offsets: CommittedOffset[] = []
-    for (const { number, committed, lost, watermark } of this.#owned()) {
+    for (const { topic, partition, committed, lost, watermark } of this.#owned()) {
       if (committed === undefined || lost || watermark === undefined) continue
       if (watermark > committed.offset || committed.window !== WINDOW_RECORDS) {
-        offsets.push({ partition: number, offset: watermark, metadata: windowMetadata() })
+        offsets.push({ topic, partition, offset: watermark, metadata: windowMetadata() })
       }
     }
     if (offsets.length === 0) return
@@ -433,13 +477,13 @@ class Worker implements RunningSidecar {
       return
     }
     if (this.#joins !== join) return
-    for (const { partition, offset } of offsets)
-      this.#dispatcher.committed(partition, { offset, window: WINDOW_RECORDS })
+    for (const at of offsets) this.#dispatcher.committed(at, { offset: at.offset, window: WINDOW_RECORDS })
   }
 
   #owned() {
     return [...this.#dispatcher.partitions.values()].map((partition) => ({
-      number: partition.number,
+      topic: partition.topic,
+      partition: partition.partition,
       committed: partition.committed,
       lost: partition.lost,
       watermark: partition.watermark(),
@@ -454,8 +498,20 @@ const withProblem = (text: string, of: string, problem: string | undefined): str
 const isDoneWithin = (milliseconds: number, work: Promise<unknown>): Promise<boolean> =>
   Promise.race([work.then(() => true), pause(milliseconds, false, { ref: false })])
 
+/** Numbers by topic, for people. */
+const byTopic = (partitions: readonly TopicPartition[]): Readonly<Record<string, readonly number[]>> =>
+  Object.fromEntries(
+    [...Map.groupBy(partitions, ({ topic }) => topic)].map(([topic, ofIt]) => [
+      topic,
+      ofIt.map(({ partition }) => partition),
+    ]),
+  )
+
 function longestDeadlineMilliseconds({ worker }: WorkerConfig): number {
   return Math.max(...worker.methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds))
 }
+
+const startsRetentionMilliseconds = (config: WorkerConfig): number =>
+  longestDeadlineMilliseconds(config) + config.service.resultRetentionSeconds * 1000
 
 const methodNames = ({ worker }: WorkerConfig): readonly string[] => worker.methods.map(({ name }) => name)

@@ -36,7 +36,7 @@ async function ownGroup(t: TestContext, records: readonly [number, number]) {
 
 test('what waits is told of a group that never was, that has finished some, and that has finished all', async (t) => {
   const { topic, groupId, admin, operator } = await ownGroup(t, [5, 2])
-  const group = { topic, groupId, startFrom: 'Earliest' } as const
+  const group = { topics: [topic], groupId, startFrom: 'Earliest' } as const
   assert.deepEqual(await operator.read(group), { lag: 7, members: 0 })
   assert.deepEqual(await operator.read({ ...group, startFrom: 'Latest' }), { lag: 0, members: 0 })
   await admin.setOffsets({ groupId, topic, partitions: [{ partition: 0, offset: '4' }] })
@@ -52,6 +52,16 @@ test('what waits is told of a group that never was, that has finished some, and 
   assert.deepEqual(await operator.read(group), { lag: 0, members: 0 })
 })
 
+test('what waits is counted over all topics that its members read', async (t) => {
+  const { topic, groupId, admin, operator } = await ownGroup(t, [5, 2])
+  const other = `${topic}-other`
+  await createTopics(admin, [{ topic: other, numPartitions: 1 }])
+  atEnd(t, () => admin.deleteTopics({ topics: [other] }))
+  await admin.setOffsets({ groupId, topic, partitions: [{ partition: 0, offset: '4' }] })
+  const { lag } = await operator.read({ topics: [other, topic], groupId, startFrom: 'Earliest' })
+  assert.equal(lag, 3)
+})
+
 test('members are those that are in the group', async (t) => {
   const { topic, groupId, operator } = await ownGroup(t, [1, 0])
   const consumer = kafka.consumer({ groupId })
@@ -61,15 +71,15 @@ test('members are those that are in the group', async (t) => {
   const joined = new Promise((resolve) => consumer.on(consumer.events.GROUP_JOIN, resolve))
   await consumer.run({ eachMessage: () => Promise.resolve() })
   await joined
-  const { members } = await operator.read({ topic, groupId, startFrom: 'Earliest' })
+  const { members } = await operator.read({ topics: [topic], groupId, startFrom: 'Earliest' })
   assert.equal(members, 1)
 })
 
 test('a topic that is not there is a problem that names it, and others are answered meanwhile', async (t) => {
   const { topic, groupId, operator } = await ownGroup(t, [1, 0])
-  const group = { topic, groupId, startFrom: 'Earliest' } as const
-  const missing = { ...group, topic: `${topic}-missing` }
-  const isNotThere = { name: 'KafkaProblem', message: `topic ${missing.topic}: is not there` }
+  const group = { topics: [topic], groupId, startFrom: 'Earliest' } as const
+  const missing = { ...group, topics: [`${topic}-missing`] }
+  const isNotThere = { name: 'KafkaProblem', message: `topic ${topic}-missing: is not there` }
   const answers = [operator.read(group), operator.read(missing), operator.read(group), operator.read(missing)]
   await Promise.allSettled(answers)
   assert.deepEqual(await answers[0], { lag: 1, members: 0 })
@@ -80,12 +90,12 @@ test('a topic that is not there is a problem that names it, and others are answe
 
 test('a topic that is deleted after it was asked about spoils nothing for others', async (t) => {
   const { topic, groupId, admin, operator } = await ownGroup(t, [1, 0])
-  const group = { topic, groupId, startFrom: 'Earliest' } as const
+  const group = { topics: [topic], groupId, startFrom: 'Earliest' } as const
   const other = `${topic}-other`
   await createTopics(admin, [{ topic: other, numPartitions: 1 }])
-  assert.deepEqual(await operator.read({ ...group, topic: other }), { lag: 0, members: 0 })
+  assert.deepEqual(await operator.read({ ...group, topics: [other] }), { lag: 0, members: 0 })
   await admin.deleteTopics({ topics: [other] })
-  await assert.rejects(operator.read({ ...group, topic: other }), KafkaProblem)
+  await assert.rejects(operator.read({ ...group, topics: [other] }), KafkaProblem)
   assert.deepEqual(await operator.read(group), { lag: 1, members: 0 })
 })
 
@@ -94,7 +104,7 @@ test('a Kafka that is away is a problem that names it', async (t) => {
   const operator = new KafkaGroupAdmin({ servers: [server] })
   atEnd(t, () => operator.close())
   await assert.rejects(
-    operator.read({ topic: 't', groupId: 'g', startFrom: 'Earliest' }),
+    operator.read({ topics: ['t'], groupId: 'g', startFrom: 'Earliest' }),
     (error) => error instanceof KafkaProblem && error.reason === 'KafkaUnavailable' && error.message.includes(server),
   )
 })

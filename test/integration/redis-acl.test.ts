@@ -65,12 +65,13 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
     await told(id, large)
     await told(randomCallId(), large)
     await store.haveOutcomes([id])
-    const start = { id: randomCallId(), attempt: 1 }
+    const start = { id: randomCallId(), attempt: 1, own: 1 }
     for (const alone of [false, true]) {
       const [begun] = await store.begin([start], { maxAttempts: 1, alone, keepMilliseconds: 60_000 })
       assert.ok(begun?.kind === 'Counted')
       await store.takeBack([{ id: start.id, token: begun.token }])
     }
+    await store.handedOn(start.id, 1, 60_000)
     const claim: Claim = {
       id: randomCallId(),
       token: Buffer.alloc(16, 1),

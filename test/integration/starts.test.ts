@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { startsKey } from '../../sidecar/results/keys.ts'
 import { connectRedis } from '../../sidecar/results/redis.ts'
 import { encodeOutcome } from '../../sidecar/results/outcome.ts'
 import { OutcomeStore } from '../../sidecar/results/store.ts'
@@ -24,7 +25,7 @@ test('the counting of starts that may be repeated', async (t) => {
   })
   await redis.whenReady()
   const ask = async (id: Buffer, attempt: number, { maxAttempts = 3, alone = false } = {}) => {
-    const [begun] = await store.begin([{ id, attempt }], { maxAttempts, alone, keepMilliseconds: 60_000 })
+    const [begun] = await store.begin([{ id, attempt, own: attempt }], { maxAttempts, alone, keepMilliseconds: 60_000 })
     assert.ok(begun)
     return begun
   }
@@ -99,9 +100,26 @@ test('the counting of starts that may be repeated', async (t) => {
     for (const alone of [false, true]) {
       const life = new OutcomeStore({ redis, instance: 'comes-back', retentionSeconds: () => 60, logger, metrics })
       t.after(() => life.close())
-      starts.push(await life.begin([{ id, attempt: 2 }], { maxAttempts: 3, alone, keepMilliseconds: 60_000 }))
+      starts.push(await life.begin([{ id, attempt: 2, own: 2 }], { maxAttempts: 3, alone, keepMilliseconds: 60_000 }))
     }
     assert.partialDeepStrictEqual(starts, [[{ kind: 'Counted', start: 2 }], [{ kind: 'Counted', start: 3 }]])
+  })
+
+  await t.test('a record whose next attempt is that of another record does not start, and that one does', async () => {
+    const id = randomCallId()
+    await store.handedOn(id, 2, 60_000)
+    // Said late, and once more: of a copy.
+    await store.handedOn(id, 1, 60_000)
+    assert.deepEqual(await ask(id, 1), { kind: 'Done' })
+    assert.deepEqual(await ask(id, 2, { alone: true }), { kind: 'Done' })
+    assert.equal((await counted(id, 3)).start, 3)
+  })
+
+  await t.test('a lost count begins at the attempt that the record asks for', async () => {
+    const id = randomCallId()
+    await counted(id, 2)
+    await redis.each('del', [[startsKey(id)]])
+    assert.equal((await counted(id, 3)).start, 3)
   })
 
   await t.test('a record with an outcome does not start', async () => {
@@ -109,7 +127,7 @@ test('the counting of starts that may be repeated', async (t) => {
     await new Promise<void>((resolve) => {
       store.store(id, '', encodeOutcome({ state: 'Expired', started: 'No' }), () => resolve())
     })
-    assert.deepEqual(await ask(id, 1), { kind: 'HasOutcome' })
-    assert.deepEqual(await ask(id, 3, { alone: true }), { kind: 'HasOutcome' })
+    assert.deepEqual(await ask(id, 1), { kind: 'Done' })
+    assert.deepEqual(await ask(id, 3, { alone: true }), { kind: 'Done' })
   })
 })

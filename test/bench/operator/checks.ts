@@ -61,7 +61,7 @@ async function topicsOf(
   services: number,
 ): Promise<ReadonlyMap<string, ObservedTopic>> {
   const names = Array.from({ length: services }, (_, index) =>
-    topicNames({ spec: { topic: { name: topicName(name, index) } } } as CalculateService),
+    topicNames({ spec: { topic: { name: topicName(name, index) } } } as CalculateService, 0),
   ).flat()
   const found = new Map<string, ObservedTopic>()
   for (let at = 0; at < names.length; at += CHUNK) {

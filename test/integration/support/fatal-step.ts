@@ -7,17 +7,22 @@
  * - `after-produce`: Kafka has acknowledged it
  * - `before-outcome`: the handler has answered; the outcome is about to go to Redis
  * - `after-outcome`: Redis has the outcome
+ * - `handed-on`: Redis knows that another record has the next attempt; this process has not heard it yet
  */
 import { createHash } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { Socket } from 'node:net'
 import { Redis } from 'ioredis'
 import { CLAIM } from '../../../sidecar/results/call-state.ts'
+import type { Script } from '../../../sidecar/results/redis.ts'
+import { HAND_ON } from '../../../sidecar/results/scripts.ts'
 
 const step = process.env['FATAL_STEP'] ?? ''
 const marker = process.env['FATAL_MARKER'] ?? ''
 const signal = (process.env['FATAL_SIGNAL'] ?? 'SIGKILL') as NodeJS.Signals
-const CLAIM_SHA = createHash('sha1').update(CLAIM.lua).digest('hex')
+const shaOf = ({ lua }: Script): string => createHash('sha1').update(lua).digest('hex')
+const CLAIM_SHA = shaOf(CLAIM)
+const HAND_ON_SHA = shaOf(HAND_ON)
 let struck = false
 
 function strike(at: string): void {
@@ -72,10 +77,14 @@ Redis.prototype.sendCommand = function (this: Redis, command, stream) {
       () => undefined,
     )
   }
-  // A claim holds a hash of the request and no marker: the first one is meant.
-  if (isScript && command.args[0] === CLAIM_SHA) {
+  // These hold no request and no marker: the first one is meant.
+  for (const [sha, at] of [
+    [CLAIM_SHA, 'claimed'],
+    [HAND_ON_SHA, 'handed-on'],
+  ] as const) {
+    if (!isScript || command.args[0] !== sha) continue
     command.promise.then(
-      () => strike('claimed'),
+      () => strike(at),
       () => undefined,
     )
   }

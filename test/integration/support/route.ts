@@ -16,6 +16,7 @@ import type { Client, ServiceError } from '@grpc/grpc-js'
 import { Kafka, logLevel } from 'kafkajs'
 import type { Admin, ITopicConfig } from 'kafkajs'
 import type { SidecarConfigInput } from '../../../sidecar/config.ts'
+import { retryTopic } from '../../../sidecar/kafka/topic-names.ts'
 import { freePort } from '../../../local/platform/free-port.ts'
 import { atEnd } from './clean-up.ts'
 import { METHOD, SERVICE_NAME, rawClient } from './service.ts'
@@ -32,6 +33,8 @@ export interface RouteOptions {
   readonly proxies?: number
   readonly workers?: number
   readonly partitions?: number
+  /** How many there are; none when not given: failed calls wait in their workers. */
+  readonly retryTopics?: number
   readonly method?: Partial<ProxyInput['proxy']['methods'][number]>
   readonly service?: Partial<ProxyInput['service']>
   readonly proxy?: Partial<ProxyInput['proxy']>
@@ -206,8 +209,9 @@ export class Route {
     const configEntries = Object.entries({ 'max.message.bytes': '4400000', ...this.#options.topicConfig }).map(
       ([name, value]) => ({ name, value }),
     )
+    const calls = { numPartitions: this.#options.partitions ?? 3, replicationFactor, configEntries }
     await createTopics(this.admin, [
-      { topic: this.topic, numPartitions: this.#options.partitions ?? 3, replicationFactor, configEntries },
+      ...[this.topic, ...this.retryTopics].map((topic) => ({ topic, ...calls })),
       {
         topic: `${this.topic}.dead`,
         numPartitions: 1,
@@ -215,6 +219,10 @@ export class Route {
         configEntries: [{ name: 'max.message.bytes', value: '4600000' }],
       },
     ])
+  }
+
+  get retryTopics(): readonly string[] {
+    return Array.from({ length: this.#options.retryTopics ?? 0 }, (_, index) => retryTopic(this.topic, index + 1))
   }
 
   /** Aborted when the route is closed. */
@@ -227,7 +235,9 @@ export class Route {
     for (const { client } of this.proxies) client.close()
     for (const process of this.#processes) process.kill('SIGKILL')
     await Promise.all(this.#processes.map(({ exited }) => exited))
-    await this.admin.deleteTopics({ topics: [this.topic, `${this.topic}.dead`] }).catch(() => undefined)
+    await this.admin
+      .deleteTopics({ topics: [this.topic, ...this.retryTopics, `${this.topic}.dead`] })
+      .catch(() => undefined)
     await this.admin.disconnect().catch(() => undefined)
     rmSync(this.directory, { recursive: true, force: true })
   }
@@ -431,10 +441,16 @@ export class Route {
     return offsets.reduce((sum, { high, low }) => sum + Number(high) - Number(low), 0)
   }
 
+  /** Records that are not committed, those that wait for their next attempt too. */
   async lag(): Promise<number> {
+    const lags = await Promise.all([this.topic, ...this.retryTopics].map((topic) => this.#lagOf(topic)))
+    return lags.reduce((sum, one) => sum + one)
+  }
+
+  async #lagOf(topic: string): Promise<number> {
     const [ends, [committed]] = await Promise.all([
-      this.admin.fetchTopicOffsets(this.topic),
-      this.admin.fetchOffsets({ groupId: this.groupId, topics: [this.topic] }),
+      this.admin.fetchTopicOffsets(topic),
+      this.admin.fetchOffsets({ groupId: this.groupId, topics: [topic] }),
     ])
     return ends.reduce((sum, { partition, high }) => {
       const offset = Number(committed?.partitions.find((one) => one.partition === partition)?.offset ?? -1)

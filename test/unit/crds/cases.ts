@@ -243,9 +243,9 @@ export const CASES: readonly Case[] = [
   service('redis with a password behind the URL', { 'spec.redis.url': 'redis://redis:6379?password=secret' }, [
     'spec.redis.url: must match pattern "^rediss?://(\\[[0-9a-fA-F:.]+\\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,5})?$"',
   ]),
-  service('a topic of 244 characters', { 'spec.topic.name': 'a'.repeat(244) }),
-  service('a topic of 245 characters', { 'spec.topic.name': 'a'.repeat(245) }, [
-    'spec.topic.name: must NOT have more than 244 characters',
+  service('a topic of 241 characters', { 'spec.topic.name': 'a'.repeat(241) }),
+  service('a topic of 242 characters', { 'spec.topic.name': 'a'.repeat(242) }, [
+    'spec.topic.name: must NOT have more than 241 characters',
   ]),
   service('a topic with a slash', { 'spec.topic.name': 'a/b' }, [
     'spec.topic.name: must match pattern "^[a-zA-Z0-9._-]+$"',
@@ -255,6 +255,10 @@ export const CASES: readonly Case[] = [
   service("a failure topic's name", { 'spec.topic.name': 'a.dead' }, [
     'spec.topic.name: must not end in ".dead", the name of a failure topic',
   ]),
+  service("a retry topic's name", { 'spec.topic.name': 'a.retry.12' }, [
+    'spec.topic.name: must not end in ".retry." and a number, the name of a retry topic',
+  ]),
+  service("a topic of retries that is nobody's retry topic", { 'spec.topic.name': 'a.retry.fast' }),
   service("one of Kafka's own topics", { 'spec.topic.name': '__consumer_offsets' }, [
     'spec.topic.name: must not begin with "__", as Kafka\'s own topics do',
   ]),

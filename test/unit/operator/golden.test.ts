@@ -10,6 +10,7 @@ import { parse, parseAllDocuments, stringify } from 'yaml'
 import type { CalculateService, ConsumerGroup, Resource, RetryPolicy } from '../../../crds/types.ts'
 import { validateResource } from '../../../crds/validate.ts'
 import type { Rendered } from '../../../operator/applied.ts'
+import { retryStepsOf } from '../../../operator/calculateservice/retry-steps.ts'
 import { renderService } from '../../../operator/calculateservice/objects.ts'
 import { proxyConfig } from '../../../operator/calculateservice/proxy-config.ts'
 import { renderGroup } from '../../../operator/consumergroup/objects.ts'
@@ -34,7 +35,15 @@ function render(folder: string): ReadonlyMap<string, unknown> {
   const files = new Map<string, unknown>()
   for (const service of resources.filter((one): one is CalculateService => one.kind === 'CalculateService')) {
     const { name } = service.metadata
-    files.set(`out-${name}-topics.json`, desiredTopics(service))
+    const policies = resources.filter((one): one is RetryPolicy => one.kind === 'RetryPolicy')
+    const mine = resources.filter(
+      (one): one is ConsumerGroup =>
+        one.kind === 'ConsumerGroup' && one.spec.role === 'Responder' && one.spec.calculateServiceRef.name === name,
+    )
+    const named = policies.filter((policy) =>
+      mine.some(({ spec }) => spec.retryPolicyRef?.name === policy.metadata.name),
+    )
+    files.set(`out-${name}-topics.json`, desiredTopics(service, { retrySteps: retryStepsOf(service, named) }))
     files.set(
       `out-${name}-proxy.json`,
       proxyConfig(service, {

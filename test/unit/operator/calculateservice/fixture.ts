@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict'
 import type { CalculateService } from '../../../../crds/types.ts'
 import { validateResource } from '../../../../crds/validate.ts'
-import { byConsulName, bySecret, byTopic, podByService } from '../../../../operator/calculateservice/observe.ts'
+import {
+  byConsulName,
+  bySecret,
+  byTopic,
+  INDEXES,
+  podByService,
+  responderByPolicy,
+  responderByService,
+} from '../../../../operator/calculateservice/observe.ts'
 import type { ServiceCaches } from '../../../../operator/calculateservice/observe.ts'
 import { splitKey } from '../../../../operator/controller/object.ts'
 import type { ObjectKey } from '../../../../operator/controller/object.ts'
@@ -10,9 +18,11 @@ import type { KeptLooks } from '../../../../operator/kafka/topic-looks.ts'
 import {
   CALCULATE_SERVICES,
   CONFIG_MAPS,
+  CONSUMER_GROUPS,
   DEPLOYMENTS,
   POD_DISRUPTION_BUDGETS,
   PODS,
+  RETRY_POLICIES,
   SECRETS,
   SERVICE_ACCOUNTS,
   SERVICES,
@@ -33,6 +43,11 @@ export const serviceCaches = (cluster: FakeCluster): ServiceCaches => ({
   configMaps: cluster.cache(CONFIG_MAPS),
   podDisruptionBudgets: cluster.cache(POD_DISRUPTION_BUDGETS),
   pods: cluster.cache(PODS, { service: podByService }),
+  consumerGroups: cluster.cache(CONSUMER_GROUPS, {
+    [INDEXES.respondersByService]: responderByService,
+    [INDEXES.respondersByPolicy]: responderByPolicy,
+  }),
+  retryPolicies: cluster.cache(RETRY_POLICIES),
 })
 
 /** Kafka is asked at every look. */

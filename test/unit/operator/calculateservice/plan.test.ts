@@ -108,6 +108,7 @@ function observed(changes: Partial<Observed> = {}): Observed {
     missingSecrets: [],
     missingKafkaSecrets: [],
     kafka: seen(topicsOf(service)),
+    retrySteps: 0,
     live: liveOf(service),
     pods: [],
     consul: [],

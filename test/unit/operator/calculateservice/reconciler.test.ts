@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { CalculateService } from '../../../../crds/types.ts'
+import { validateResource } from '../../../../crds/validate.ts'
 import { CalculateServiceReconciler } from '../../../../operator/calculateservice/reconciler.ts'
 import { CONDITIONS } from '../../../../operator/conditions.ts'
 import type { KubeEvent } from '../../../../operator/controller/events.ts'
@@ -12,13 +13,15 @@ import type { ObservedTopic } from '../../../../operator/kafka/topic-plan.ts'
 import {
   CALCULATE_SERVICES,
   CONFIG_MAPS,
+  CONSUMER_GROUPS,
   DEPLOYMENTS,
-  POD_DISRUPTION_BUDGETS,
   PODS,
-  SERVICE_ACCOUNTS,
+  POD_DISRUPTION_BUDGETS,
+  RETRY_POLICIES,
   SERVICES,
+  SERVICE_ACCOUNTS,
 } from '../../../../operator/kinds.ts'
-import type { Case } from '../../crds/cases.ts'
+import { resource, type Case } from '../../crds/cases.ts'
 import { FakeClock, settle as settled } from '../controller/fake-clock.ts'
 import { FakeCluster } from '../fake-cluster.ts'
 import { FakeConsul } from '../fake-consul.ts'
@@ -342,6 +345,56 @@ describe('drift', () => {
     const after = world.service?.status?.topics?.[0]
     assert.notEqual(after?.topicId, before)
     assert.equal(after?.origin, 'Created')
+  })
+})
+
+describe('retry topics', () => {
+  const put = (world: World, kind: 'ConsumerGroup' | 'RetryPolicy', fields: Case['put']): void => {
+    const result = validateResource(resource(kind, { 'metadata.name': 'calc', ...fields }))
+    assert.ok(result.ok, result.ok ? '' : result.problems.join('\n'))
+    world.cluster.put({ ...result.resource, metadata: { ...result.resource.metadata, namespace: 'default' } })
+  }
+  const answered = async (role: 'Responder' | 'Observer', maxAttempts = 3): Promise<World> => {
+    const world = new World()
+    world.apply({ 'spec.topic.deletionPolicy': 'Delete' })
+    put(world, 'RetryPolicy', { 'spec.maxAttempts': maxAttempts })
+    put(world, 'ConsumerGroup', {
+      'spec.calculateServiceRef.name': 'calc',
+      'spec.retryPolicyRef': { name: 'calc' },
+      'spec.role': role,
+    })
+    await world.settle()
+    return world
+  }
+  const topics = ({ kafka }: World): readonly string[] => [...kafka.topics.keys()].toSorted()
+
+  test('are as many as the pauses of the policy of who answers the calls', async () => {
+    const world = await answered('Responder')
+    assert.deepEqual(topics(world), ['calc', 'calc.dead', 'calc.retry.1', 'calc.retry.2'])
+    put(world, 'RetryPolicy', { 'spec.maxAttempts': 5 })
+    await world.settle()
+    assert.deepEqual(topics(world).slice(2), ['calc.retry.1', 'calc.retry.2', 'calc.retry.3', 'calc.retry.4'])
+  })
+
+  test('are none for an Observer', async () => {
+    assert.deepEqual(topics(await answered('Observer')), ['calc', 'calc.dead'])
+  })
+
+  test('stay when the policy needs fewer, or is gone: calls may wait in them', async () => {
+    const world = await answered('Responder')
+    world.cluster.remove(RETRY_POLICIES, KEY)
+    await world.settle()
+    assert.equal(topics(world).length, 4)
+    assert.equal(world.conditions()[1], 'TopicReady=True TopicsReady')
+  })
+
+  test('go with the service, where its topics do', async () => {
+    const world = await answered('Responder')
+    world.cluster.remove(CONSUMER_GROUPS, KEY)
+    world.delete()
+    for (let steps = 0; steps < 6 && world.service !== undefined; steps++) await world.reconcile()
+    assert.equal(world.service, undefined)
+    assert.deepEqual(topics(world), [])
   })
 })
 

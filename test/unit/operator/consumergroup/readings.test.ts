@@ -6,7 +6,7 @@ import type { GroupState } from '../../../../operator/kafka/group-admin.ts'
 import { KafkaProblem } from '../../../../operator/kafka/kafka-problem.ts'
 
 const KEY = 'team/calculator'
-const asked: AskedGroup = { access: { servers: ['kafka:9092'] }, topic: 't', groupId: 'g', startFrom: 'Earliest' }
+const asked: AskedGroup = { access: { servers: ['kafka:9092'] }, topics: ['t'], groupId: 'g', startFrom: 'Earliest' }
 
 /** Readings of a Kafka that answers when it is told to. */
 function world() {
@@ -112,12 +112,12 @@ describe("Kafka's word on a group", () => {
   test('is another when something else is asked, and an answer to the earlier question is none', async () => {
     const { look, questions, changed } = world()
     look()
-    assert.equal(look({ ...asked, topic: 'other' }), undefined)
+    assert.equal(look({ ...asked, topics: ['other'] }), undefined)
     await questions[0]!.answer({ lag: 9, members: 9 })
-    assert.equal(look({ ...asked, topic: 'other' }), undefined)
+    assert.equal(look({ ...asked, topics: ['other'] }), undefined)
     assert.deepEqual(changed, [])
     await questions[1]!.answer(STATE)
-    assert.deepEqual(look({ ...asked, topic: 'other' }), { known: true, ...STATE })
+    assert.deepEqual(look({ ...asked, topics: ['other'] }), { known: true, ...STATE })
   })
 
   test('comes to nobody who is gone', async () => {

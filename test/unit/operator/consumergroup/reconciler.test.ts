@@ -380,6 +380,17 @@ test('nobody is asked for what waits in a topic that is not there', async () => 
   assert.deepEqual(world.asked, [])
 })
 
+test('a Responder asks for what waits between two attempts, too', async () => {
+  const world = new World()
+  const service = aService()
+  const names = [service.spec.topic.name, `${service.spec.topic.name}.retry.1`, `${service.spec.topic.name}.dead`]
+  const topics = names.map((name) => ({ name, topicId: name, partitions: 3, origin: 'Created' as const }))
+  world.cluster.put({ ...service, status: { ...service.status, topics } } as CalculateService)
+  world.apply()
+  await world.reconcile()
+  assert.deepEqual(world.asked[0]?.topics, names.slice(0, 2))
+})
+
 test('a group asks for what waits in the Kafka of its service', async () => {
   const world = new World()
   const service: CalculateService = aService({ 'spec.kafka.bootstrapServers': ['a:1'], 'spec.topic.name': 't' })
@@ -388,7 +399,7 @@ test('a group asks for what waits in the Kafka of its service', async () => {
   await world.reconcile()
   assert.deepEqual(world.asked[0], {
     access: { servers: ['a:1'] },
-    topic: 't',
+    topics: ['t'],
     groupId: 'calculator',
     startFrom: 'Latest',
   })

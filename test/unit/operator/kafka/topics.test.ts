@@ -47,7 +47,10 @@ describe('desiredTopics', () => {
   ]
   for (const [factor, brokers, factorUsed, inSync] of copies) {
     test(`${factor} copies on ${brokers ?? 'enough'} brokers are ${factorUsed}, of which ${inSync} in sync`, () => {
-      for (const topic of desiredTopics(service({ 'spec.topic.replicationFactor': factor }), brokers)) {
+      for (const topic of desiredTopics(
+        service({ 'spec.topic.replicationFactor': factor }),
+        brokers === undefined ? {} : { brokers },
+      )) {
         assert.equal(topic.replicationFactor, factorUsed)
         assert.equal(topic.config['min.insync.replicas'], inSync)
       }

@@ -6,8 +6,10 @@ import { assignSticky, stickyAssigner, type Assignment, type Member } from '../.
 
 type Shares = ReturnType<typeof assignSticky>
 
-const partitionsOf = (topic: string, count: number) =>
-  Array.from({ length: count }, (_, partition) => [topic, partition] as const)
+type Partitions = ReadonlyMap<string, readonly number[]>
+
+const numbers = (count: number): number[] => Array.from({ length: count }, (_, partition) => partition)
+const partitionsOf = (topic: string, count: number): Partitions => new Map([[topic, numbers(count)]])
 const member = (id: string, owned: Assignment = {}): Member => ({ id, owned })
 const members = (shares: Shares): Member[] => [...shares].map(([id, owned]) => ({ id, owned }))
 const flat = (assignment: Assignment): string[] =>
@@ -22,22 +24,24 @@ function moves(before: readonly Member[], after: Shares): number {
   return moved
 }
 
-function check(shares: Shares, ids: readonly string[], partitions: readonly (readonly [string, number])[]): void {
+function check(shares: Shares, ids: readonly string[], partitions: Partitions): void {
   assert.deepEqual([...shares.keys()].sort(), [...ids].sort())
   const given = [...shares.values()].flatMap(flat)
   assert.deepEqual(
     given.sort(),
-    partitions.map(([topic, partition]) => `${topic}/${partition}`).sort(),
+    [...partitions].flatMap(([topic, ofIt]) => ofIt.map((partition) => `${topic}/${partition}`)).sort(),
     'every partition exactly once',
   )
-  const counts = [...shares.values()].map((one) => flat(one).length)
-  assert.ok(Math.max(...counts) - Math.min(...counts) <= 1, `counts ${counts.join(' ')}`)
+  for (const topic of partitions.keys()) {
+    const counts = [...shares.values()].map((one) => one[topic]?.length ?? 0)
+    assert.ok(Math.max(...counts) - Math.min(...counts) <= 1, `counts of ${topic} ${counts.join(' ')}`)
+  }
 }
 
 const ids = fc.uniqueArray(fc.string({ minLength: 1, maxLength: 5 }), { minLength: 1, maxLength: 12 })
 const topics = fc
   .tuple(fc.integer({ min: 0, max: 40 }), fc.integer({ min: 0, max: 10 }))
-  .map(([a, b]) => [...partitionsOf('a', a), ...partitionsOf('b', b)])
+  .map(([a, b]): Partitions => new Map([...partitionsOf('a', a), ...partitionsOf('b', b)]))
 const RUNS = { numRuns: 500 }
 
 describe('assignSticky', () => {
@@ -141,7 +145,7 @@ describe('assignSticky', () => {
         assert.equal(moves(before, after), got)
         assert.equal(
           got,
-          Math.floor(partitions.length / names.length),
+          [...partitions.values()].reduce((sum, ofIt) => sum + Math.floor(ofIt.length / names.length), 0),
           'the place that is one above stays with those that have it',
         )
       }),
@@ -182,9 +186,32 @@ describe('assignSticky', () => {
   })
 })
 
+test('a topic is shared among those who read it', () => {
+  const shares = assignSticky(
+    [
+      { id: 'a', topics: ['t'], owned: { t: [0, 1] } },
+      { id: 'b', topics: ['t', 'u'], owned: {} },
+    ],
+    new Map([
+      ['t', [0, 1]],
+      ['u', [0, 1]],
+    ]),
+  )
+  assert.deepEqual(Object.fromEntries(shares), { a: { t: [0] }, b: { t: [1], u: [0, 1] } })
+})
+
+test('each topic is shared by itself, and what is over goes to those with fewest', () => {
+  const all = new Map(['a', 'b', 'c'].map((topic) => [topic, [0]]))
+  const shares = assignSticky([member('x'), member('y'), member('z')], all)
+  assert.deepEqual(Object.fromEntries(shares), { x: { a: [0] }, y: { b: [0] }, z: { c: [0] } })
+  const whole = new Map(['a', 'b'].map((topic) => [topic, [0, 1]]))
+  const joined = assignSticky([member('x', { a: [0, 1], b: [0, 1] }), member('y')], whole)
+  assert.deepEqual(Object.fromEntries(joined), { x: { a: [0], b: [0] }, y: { a: [1], b: [1] } })
+})
+
 describe('the assigner that kafkajs gets', () => {
   const cluster = {
-    findTopicPartitionMetadata: () => partitionsOf('t', 4).map(([, partitionId]) => ({ partitionId })),
+    findTopicPartitionMetadata: () => numbers(4).map((partitionId) => ({ partitionId })),
   } as unknown as Cluster
   const make = (owned: Assignment) =>
     stickyAssigner(

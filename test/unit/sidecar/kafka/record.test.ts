@@ -8,6 +8,7 @@ import {
   headerBytes,
   markProducedAgain,
   MAX_HEADER_BYTES,
+  rewriteRecord,
   type CallRecord,
   type Decoded,
   type OutgoingRecord,
@@ -264,20 +265,78 @@ describe('a record that was written', () => {
   })
 
   test('of version 2 keeps its meaning under extensions that nobody knows', () => {
-    const extension = fc.record({ tag: fc.integer({ min: 0, max: 255 }), bytes: fc.uint8Array({ maxLength: 300 }) })
+    const extension = fc.record({ tag: fc.integer({ min: 3, max: 255 }), bytes: fc.uint8Array({ maxLength: 300 }) })
     fc.assert(
       fc.property(fc.array(extension, { maxLength: 20 }), (extensions) => {
         const written = record({ redriveRevision: 7, notBefore: 8 })
         const decoded = decodeRecord(rawWith(withExtensions(packed(encodeRecord(written, 2)), extensions)))
         assert.ok(decoded.kind === 'Call')
-        assert.deepEqual(decoded.record, { ...written, message: Buffer.alloc(0) })
+        const { unknownExtensions, ...known } = decoded.record
+        assert.deepEqual(known, { ...written, message: Buffer.alloc(0) })
+        // And they go on where it is written again.
+        const again = decodeRecord(rawWith(packed(encodeRecord(decoded.record, 2))))
+        assert.deepEqual(again.kind === 'Call' && again.record.unknownExtensions, unknownExtensions)
       }),
       { numRuns: 300 },
     )
   })
 
+  test('of version 2 tells whence a call came and which attempts failed', () => {
+    const failures = [
+      { attempt: 1, at: 1_800_000_000_000, status: 14, worker: 'worker-1' },
+      { attempt: 2, at: 1_800_000_000_500, status: 4, worker: '' },
+    ]
+    const written = record({
+      redriveRevision: 0,
+      notBefore: 0,
+      origin: { partition: 4_294_967_295, offset: 281_474_976_710_655 },
+      failures,
+    })
+    const decoded = decodeRecord(rawWith(packed(encodeRecord(written, 2))))
+    assert.deepEqual(decoded.kind === 'Call' && decoded.record, { ...written, message: Buffer.alloc(0) })
+  })
+
+  test('of version 2 keeps the newest of very many failed attempts, within the room that a header has', () => {
+    const failures = Array.from({ length: 500 }, (_, index) => ({
+      attempt: index % 256,
+      at: index,
+      status: 14,
+      worker: 'w'.repeat(300),
+    }))
+    const header = packed(encodeRecord(record({ failures }), 2))
+    assert.ok(header.length < 8192, `${header.length} bytes`)
+    const decoded = decodeRecord(rawWith(header))
+    assert.deepEqual(decoded.kind === 'Call' && decoded.record.failures?.at(-1), {
+      ...failures.at(-1),
+      worker: 'w'.repeat(128),
+    })
+  })
+
+  test('of version 2 whose extensions end inside one of their parts is Unreadable', () => {
+    for (const [area, reason] of [
+      ['010001ff', 'the origin has another length than its parts'],
+      ['0200080100000000000e', 'a failed attempt ends too early'],
+      ['020009010000000000000e05', 'a failed attempt ends too early'],
+    ] as const) {
+      const header = packed(encodeRecord(record(), 2))
+      const bytes = Buffer.from(area, 'hex')
+      bytes.writeUInt16BE(bytes.length - 3, 1)
+      const whole = Buffer.concat([header.subarray(0, -2), Buffer.from([0, bytes.length]), bytes])
+      assert.equal(reasonOf(decodeRecord(rawWith(whole))), reason, area)
+    }
+  })
+
+  test('is written again as it was read, with another header', () => {
+    const raw = { key: null, value: Buffer.from('v'), headers: { [HEADER]: 'old', other: [null, 'x'], ce: null } }
+    const { headers, ...rest } = rewriteRecord(raw, record({ attempt: 2 }))
+    assert.deepEqual(rest, { key: null, value: Buffer.from('v') })
+    assert.deepEqual([headers['other'], headers['ce']], [[Buffer.alloc(0), 'x'], Buffer.alloc(0)])
+    const decoded = decodeRecord({ ...raw, headers })
+    assert.equal(decoded.kind === 'Call' && decoded.record.attempt, 2)
+  })
+
   test('of version 2 with an extension longer than all of them is Unreadable', () => {
-    for (const area of ['01', '0100', '010001', '0100000100ff']) {
+    for (const area of ['09', '0900', '090001', '0900000900ff']) {
       const header = packed(encodeRecord(record(), 2))
       const bytes = Buffer.from(area, 'hex')
       const length = Buffer.from([0, bytes.length])

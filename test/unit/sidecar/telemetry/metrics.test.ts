@@ -73,12 +73,16 @@ suite('Metrics', () => {
   test('reads a gauge when it is asked, and hides it while there is nothing to read', async () => {
     const metrics = new Metrics()
     let lag: number | undefined = 4
-    metrics.gaugeFrom('grpc_kafka_consumer_lag', { partition: '0' }, () => lag)
-    assert.deepEqual(await lines(metrics, 'grpc_kafka_consumer_lag'), ['grpc_kafka_consumer_lag{partition="0"} 4'])
+    metrics.gaugeFrom('grpc_kafka_consumer_lag', { topic: 'calls', partition: '0' }, () => lag)
+    assert.deepEqual(await lines(metrics, 'grpc_kafka_consumer_lag'), [
+      'grpc_kafka_consumer_lag{topic="calls",partition="0"} 4',
+    ])
     lag = undefined
     assert.deepEqual(await lines(metrics, 'grpc_kafka_consumer_lag'), [])
-    metrics.gaugeFrom('grpc_kafka_consumer_lag', { partition: '0' }, () => 9)
-    assert.deepEqual(await lines(metrics, 'grpc_kafka_consumer_lag'), ['grpc_kafka_consumer_lag{partition="0"} 9'])
+    metrics.gaugeFrom('grpc_kafka_consumer_lag', { topic: 'calls', partition: '0' }, () => 9)
+    assert.deepEqual(await lines(metrics, 'grpc_kafka_consumer_lag'), [
+      'grpc_kafka_consumer_lag{topic="calls",partition="0"} 9',
+    ])
   })
 
   test('escapes label values', async () => {

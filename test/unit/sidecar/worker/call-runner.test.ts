@@ -3,7 +3,8 @@ import { describe, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { RetryConfig } from '../../../../sidecar/config.ts'
 import { ERRORS, GrpcStatus, type ErrorCode } from '../../../../sidecar/errors.ts'
-import type { CallRecord } from '../../../../sidecar/kafka/record.ts'
+import { ProduceError } from '../../../../sidecar/kafka/producer.ts'
+import { decodeRecord, type CallRecord, type RawOutgoingRecord } from '../../../../sidecar/kafka/record.ts'
 import { decodeOutcome, type Answer, type Outcome, type RecordPlace } from '../../../../sidecar/results/outcome.ts'
 import type { OutcomeStore } from '../../../../sidecar/results/store.ts'
 import type { FailedCall } from '../../../../sidecar/telemetry/failure-log.ts'
@@ -12,7 +13,8 @@ import { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
 import type { DeadLetters } from '../../../../sidecar/worker/dead-letters.ts'
 import type { AttemptResult, HandlerClient, HandlerRequest } from '../../../../sidecar/worker/handler-client.ts'
 import { Partition, type Entry } from '../../../../sidecar/worker/partition.ts'
-import { fetched, idAt, newer, NOW, poison } from './records.ts'
+import type { RetryTopics } from '../../../../sidecar/worker/retry-topics.ts'
+import { at, fetched, fetchedOfVersion2, idAt, newer, NOW, poison } from './records.ts'
 
 const RETRY: RetryConfig = {
   maxAttempts: 3,
@@ -24,6 +26,8 @@ interface Options {
   readonly observer?: boolean
   readonly retry?: Partial<RetryConfig>
   readonly timeoutMilliseconds?: number
+  /** Whether there are any. */
+  readonly retryTopics?: boolean
 }
 
 /** Everything that the runner does, in the order in which it does it. */
@@ -36,6 +40,10 @@ class Harness {
   readonly failures: FailedCall[] = []
   outcome: Outcome | undefined
   place: RecordPlace | undefined
+  /** Put on a retry topic. */
+  readonly handedOn: RawOutgoingRecord[] = []
+  readonly #onRetryTopic = Promise.withResolvers<void>()
+  readonly #remembered = Promise.withResolvers<void>()
   told: readonly (Buffer | string)[] = []
   clock = NOW
   #answer: ((result: AttemptResult) => void) | undefined
@@ -43,7 +51,7 @@ class Harness {
   expiredAt: number | undefined
   readonly #onTopic = Promise.withResolvers<void>()
 
-  constructor({ observer = false, retry = {}, timeoutMilliseconds = 3000 }: Options = {}) {
+  constructor({ observer = false, retry = {}, timeoutMilliseconds = 3000, retryTopics = false }: Options = {}) {
     this.runner = new CallRunner({
       service: 'test.Service',
       methods: ['Do'],
@@ -68,6 +76,10 @@ class Harness {
           this.expiredAt = expiredAt
         },
         tellAgain: (id: Buffer, replyTo: string) => (this.told = [id, replyTo]),
+        handedOn: (_id: Buffer, attempt: number, milliseconds: number) => {
+          this.log.push(`remember attempt ${attempt} for ${milliseconds}`)
+          return this.#remembered.promise
+        },
       } as unknown as OutcomeStore,
       deadLetters: {
         bury: (_entry: Entry, reason: string) => {
@@ -75,6 +87,16 @@ class Harness {
           return this.#onTopic.promise
         },
       } as unknown as DeadLetters,
+      retryTopics: {
+        isThere: retryTopics,
+        handOn: (failed: number, record: RawOutgoingRecord) => {
+          this.log.push(`hand on after ${failed}`)
+          this.handedOn.push(record)
+          return this.#onRetryTopic.promise
+        },
+      } as unknown as RetryTopics,
+      startsRetentionMilliseconds: 60_000,
+      instance: 'worker-1',
       now: () => this.clock,
       random: () => 0.5,
       failures: {
@@ -110,6 +132,21 @@ class Harness {
     return this
   }
 
+  /** The retry topic has the record, or never will. */
+  async onRetryTopic(failure?: Error): Promise<this> {
+    if (failure === undefined) this.#onRetryTopic.resolve()
+    else this.#onRetryTopic.reject(failure)
+    await turn()
+    return this
+  }
+
+  /** Redis knows that another record has the next attempt. */
+  async remembered(): Promise<this> {
+    this.#remembered.resolve()
+    await turn()
+    return this
+  }
+
   /** The failure topic has the record, or never will. */
   async onTopic(has = true): Promise<this> {
     if (has) this.#onTopic.resolve()
@@ -120,7 +157,7 @@ class Harness {
 }
 
 function entryOf(raw = fetched(7), changes: Partial<Entry> = {}): Entry {
-  const partition = new Partition(0)
+  const partition = new Partition(at(0))
   partition.heldUntil = 1
   partition.open({ offset: 0, window: 100 }, false)
   partition.deliver([raw], 8)
@@ -273,6 +310,91 @@ describe("the handler's word", () => {
   })
 })
 
+describe('with retry topics a call that is tried again', () => {
+  const failed = (changes: Partial<CallRecord> = {}, entry: Partial<Entry> = {}) =>
+    new Harness({ retryTopics: true })
+      .start(entryOf(fetchedOfVersion2(7, changes), entry))
+      .answer(answered(GrpcStatus.UNAVAILABLE, 'busy'))
+  const nextOf = ({ handedOn }: Harness): CallRecord => {
+    const decoded = decodeRecord(handedOn[0]!)
+    assert.ok(decoded.kind === 'Call')
+    return decoded.record
+  }
+
+  test('is finished when Kafka has its next attempt, and Redis knows that', async () => {
+    const harness = failed()
+    assert.deepEqual(harness.log.splice(0), ['call', 'free', 'hand on after 1'])
+    await harness.onRetryTopic()
+    assert.deepEqual(harness.log.splice(0), ['remember attempt 1 for 60000'])
+    await harness.remembered()
+    assert.deepEqual(harness.log, ['finished handed_on'])
+    assert.equal(harness.outcome, undefined)
+  })
+
+  test('goes on as the same call, with its attempt, its due time, whence it came and what failed', () => {
+    const before = { metadata: [['x-tenant', Buffer.from('one')]], caller: 'me', replyTo: 'proxy-1' } as const
+    const failure = { attempt: 1, at: NOW, status: GrpcStatus.UNAVAILABLE, worker: 'worker-1' }
+    const next = nextOf(failed(before))
+    assert.deepEqual(
+      { ...next, message: String(next.message) },
+      {
+        ...before,
+        id: idAt(7),
+        deadline: NOW + 10_000,
+        method: 'test.Service/Do',
+        attempt: 2,
+        producedAgain: false,
+        enqueuedAt: NOW - 5,
+        firstFailureAt: NOW,
+        redriveRevision: 0,
+        notBefore: NOW + 100,
+        origin: { partition: 0, offset: 7 },
+        failures: [failure],
+        message: '7',
+      },
+    )
+  })
+
+  test('keeps its origin, its first failure and its history from one retry topic to the next', () => {
+    const first = { attempt: 1, at: NOW - 1000, status: GrpcStatus.ABORTED, worker: 'other' }
+    const record = { origin: { partition: 3, offset: 99 }, firstFailureAt: NOW - 1000 }
+    const next = nextOf(failed(record, { attempt: 2, failures: [first] }))
+    assert.deepEqual(next.failures, [
+      first,
+      { attempt: 2, at: NOW, status: GrpcStatus.UNAVAILABLE, worker: 'worker-1' },
+    ])
+    assert.deepEqual([next.attempt, next.firstFailureAt, next.notBefore], [3, NOW - 1000, NOW + 200])
+  })
+
+  test('is not finished where its topic is closed before it took it', async () => {
+    const harness = await failed().onRetryTopic(new Error('closed'))
+    assert.deepEqual(harness.log, ['call', 'free', 'hand on after 1'])
+  })
+
+  test('goes to the failure topic when it is too large for its retry topic, and its caller gets the last status', async () => {
+    const harness = await failed().onRetryTopic(new ProduceError('TOO_LARGE', 'too large'))
+    assert.match(harness.log.at(-1)!, /^bury: cannot be put on its retry topic: .*too large/)
+    await harness.onTopic()
+    assert.partialDeepStrictEqual(harness.outcome, {
+      state: 'DeadLettered',
+      ...answerOf(GrpcStatus.UNAVAILABLE, 'busy'),
+    })
+  })
+
+  test("is tried again by itself where it is an Observer's", () => {
+    const harness = new Harness({ retryTopics: true, observer: true })
+    harness.start(callOf()).answer(answered(GrpcStatus.UNAVAILABLE))
+    assert.deepEqual(harness.log.at(-1), 'retry in 100')
+  })
+
+  test('has the place of its first record in its outcome', () => {
+    const harness = new Harness()
+    harness.start(entryOf(fetchedOfVersion2(7, { origin: { partition: 3, offset: 99 } }), { attempt: 2 }))
+    harness.answer(answered(GrpcStatus.OK))
+    assert.deepEqual(harness.place, { partition: 3, offset: 99, attempts: 2 })
+  })
+})
+
 describe('no word of the handler', () => {
   test('NotReached does not count, and the call is not said to have run', () => {
     const entry = callOf()
@@ -420,8 +542,15 @@ describe('an observer', () => {
 
 describe('of a failed call the log tells', () => {
   const told = ({ failures }: Harness) =>
-    failures.map(({ code, status, attempt, partition, offset }) => ({ code, status, attempt, partition, offset }))
-  const at = { partition: 0, offset: 7 }
+    failures.map(({ code, status, attempt, topic, partition, offset }) => ({
+      code,
+      status,
+      attempt,
+      topic,
+      partition,
+      offset,
+    }))
+  const place = { topic: 'calls', partition: 0, offset: 7 }
 
   test('nothing where the handler answered, whatever it said', () => {
     const harness = new Harness({ retry: { maxAttempts: 1 } }).start(callOf()).answer(answered(GrpcStatus.INTERNAL))
@@ -439,7 +568,7 @@ describe('of a failed call the log tells', () => {
         milliseconds: 1000,
         deadline: NOW - 10,
         attempt: 1,
-        ...at,
+        ...place,
         traceparent: undefined,
         reason: undefined,
       },
@@ -452,7 +581,7 @@ describe('of a failed call the log tells', () => {
     const harness = new Harness().start(callOf()).answer({ kind: 'Broken', reason: 'reset' })
     assert.deepEqual(harness.failures, [])
     const last = new Harness({ retry: { maxAttempts: 1 } }).start(callOf()).answer({ kind: 'Broken', reason: 'reset' })
-    assert.deepEqual(told(last), [{ code: 'HANDLER_UNREACHABLE', status: 'UNAVAILABLE', attempt: 1, ...at }])
+    assert.deepEqual(told(last), [{ code: 'HANDLER_UNREACHABLE', status: 'UNAVAILABLE', attempt: 1, ...place }])
     assert.equal(last.failures[0]?.reason, 'reset')
   })
 
@@ -460,13 +589,13 @@ describe('of a failed call the log tells', () => {
     const harness = new Harness({ retry: { retryableCodes: ['ABORTED'] } })
       .start(callOf({}, { attempt: 3 }))
       .answer(answered(GrpcStatus.ABORTED))
-    assert.deepEqual(told(harness), [{ code: 'ATTEMPTS_USED_UP', status: 'ABORTED', attempt: 3, ...at }])
+    assert.deepEqual(told(harness), [{ code: 'ATTEMPTS_USED_UP', status: 'ABORTED', attempt: 3, ...place }])
   })
 
   test('that a record could not be read, though nothing is known of its call', () => {
     const harness = new Harness()
     harness.runner.bury(entryOf(poison(7)), 'UNREADABLE_RECORD', 'unreadable: no grpc-kafka header')
-    assert.deepEqual(told(harness), [{ code: 'UNREADABLE_RECORD', status: 'INTERNAL', attempt: 1, ...at }])
+    assert.deepEqual(told(harness), [{ code: 'UNREADABLE_RECORD', status: 'INTERNAL', attempt: 1, ...place }])
     assert.equal(harness.failures[0]?.callId, undefined)
   })
 })

@@ -3,11 +3,12 @@ import { test } from 'node:test'
 import { pino } from 'pino'
 import { ProduceError } from '../../../../sidecar/kafka/producer.ts'
 import type { RecordProducer } from '../../../../sidecar/kafka/producer.ts'
-import type { RawRecord } from '../../../../sidecar/kafka/record.ts'
+import { decodeRecord, type RawRecord } from '../../../../sidecar/kafka/record.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import { DeadLetters } from '../../../../sidecar/worker/dead-letters.ts'
 import { Partition } from '../../../../sidecar/worker/partition.ts'
 import type { Entry } from '../../../../sidecar/worker/partition.ts'
+import { fetched } from './records.ts'
 
 type Produce = RecordProducer['produce']
 
@@ -23,7 +24,28 @@ const deadLetters = (produce: Produce): DeadLetters =>
 
 /** What a dead letter is made of; the rest of an entry is the dispatcher's. */
 const entryOf = (raw: RawRecord): Entry =>
-  ({ offset: 42, raw: { ...raw, offset: 42 }, partition: new Partition(7), attempt: 2 }) as unknown as Entry
+  ({
+    offset: 42,
+    raw: { ...raw, offset: 42 },
+    partition: new Partition({ topic: 'work', partition: 7 }),
+    attempt: 2,
+    decoded: decodeRecord(raw),
+    failures: [],
+  }) as unknown as Entry
+
+test('dead letters: a call has all attempts that failed with it', async () => {
+  const produced: Parameters<Produce>[] = []
+  const letters = deadLetters(async (...args) => {
+    produced.push(args)
+  })
+  const failures = [{ attempt: 1, at: 1_700_000_000_000, status: 14, worker: 'w' }]
+  await letters.bury({ ...entryOf(fetched(42)), failures, attempt: 1 }, 'attempts used up')
+  const decoded = decodeRecord(produced[0]![1][0] as RawRecord)
+  assert.deepEqual(decoded.kind === 'Call' && [decoded.record.failures, decoded.record.firstFailureAt], [
+    failures,
+    1_700_000_000_000,
+  ])
+})
 
 test('dead letters: a record stands on the failure topic as it was, with whence and why', async () => {
   const produced: Parameters<Produce>[] = []

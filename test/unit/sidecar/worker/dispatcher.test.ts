@@ -4,12 +4,13 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { pino } from 'pino'
 import type { FetchedRecord } from '../../../../sidecar/kafka/consumer.ts'
 import { LEASE_MARGIN_MILLISECONDS } from '../../../../sidecar/results/claims.ts'
-import type { Begun, OutcomeStore, Start, TopicPartition } from '../../../../sidecar/results/store.ts'
+import { keyOf, type TopicPartition } from '../../../../sidecar/kafka/topic-partition.ts'
+import type { Begun, OutcomeStore, Start } from '../../../../sidecar/results/store.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import type { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
 import { Dispatcher } from '../../../../sidecar/worker/dispatcher.ts'
 import { WINDOW_RECORDS, type Entry } from '../../../../sidecar/worker/partition.ts'
-import { fetched, fetchedOfVersion2, idAt, keyedAt, newer, NOW, poison, range } from './records.ts'
+import { at, fetched, fetchedOfVersion2, idAt, keyedAt, newer, NOW, poison, range } from './records.ts'
 
 const W = WINDOW_RECORDS
 
@@ -91,7 +92,6 @@ class Harness {
     t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] })
     t.mock.method(performance, 'now', () => this.#monotonic)
     this.dispatcher = new Dispatcher({
-      topic: 'calls',
       groupId: 'group',
       observer,
       concurrency,
@@ -100,8 +100,8 @@ class Harness {
       longestWaitMilliseconds,
       store: this.store as unknown as OutcomeStore,
       now: () => this.clock,
-      pause: (partition) => this.paused.push(partition),
-      resume: (partition) => this.resumed.push(partition),
+      pause: ({ partition }) => this.paused.push(partition),
+      resume: ({ partition }) => this.resumed.push(partition),
       onHandlerLost: (reason) => this.lost.push(reason),
       logger: pino({ enabled: false }),
       metrics: new Metrics(),
@@ -109,7 +109,7 @@ class Harness {
     const { dispatcher } = this
     const runner = {
       start: (entry: Entry) => {
-        this.starts.push(`${entry.partition.number}/${entry.offset}`)
+        this.starts.push(`${entry.partition.partition}/${entry.offset}`)
         this.running.push(entry)
         this.#monotonic += this.stoppedInStart
         if (this.endAtOnce) this.end(entry)
@@ -151,9 +151,10 @@ class Harness {
     records: readonly FetchedRecord[],
     { number = 0, offset = records[0]?.offset ?? 0, takenOver = false, window = W } = {},
   ): Promise<void> {
-    this.dispatcher.assign([...new Set([...this.dispatcher.partitions.keys(), number])], true)
-    this.dispatcher.open(number, { offset, window }, takenOver)
-    this.dispatcher.deliver(number, records, (records.at(-1)?.offset ?? -1) + 1)
+    const others = [...this.dispatcher.partitions.values()].filter(({ partition }) => partition !== number)
+    this.dispatcher.assign([...others, at(number)], true)
+    this.dispatcher.open(at(number), { offset, window }, takenOver)
+    this.dispatcher.deliver(at(number), records, (records.at(-1)?.offset ?? -1) + 1)
     await this.settle()
   }
 
@@ -179,7 +180,7 @@ class Harness {
   }
 
   watermark(number = 0): number | undefined {
-    return this.dispatcher.partitions.get(number)?.watermark()
+    return this.dispatcher.partitions.get(keyOf(at(number)))?.watermark()
   }
 }
 
@@ -188,11 +189,11 @@ const offsetsTo = (end: number): number[] => Array.from({ length: end }, (_, off
 describe('a record starts only', () => {
   test('when the committed offset of its partition is known', async (t) => {
     const harness = new Harness(t)
-    harness.dispatcher.assign([0], true)
-    harness.dispatcher.deliver(0, range(0, 3), 3)
+    harness.dispatcher.assign([at(0)], true)
+    harness.dispatcher.deliver(at(0), range(0, 3), 3)
     await harness.settle()
     assert.deepEqual(harness.starts, [])
-    harness.dispatcher.open(0, { offset: 0, window: W }, false)
+    harness.dispatcher.open(at(0), { offset: 0, window: W }, false)
     assert.deepEqual(harness.runningOffsets, [0, 1, 2])
   })
 
@@ -212,10 +213,10 @@ describe('a record starts only', () => {
     await harness.own([])
     harness.store.reachable = false
     await harness.pass(2450)
-    harness.dispatcher.deliver(0, range(0, 1), 1)
+    harness.dispatcher.deliver(at(0), range(0, 1), 1)
     assert.deepEqual(harness.starts, ['0/0'])
     await harness.pass(50)
-    harness.dispatcher.deliver(0, range(1, 2), 2)
+    harness.dispatcher.deliver(at(0), range(1, 2), 2)
     await harness.pass(3000)
     assert.deepEqual(harness.starts, ['0/0'])
   })
@@ -224,7 +225,7 @@ describe('a record starts only', () => {
     const harness = new Harness(t)
     await harness.own([])
     harness.stoppedInStart = 3000
-    harness.dispatcher.deliver(0, range(0, 2), 2)
+    harness.dispatcher.deliver(at(0), range(0, 2), 2)
     assert.deepEqual(harness.starts, ['0/0'])
   })
 
@@ -234,7 +235,7 @@ describe('a record starts only', () => {
     assert.deepEqual(harness.runningOffsets, offsetsTo(W))
     harness.end(harness.entry(0))
     assert.equal(harness.starts.length, W, 'a completion that is not committed moves nothing')
-    harness.dispatcher.committed(0, { offset: 1, window: W })
+    harness.dispatcher.committed(at(0), { offset: 1, window: W })
     assert.equal(harness.starts.length, W + 1)
   })
 
@@ -349,7 +350,7 @@ describe('the window of an earlier owner', () => {
     await harness.settle()
     // Beyond the window nobody else can have started anything; but our own starts end there too.
     assert.deepEqual(harness.starts, [])
-    harness.dispatcher.committed(0, { offset: 0, window: W })
+    harness.dispatcher.committed(at(0), { offset: 0, window: W })
     assert.deepEqual(harness.starts, ['0/2', '0/3'])
   })
 
@@ -429,7 +430,7 @@ describe('what may have run before', () => {
 
   test('is skipped when it has an outcome', async (t) => {
     const harness = new Harness(t)
-    harness.store.answer = () => ({ kind: 'HasOutcome' })
+    harness.store.answer = () => ({ kind: 'Done' })
     await harness.own([fetched(0, { producedAgain: true })])
     assert.deepEqual(harness.skipped, [0])
     assert.deepEqual(harness.starts, [])
@@ -481,7 +482,7 @@ describe('a record that came back without an answer', () => {
     harness.store.answer = onlyAlone
     await harness.own([fetched(0), fetched(1, { producedAgain: true })])
     assert.deepEqual(harness.runningOffsets, [0])
-    harness.dispatcher.deliver(0, range(2, 4), 4)
+    harness.dispatcher.deliver(at(0), range(2, 4), 4)
     await harness.settle()
     assert.deepEqual(harness.runningOffsets, [0])
     harness.end(harness.entry(0))
@@ -515,9 +516,9 @@ describe('a record that came back without an answer', () => {
     harness.store.answer = onlyAlone
     await harness.own([fetched(0)], { number: 0 })
     await harness.own([fetched(1, { producedAgain: true })], { number: 1 })
-    harness.dispatcher.assign([0], true)
+    harness.dispatcher.assign([at(0)], true)
     harness.end(harness.entry(0))
-    harness.dispatcher.deliver(0, [fetched(1), fetched(2)], 3)
+    harness.dispatcher.deliver(at(0), [fetched(1), fetched(2)], 3)
     await harness.settle()
     assert.deepEqual(harness.starts, ['0/0', '0/1', '0/2'])
   })
@@ -528,7 +529,7 @@ describe('a record with an idempotency key', () => {
 
   test('that comes so late that its claim may have been taken over is asked about, and skipped when it has an outcome', async (t) => {
     const harness = new Harness(t)
-    harness.store.answer = () => ({ kind: 'HasOutcome' })
+    harness.store.answer = () => ({ kind: 'Done' })
     await harness.own([record(LEASE_MARGIN_MILLISECONDS)])
     assert.deepEqual(harness.store.asked, [{ offset: 0, attempt: 1, alone: false }])
     assert.deepEqual([harness.skipped, harness.starts, harness.watermark()], [[0], [], 1])
@@ -713,9 +714,9 @@ describe('a partition that is lost', () => {
     const harness = new Harness(t, { concurrency: 2 })
     await harness.own(range(0, 3))
     harness.dispatcher.assign([], true)
-    harness.dispatcher.assign([0], true)
-    harness.dispatcher.open(0, { offset: 0, window: W }, true)
-    harness.dispatcher.deliver(0, range(0, 3), 3)
+    harness.dispatcher.assign([at(0)], true)
+    harness.dispatcher.open(at(0), { offset: 0, window: W }, true)
+    harness.dispatcher.deliver(at(0), range(0, 3), 3)
     await harness.settle()
     assert.deepEqual(harness.runningOffsets, [0, 1])
     harness.end(harness.entry(0))
@@ -731,9 +732,9 @@ describe('a partition that is lost', () => {
   test('with the whole membership does the same', async (t) => {
     const harness = new Harness(t)
     await harness.own(range(0, 2))
-    harness.dispatcher.assign([0], false)
-    harness.dispatcher.open(0, { offset: 0, window: W }, true)
-    harness.dispatcher.deliver(0, range(0, 2), 2)
+    harness.dispatcher.assign([at(0)], false)
+    harness.dispatcher.open(at(0), { offset: 0, window: W }, true)
+    harness.dispatcher.deliver(at(0), range(0, 2), 2)
     await harness.pass(500)
     assert.deepEqual(harness.starts, ['0/0', '0/1'])
     for (const offset of [0, 1]) harness.end(harness.entry(offset))
@@ -744,9 +745,9 @@ describe('a partition that is lost', () => {
     const harness = new Harness(t, { concurrency: 1 })
     await harness.own(range(0, 3))
     harness.store.others.set(0, 1)
-    harness.dispatcher.assign([0], false)
-    harness.dispatcher.open(0, { offset: 0, window: W }, true)
-    harness.dispatcher.deliver(0, range(0, 3), 3)
+    harness.dispatcher.assign([at(0)], false)
+    harness.dispatcher.open(at(0), { offset: 0, window: W }, true)
+    harness.dispatcher.deliver(at(0), range(0, 3), 3)
     harness.end(harness.entry(0))
     await harness.pass(500)
     assert.deepEqual(harness.starts, ['0/0'])
@@ -760,14 +761,14 @@ describe('a partition that is lost', () => {
     const harness = new Harness(t)
     await harness.own(range(0, 1))
     harness.dispatcher.assign([], true)
-    harness.dispatcher.assign([0], true)
-    harness.dispatcher.open(0, { offset: 0, window: W }, true)
+    harness.dispatcher.assign([at(0)], true)
+    harness.dispatcher.open(at(0), { offset: 0, window: W }, true)
     await harness.settle()
     const entry = harness.entry(0)
     harness.free(entry)
     harness.dispatcher.retry(entry, 100)
     await harness.pass(100)
-    harness.dispatcher.deliver(0, range(0, 1), 1)
+    harness.dispatcher.deliver(at(0), range(0, 1), 1)
     await harness.pass(1000)
     assert.deepEqual(harness.starts, ['0/0', '0/0'])
     harness.end(harness.entry(0))
@@ -793,7 +794,7 @@ describe('a partition that is lost', () => {
   test('and that stays ours is not touched', async (t) => {
     const harness = new Harness(t, { concurrency: 1 })
     await harness.own(range(0, 3))
-    harness.dispatcher.assign([0, 1], true)
+    harness.dispatcher.assign([at(0), at(1)], true)
     harness.end(harness.entry(0))
     assert.deepEqual(harness.starts, ['0/0', '0/1'])
   })
@@ -802,7 +803,7 @@ describe('a partition that is lost', () => {
 describe('our word', () => {
   test('is renewed each second for all partitions', async (t) => {
     const harness = new Harness(t)
-    harness.dispatcher.assign([0, 1], true)
+    harness.dispatcher.assign([at(0), at(1)], true)
     await harness.settle()
     harness.store.held.length = 0
     await harness.pass(3000)
@@ -820,7 +821,7 @@ describe('our word', () => {
     await harness.pass(4000)
     harness.store.reachable = true
     harness.store.others.set(0, 1)
-    harness.dispatcher.deliver(0, range(0, 1), 1)
+    harness.dispatcher.deliver(at(0), range(0, 1), 1)
     await harness.pass(3000)
     assert.deepEqual(harness.starts, [])
     // It was the other one that went.
@@ -838,7 +839,7 @@ describe('quiesce', () => {
     const quiesced = harness.dispatcher.quiesce(new AbortController().signal).then(() => (done = true))
     const entry = harness.entry(0)
     harness.free(entry)
-    harness.dispatcher.deliver(0, range(3, 5), 5)
+    harness.dispatcher.deliver(at(0), range(3, 5), 5)
     await harness.pass(500)
     assert.equal(done, false)
     harness.dispatcher.finished(entry, 'answered')
@@ -953,18 +954,6 @@ describe('a record that is no call of this version', () => {
     )
   })
 
-  test('of this version waits for a later worker when it is not to start before a time, as one of the next version', async (t) => {
-    const harness = new Harness(t)
-    const held = { notBefore: NOW + 100, deadline: NOW + 1000 }
-    await harness.own([fetchedOfVersion2(0, held), fetchedOfVersion2(1, {})])
-    assert.deepEqual(harness.runningOffsets, [1])
-    await harness.pass(950)
-    assert.deepEqual(harness.runningOffsets, [1])
-    assert.deepEqual(harness.expired, [])
-    await harness.pass(50)
-    assert.deepEqual(harness.expired, [0])
-  })
-
   test('of this version goes back to the failure topic when it is a redrive, which must not be skipped for its outcome', async (t) => {
     const harness = new Harness(t)
     harness.store.outcomes.add(idAt(0).toString('hex'))
@@ -982,7 +971,7 @@ describe('a record that is no call of this version', () => {
     assert.equal(harness.buried.length, W)
     assert.deepEqual(harness.paused, [0])
     for (const { entry } of harness.buried.splice(0)) harness.dispatcher.finished(entry, 'dead_lettered')
-    harness.dispatcher.committed(0, { offset: W, window: W })
+    harness.dispatcher.committed(at(0), { offset: W, window: W })
     assert.equal(harness.buried.length, W)
   })
 })
@@ -1003,14 +992,14 @@ describe('reading', () => {
     const harness = new Harness(t, { concurrency: 1 })
     await harness.own(range(0, 4 * W - 1))
     assert.deepEqual(harness.paused, [])
-    harness.dispatcher.deliver(0, range(4 * W - 1, 4 * W + 1), 4 * W + 1)
+    harness.dispatcher.deliver(at(0), range(4 * W - 1, 4 * W + 1), 4 * W + 1)
     assert.deepEqual(harness.paused, [0])
     // One runs; the others wait.
     for (let waiting = 4 * W; waiting > 2 * W; waiting--) {
       assert.deepEqual(harness.resumed, [])
       const offset = 4 * W - waiting
       harness.end(harness.entry(offset))
-      harness.dispatcher.committed(0, { offset: offset + 1, window: W })
+      harness.dispatcher.committed(at(0), { offset: offset + 1, window: W })
     }
     assert.deepEqual(harness.resumed, [0])
     assert.deepEqual(harness.paused, [0])
@@ -1051,16 +1040,90 @@ describe('a call whose deadline passed', () => {
   })
 })
 
+describe('a record that is not to start before a time', () => {
+  const early = (offset: number, milliseconds: number) =>
+    fetchedOfVersion2(offset, { attempt: 2, notBefore: NOW + milliseconds })
+
+  test('starts then, and is asked about first; those behind it that are due earlier go before it', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([early(0, 300), early(1, 100), fetched(2)])
+    assert.deepEqual(harness.runningOffsets, [2])
+    assert.deepEqual(harness.store.asked, [])
+    await harness.pass(100)
+    assert.deepEqual(harness.runningOffsets, [2, 1])
+    await harness.pass(150)
+    assert.deepEqual(harness.runningOffsets, [2, 1])
+    await harness.pass(50)
+    assert.deepEqual(harness.runningOffsets, [2, 1, 0])
+    assert.deepEqual(
+      harness.store.asked.map(({ offset, attempt }) => [offset, attempt]),
+      [
+        [1, 2],
+        [0, 2],
+      ],
+    )
+  })
+
+  test('holds the watermark, and no place', async (t) => {
+    const harness = new Harness(t, { concurrency: 1 })
+    await harness.own([early(0, 60_000), fetched(1), fetched(2)])
+    harness.end(harness.entry(1))
+    harness.end(harness.entry(2))
+    assert.equal(harness.watermark(), 0)
+  })
+
+  test('waits also where an earlier owner may have started it, and no start is counted before', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([early(0, 200)], { takenOver: true })
+    await harness.pass(150)
+    assert.deepEqual(harness.store.asked, [])
+    await harness.pass(50)
+    assert.deepEqual(harness.runningOffsets, [0])
+  })
+
+  test('is let go with its partition', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([early(0, 200)])
+    harness.dispatcher.assign([], true)
+    await harness.pass(500)
+    assert.deepEqual(harness.starts, [])
+  })
+
+  test('does not start while the handler is away', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([early(0, 100)])
+    harness.dispatcher.setHealthy(false)
+    await harness.pass(500)
+    assert.deepEqual(harness.store.asked, [])
+    harness.dispatcher.setHealthy(true)
+    await harness.settle()
+    assert.deepEqual(harness.runningOffsets, [0])
+  })
+})
+
+test('partitions of the same number on several topics are apart', async (t) => {
+  const harness = new Harness(t)
+  const retries = { topic: 'calls.retry.1', partition: 0 }
+  harness.dispatcher.assign([at(0), retries], true)
+  for (const one of [at(0), retries]) harness.dispatcher.open(one, { offset: 0, window: W }, false)
+  harness.dispatcher.deliver(at(0), range(0, 1), 1)
+  harness.dispatcher.deliver(retries, range(0, 2), 2)
+  await harness.settle()
+  assert.deepEqual(harness.starts, ['0/0', '0/0', '0/1'])
+  harness.dispatcher.assign([retries], true)
+  assert.deepEqual([...harness.dispatcher.partitions.keys()], ['calls.retry.1/0'])
+})
+
 test('a call that ran when its partition was lost, and did not reach its handler before that is open again, starts once more', async (t) => {
   const harness = new Harness(t)
   await harness.own(range(0, 1))
   harness.dispatcher.assign([], true)
-  harness.dispatcher.assign([0], true)
-  harness.dispatcher.deliver(0, range(0, 1), 1)
+  harness.dispatcher.assign([at(0)], true)
+  harness.dispatcher.deliver(at(0), range(0, 1), 1)
   const entry = harness.entry(0)
   harness.free(entry)
   harness.dispatcher.notReached(entry, 'gone')
-  harness.dispatcher.open(0, { offset: 0, window: W }, true)
+  harness.dispatcher.open(at(0), { offset: 0, window: W }, true)
   await harness.pass(500)
   assert.deepEqual(harness.starts, ['0/0', '0/0'])
 })

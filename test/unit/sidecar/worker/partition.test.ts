@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { Partition, WINDOW_RECORDS, finish, type Entry } from '../../../../sidecar/worker/partition.ts'
-import { fetched, newer, poison, range } from './records.ts'
+import { at, fetched, newer, poison, range } from './records.ts'
 
 const W = WINDOW_RECORDS
 const HELD = { now: 0, until: 1 }
 
 /** A partition of our own whose committed offset is known. */
 function opened(offset: number, { window = W, takenOver = false, carried = [] as readonly Entry[] } = {}): Partition {
-  const partition = new Partition(0, carried)
+  const partition = new Partition(at(0), carried)
   partition.heldUntil = HELD.until
   partition.open({ offset, window }, takenOver)
   return partition
@@ -27,7 +27,7 @@ const offsets = (entries: Iterable<Entry>): number[] => [...entries].map(({ offs
 
 describe('what may start', () => {
   test('is nothing before the committed offset is known', () => {
-    const partition = new Partition(0)
+    const partition = new Partition(at(0))
     partition.heldUntil = HELD.until
     partition.deliver(range(0, 3), 3)
     assert.equal(partition.takeStartable(HELD.now), undefined)
@@ -83,7 +83,7 @@ describe('a partition taken over', () => {
   })
 
   test('has the same suspects when records came before the committed offset was known', () => {
-    const partition = new Partition(0)
+    const partition = new Partition(at(0))
     partition.deliver(range(3, 12), 12)
     partition.open({ offset: 5, window: 4 }, true)
     assert.deepEqual(offsets(partition.suspects), [5, 6, 7, 8])
@@ -194,7 +194,7 @@ describe('the watermark', () => {
   })
 
   test('begins at the committed offset, whatever was read before it', () => {
-    const partition = new Partition(0)
+    const partition = new Partition(at(0))
     partition.deliver(range(0, 3), 3)
     partition.open({ offset: 2, window: W }, true)
     assert.equal(partition.watermark(), 2)
@@ -237,7 +237,7 @@ describe('a finished record', () => {
     const running = takeAll(before)
     before.lose()
     // Known to the next time here, and read again before the committed offset is known.
-    const partition = new Partition(0, before.running())
+    const partition = new Partition(at(0), before.running())
     const [first, second] = running as [Entry, Entry]
     first.state = 'Queued'
     partition.deliver(range(0, 2), 2)

@@ -1,6 +1,7 @@
 /** Records as a worker fetches them. */
 import type { FetchedRecord } from '../../../../sidecar/kafka/consumer.ts'
 import { encodeRecord, type CallRecord } from '../../../../sidecar/kafka/record.ts'
+import type { TopicPartition } from '../../../../sidecar/kafka/topic-partition.ts'
 
 /** The shared clock's time in these tests, unless one moves it. */
 export const NOW = 1_800_000_000_000
@@ -63,3 +64,6 @@ export function newer(offset: number, version: number, changes: Partial<CallReco
   header[0] = version
   return { ...record, headers: { ...record.headers, 'grpc-kafka': header } }
 }
+
+/** A partition of the service's topic. */
+export const at = (partition: number): TopicPartition => ({ topic: 'calls', partition })

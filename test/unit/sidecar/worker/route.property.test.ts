@@ -8,12 +8,13 @@ import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { pino } from 'pino'
 import type { FetchedRecord } from '../../../../sidecar/kafka/consumer.ts'
-import type { BeginOptions, Begun, OutcomeStore, Start, TopicPartition } from '../../../../sidecar/results/store.ts'
+import type { TopicPartition } from '../../../../sidecar/kafka/topic-partition.ts'
+import type { BeginOptions, Begun, OutcomeStore, Start } from '../../../../sidecar/results/store.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import type { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
 import { Dispatcher } from '../../../../sidecar/worker/dispatcher.ts'
 import type { Entry } from '../../../../sidecar/worker/partition.ts'
-import { fetched, idAt, NOW } from './records.ts'
+import { at, fetched, idAt, NOW } from './records.ts'
 
 const PARTITIONS = 3
 const WORKERS = 3
@@ -69,7 +70,7 @@ class ModelRedis {
   #begin(starts: readonly Start[], { maxAttempts, alone }: BeginOptions, token: string): Begun[] {
     return starts.map(({ id, attempt }) => {
       const key = id.toString('hex')
-      if (this.outcomes.has(key)) return { kind: 'HasOutcome' }
+      if (this.outcomes.has(key)) return { kind: 'Done' }
       const stored = this.starts.get(key) ?? { starts: 0, token: undefined, alone: false }
       const start = Math.max(stored.starts + 1, attempt)
       if (start > maxAttempts && (stored.alone || start > maxAttempts + 1)) return { kind: 'UsedUp', starts: start - 1 }
@@ -115,7 +116,6 @@ class Route {
     const worker: Worker = {
       name,
       dispatcher: new Dispatcher({
-        topic: 'calls',
         groupId: 'group',
         observer: false,
         concurrency: 3,
@@ -141,7 +141,7 @@ class Route {
     const { dispatcher } = worker
     const runner = {
       start: (entry: Entry) => {
-        const call = `${entry.partition.number}/${entry.offset}`
+        const call = `${entry.partition.partition}/${entry.offset}`
         this.runs.set(call, (this.runs.get(call) ?? 0) + 1)
         worker.running.push(entry)
       },
@@ -185,7 +185,7 @@ class Route {
     const position = worker.position.get(partition)
     if (position === undefined || position >= log.length) return
     worker.position.set(partition, log.length)
-    worker.dispatcher.deliver(partition, log.slice(position), log.length)
+    worker.dispatcher.deliver(at(partition), log.slice(position), log.length)
   }
 
   /** A call ends at its handler with an answer, which is stored. */
@@ -205,16 +205,16 @@ class Route {
       if (watermark === undefined || partition.committed === undefined) continue
       for (let offset = 0; offset < watermark; offset++) {
         assert.ok(
-          this.redis.outcomes.has(idAt(offset, partition.number).toString('hex')),
-          `${worker.name} would commit past ${partition.number}/${offset}`,
+          this.redis.outcomes.has(idAt(offset, partition.partition).toString('hex')),
+          `${worker.name} would commit past ${partition.partition}/${offset}`,
         )
       }
       // The coordinator refuses a membership that has passed.
       if (worker.generation !== this.generation) continue
-      const before = this.committed[partition.number] as number
+      const before = this.committed[partition.partition] as number
       assert.ok(watermark >= before, 'no offset goes back')
-      this.committed[partition.number] = watermark
-      worker.dispatcher.committed(partition.number, { offset: watermark, window: WINDOW })
+      this.committed[partition.partition] = watermark
+      worker.dispatcher.committed(partition, { offset: watermark, window: WINDOW })
     }
   }
 
@@ -235,7 +235,7 @@ class Route {
     if (!worker.alive) return
     const mine = this.owners.flatMap((owner, partition) => (owner === worker ? [partition] : []))
     worker.generation = this.generation
-    worker.dispatcher.assign(mine, true)
+    worker.dispatcher.assign(mine.map(at), true)
     worker.position.clear()
     for (const partition of mine) {
       const offset = this.committed[partition] as number
@@ -243,7 +243,7 @@ class Route {
       // Reading may begin before the committed offset is known to the dispatcher.
       if (partition % 2 === 0) this.#fetch(worker, partition)
       await this.settle(1)
-      worker.dispatcher.open(partition, { offset, window: WINDOW }, true)
+      worker.dispatcher.open(at(partition), { offset, window: WINDOW }, true)
       this.#fetch(worker, partition)
     }
   }
@@ -282,7 +282,7 @@ class Route {
   }
 }
 
-const idOf = (entry: Entry): string => idAt(entry.offset, entry.partition.number).toString('hex')
+const idOf = (entry: Entry): string => idAt(entry.offset, entry.partition.partition).toString('hex')
 
 type Step =
   | { readonly kind: 'produce' | 'complete' | 'commit' | 'rebalance' | 'crash'; readonly pick: number }
