@@ -114,7 +114,8 @@ export async function runRoutes(options: RouteOptions, signal: AbortSignal): Pro
   }
   for (const { service, groups } of routes) {
     const policies = groups.flatMap(({ group, policy }) =>
-      group.spec.role === 'Responder' && policy !== undefined ? [policy] : [],
+      // Calls with an order are tried again in their place.
+      group.spec.role === 'Responder' && group.spec.ordering === 'None' && policy !== undefined ? [policy] : [],
     )
     const retrySteps = retryStepsOf(service, policies)
     const done = await ensureTopics(infrastructure.brokers, (brokers) =>

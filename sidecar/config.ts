@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { OF_THE_HOP } from './metadata.ts'
+import { MOST_PAUSES_IN_ORDER_MILLISECONDS, pausesMilliseconds } from './retry-pauses.ts'
 import { Secret, SecretError } from './secret.ts'
 import type { SecretReference } from './secret.ts'
 import type { TlsConfig } from './tls.ts'
@@ -177,24 +178,21 @@ const common = {
   log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
 }
 
+const metadataName = z
+  .string()
+  .regex(/^[a-z0-9._-]{1,128}$/, 'must be a lower-case metadata name')
+  .refine(
+    (key) => !FORBIDDEN_METADATA.has(key) && !key.startsWith('grpc-'),
+    'must not be credentials (authorization, cookie), grpc-* or a field of the connection (te, host, content-type)',
+  )
+
 const method = z.strictObject({
   /** The method's short name, `Calculate`. */
   name: z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_]{0,127}$/, 'must be a gRPC method name'),
   /** The longest a caller waits; a shorter client deadline wins. */
   timeoutMilliseconds: milliseconds.default(3000),
   /** Names of request metadata that travel to the handler. `authorization` and `cookie` never do. */
-  metadata: z
-    .array(
-      z
-        .string()
-        .regex(/^[a-z0-9._-]{1,128}$/, 'must be a lower-case metadata name')
-        .refine(
-          (key) => !FORBIDDEN_METADATA.has(key) && !key.startsWith('grpc-'),
-          'must not be credentials (authorization, cookie), grpc-* or a field of the connection (te, host, content-type)',
-        ),
-    )
-    .max(32)
-    .default([]),
+  metadata: z.array(metadataName).max(32).default([]),
 })
 
 const methodsOf = <Method extends z.ZodType>(schema: Method) =>
@@ -225,6 +223,11 @@ export const FORBIDDEN_METADATA: ReadonlySet<string> = new Set([
 const proxyMethod = method.extend({
   /** How long an OK answer may be given again to an identical call, by the replica that got it. 0: never. */
   cacheSeconds: z.int().min(0).max(86_400).default(0),
+  /**
+   * Where the record's key is: a value of the request's metadata. Calls with the same one are in one partition, and run in their
+   * order where the workers' `ordering` says so. A call without it has no order.
+   */
+  partitionKey: z.strictObject({ metadata: metadataName }).optional(),
 })
 
 const proxy = z.strictObject({
@@ -266,9 +269,26 @@ const worker = z.strictObject({
     groupId: name(255),
     /** A Responder writes outcomes; an Observer runs the same records and never does. */
     role: z.enum(['Responder', 'Observer']).default('Responder'),
+    /**
+     * What an Observer reads in place of the service's topic, such as its failure topic. Their records are calls of the service; those
+     * that are none are passed over.
+     */
+    topics: z
+      .array(
+        z
+          .string()
+          .regex(/^[a-zA-Z0-9._-]{1,249}$/, 'must be 1 to 249 of the characters a-z, A-Z, 0-9, ".", "_" and "-"'),
+      )
+      .max(16)
+      .default([]),
     /** Where a group without offsets starts. A Responder is always `Earliest`. */
     startFrom: z.enum(['Earliest', 'Latest']).default('Earliest'),
     handler: z.strictObject({ host: name(255).default('127.0.0.1'), port }),
+    /**
+     * Which calls run one after the other, retries included, in the order in which Kafka has them: none; those of one key; those of one
+     * partition.
+     */
+    ordering: z.enum(['None', 'Key', 'Partition']).default('None'),
     /** Calls that the handler runs at the same time. */
     concurrency: z.int().min(1).max(10_000).default(64),
     /** The longest one attempt may take; the call's own deadline may be nearer. */
@@ -298,16 +318,44 @@ const worker = z.strictObject({
   }),
 })
 
-const schema = z.discriminatedUnion('role', [proxy, worker]).refine((config) => !startsTooLate(config), {
-  path: ['worker', 'startFrom'],
-  message: 'Latest is for Observers: a Responder skips no acknowledged call',
-  when: () => true,
-})
+const schema = z
+  .discriminatedUnion('role', [proxy, worker])
+  .refine((config) => !startsTooLate(config), {
+    path: ['worker', 'startFrom'],
+    message: 'Latest is for Observers: a Responder skips no acknowledged call',
+    when: () => true,
+  })
+  .refine((config) => !readsElsewhere(config), {
+    path: ['worker', 'topics'],
+    message: "are for Observers: a Responder reads its service's topic",
+    when: () => true,
+  })
+  .superRefine((config, context) => {
+    const problem = config.role === 'worker' ? pausesProblem(config.worker.ordering, config.worker.retry) : undefined
+    if (problem !== undefined)
+      context.addIssue({ code: 'custom', path: ['worker', 'retry', 'backoff'], message: problem })
+  })
+
+/** Why calls with an order cannot be tried again by this policy; undefined: they can. Without an order any will do. */
+export function pausesProblem(
+  ordering: Ordering,
+  policy: Pick<RetryConfig, 'maxAttempts' | 'backoff'>,
+): string | undefined {
+  const pauses = pausesMilliseconds(policy)
+  if (ordering === 'None' || pauses <= MOST_PAUSES_IN_ORDER_MILLISECONDS) return undefined
+  return `the pauses add up to ${pauses} ms; with ordering ${ordering}, where others wait for a call that waits, to ${MOST_PAUSES_IN_ORDER_MILLISECONDS} ms at the most`
+}
 
 /** @param config may be wrong elsewhere, or altogether. */
 function startsTooLate(config: unknown): boolean {
   const { worker } = (config ?? {}) as { worker?: { role?: unknown; startFrom?: unknown } }
   return (worker?.role ?? 'Responder') === 'Responder' && worker?.startFrom === 'Latest'
+}
+
+/** @param config may be wrong elsewhere, or altogether. */
+function readsElsewhere(config: unknown): boolean {
+  const { worker } = (config ?? {}) as { worker?: { role?: unknown; topics?: unknown } }
+  return (worker?.role ?? 'Responder') === 'Responder' && Array.isArray(worker?.topics) && worker.topics.length > 0
 }
 
 /** Where Redis is and who we are there: exactly one of `url`, `sentinel` and `cluster`. Secrets are read when a connection is made. */
@@ -362,6 +410,7 @@ export type SidecarConfig = ProxyConfig | WorkerConfig
 export type SidecarConfigInput = z.input<typeof schema>
 export type ProxyMethodConfig = z.output<typeof proxyMethod>
 export type RetryConfig = WorkerConfig['worker']['retry']
+export type Ordering = WorkerConfig['worker']['ordering']
 
 /** Thrown for an unusable configuration. `problems` has one line for each wrong value, each beginning with its path. */
 export class ConfigError extends Error {

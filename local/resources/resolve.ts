@@ -1,5 +1,6 @@
 import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/types.ts'
 import { desiredTopics, TopicSettingsError } from '../../operator/kafka/topics.ts'
+import { pausesProblem } from '../../sidecar/config.ts'
 import { planHandler, type HandlerPlan } from './handler.ts'
 import { namespaceOf, type Loaded } from './load.ts'
 import { problemAt, ResourcesError, type Located } from './origin.ts'
@@ -46,6 +47,9 @@ export function resolveRoutes({ services, groups, policies }: Omit<Loaded, 'igno
         problemAt(origin, missing('spec.retryPolicyRef.name', 'RetryPolicy', retryPolicyRef.name, policies)),
       )
     }
+    const pauses = policy && pausesProblem(group.spec.ordering, policy.resource.spec)
+    if (pauses !== undefined)
+      problems.push(problemAt(origin, `spec.ordering: RetryPolicy ${policy!.resource.metadata.name}: ${pauses}`))
     const handler = planHandler(group)
     if (!handler.ok) problems.push(...handler.problems.map((line) => problemAt(origin, line)))
     if (!service || !handler.ok) return []
@@ -82,7 +86,12 @@ export function resolveRoutes({ services, groups, policies }: Omit<Loaded, 'igno
       const line = 'spec.registration.consul: on one machine only proxies with check TTL are registered'
       warnings.push(problemAt(located.origin, line))
     }
+    const isKeyless = located.resource.spec.methods.every(({ partitionKey }) => partitionKey === undefined)
     for (const { route, located: group } of mine) {
+      if (route.group.spec.ordering === 'Key' && isKeyless) {
+        const none = `no method of CalculateService ${located.resource.metadata.name} has a partitionKey: no call waits for another`
+        warnings.push(problemAt(group.origin, `spec.ordering: ${none}`))
+      }
       if (route.group.spec.scaling === undefined) continue
       const { replicas } = route.group.spec
       warnings.push(problemAt(group.origin, `spec.scaling: on one machine there are spec.replicas, ${replicas}`))

@@ -21,6 +21,7 @@ import { scopeOf } from './instances.ts'
 import { findRegistered, observeConsul } from './observe-consul.ts'
 import type { ConsulView, FoundView } from './observe-consul.ts'
 import { proxyName } from './objects.ts'
+import { growthWaitsFor } from './ordered-growth.ts'
 import { CONSUL_FINALIZER } from './reconciliation.ts'
 import { mayAskKafka } from './topic-right.ts'
 import { retryStepsOf } from './retry-steps.ts'
@@ -126,6 +127,8 @@ export interface Observed {
   readonly kafka: KafkaView
   /** How many retry topics it has, or is to have. */
   readonly retrySteps: number
+  /** Why partitions may not be added now. */
+  readonly growthWaitsFor?: string | undefined
   readonly live: LiveObjects
   /** Pods of proxies, also those that are ending. */
   readonly pods: readonly Pod[]
@@ -161,6 +164,8 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
   if (service === undefined) return undefined
   const read = secretReader(service, caches.secrets)
   const named = caches.calculateServices.byIndex(INDEXES.servicesByTopic, service.spec.topic.name)
+  const pods = caches.pods.byIndex(INDEXES.podsByService, key)
+  const responders = caches.consumerGroups.byIndex(INDEXES.respondersByService, key)
   const observed = {
     service,
     now: clock.now(),
@@ -169,9 +174,10 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
     claims: named.filter(({ metadata, spec }) => mayNameTopic(metadata.namespace ?? '', spec.topic.name)).map(claimOf),
     missingSecrets: missingSecrets(proxySecrets(service), read),
     missingKafkaSecrets: missingSecrets(kafkaSecrets(service), read),
-    retrySteps: retryStepsOf(service, policiesFor(service, caches)),
+    retrySteps: retryStepsOf(service, policiesOf(responders, caches)),
+    growthWaitsFor: growthWaitsFor(service, responders, pods),
     live: liveObjects(service, caches),
-    pods: caches.pods.byIndex(INDEXES.podsByService, objectKey(service)),
+    pods,
     consulNamesakes: byConsulName(service).flatMap((name) =>
       caches.calculateServices.byIndex(INDEXES.servicesByConsulName, name),
     ),
@@ -192,14 +198,13 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
   return { ...observed, mine, kafka, consul, ...(registered === undefined ? {} : { registered }) }
 }
 
-/** Of those who answer its calls. */
-const policiesFor = (
-  service: CalculateService,
-  { consumerGroups, retryPolicies }: ServiceCaches,
-): readonly RetryPolicy[] =>
-  consumerGroups.byIndex(INDEXES.respondersByService, objectKey(service)).flatMap(({ metadata, spec }) => {
+/** Of those who answer its calls, and put those to be tried again on topics: calls with an order wait in their place. */
+const policiesOf = (responders: readonly ConsumerGroup[], { retryPolicies }: ServiceCaches): readonly RetryPolicy[] =>
+  responders.flatMap(({ metadata, spec }) => {
     const name = spec.retryPolicyRef?.name
-    return name === undefined ? [] : (retryPolicies.get(keyOf(metadata.namespace, name)) ?? [])
+    return name === undefined || spec.ordering !== 'None'
+      ? []
+      : (retryPolicies.get(keyOf(metadata.namespace, name)) ?? [])
   })
 
 const NOT_ASKED: KafkaView = { state: 'NotAsked' }

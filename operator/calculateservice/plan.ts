@@ -114,7 +114,7 @@ const NOTHING = { actions: [], replaced: [] } as const
  * @param made names of topics that were made since the status was written.
  */
 export const topicsWanted = (
-  { service, retrySteps }: Pick<Observed, 'service' | 'retrySteps'>,
+  { service, retrySteps, growthWaitsFor }: Pick<Observed, 'service' | 'retrySteps' | 'growthWaitsFor'>,
   cluster: ObservedCluster,
   made: readonly string[] = [],
 ): TopicsWanted => ({
@@ -122,6 +122,7 @@ export const topicsWanted = (
   cluster,
   remembered: service.status?.topics ?? [],
   announced: new Set([...perhapsMadeTopics(service), ...made]),
+  growthWaitsFor,
 })
 
 function topicPart(observed: Observed): {

@@ -35,7 +35,11 @@ export function proxyConfig(service: CalculateService, placement: ProxyPlacement
     admin: { ...placement.admin, profiling: proxy.profiling },
     proxy: {
       ...placement.listen,
-      methods: methods.map((method) => ({ ...methodConfig(method), cacheSeconds: method.cacheSeconds })),
+      methods: methods.map((method) => ({
+        ...methodConfig(method),
+        cacheSeconds: method.cacheSeconds,
+        ...(method.partitionKey === undefined ? {} : { partitionKey: { ...method.partitionKey } }),
+      })),
       ...(rateLimit === undefined ? {} : { rateLimit: { ...rateLimit } }),
       maxInFlight: proxy.maxInFlight,
       // The resource's bounds are the versions that there are.

@@ -43,6 +43,8 @@ const CONSUL_AWAY_MILLISECONDS = 10_000
 const REGISTERING_MILLISECONDS = 3_000
 /** Nobody tells that an object which is none of ours went. */
 const NAME_TAKEN_MILLISECONDS = 30_000
+/** Nobody tells that nothing waits any more. */
+const DRAIN_MILLISECONDS = 5000
 /** What somebody has to put right outside Kubernetes. */
 const OUTSIDE_MILLISECONDS = 60_000
 const OUTSIDE: ReadonlySet<string> = new Set([
@@ -209,6 +211,7 @@ function again(service: CalculateService, plan: Plan, status: ServiceStatus | un
   const isSelf = registersItself(service)
   const times = [
     ...(topic === 'KafkaUnavailable' ? [KAFKA_AWAY_MILLISECONDS] : []),
+    ...(topic === 'PartitionsWait' ? [DRAIN_MILLISECONDS] : []),
     ...(OUTSIDE.has(topic) ? [OUTSIDE_MILLISECONDS] : []),
     ...(reasonOf('Registered') === 'ConsulUnavailable' ? [CONSUL_AWAY_MILLISECONDS] : []),
     ...([reasonOf('ProxyAvailable'), reasonOf('Registered')].includes('NameTaken') ? [NAME_TAKEN_MILLISECONDS] : []),

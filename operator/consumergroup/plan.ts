@@ -3,6 +3,7 @@
  * in their order; the first that applies ends the chain.
  */
 import type { CalculateService, ConsumerGroup } from '../../crds/types.ts'
+import { pausesProblem } from '../../sidecar/config.ts'
 import { needsApply } from '../applied.ts'
 import { finding } from '../conditions.ts'
 import type { ConditionReason, Finding } from '../conditions.ts'
@@ -112,6 +113,8 @@ function referencesOf({ group, service, policy, missingSecrets }: Observed): Fin
       `spec.retryPolicyRef: there is no RetryPolicy ${retryPolicyRef.name}; each call is tried once`,
     )
   }
+  const pauses = policy === undefined ? undefined : pausesProblem(group.spec.ordering, policy.spec)
+  if (pauses !== undefined) return about('PausesTooLong', `RetryPolicy ${policy?.metadata.name ?? ''}: ${pauses}`)
   return about('ReferencesResolved', '')
 }
 
@@ -188,6 +191,10 @@ function notesOf({ group, reading }: Observed, service: CalculateService, replic
       const message = `spec.scaling.minReplicas is 0 and a worker needs ${scaling.wakeUpSeconds} s to start: longer than the timeout of ${told}`
       notes.push({ reason: 'WakeUpTooSlow', message })
     }
+  }
+  if (group.spec.ordering === 'Key' && service.spec.methods.every(({ partitionKey }) => partitionKey === undefined)) {
+    const message = `spec.ordering is Key, and no method of CalculateService ${service.metadata.name} has a partitionKey: no call waits for another`
+    notes.push({ reason: 'NoPartitionKey', message })
   }
   if (hasOwnPreStop(group)) {
     const message =

@@ -103,6 +103,7 @@ export async function startProxy({
     admission,
     queueEstimate,
     enqueuer,
+    partitionOf: (key) => producer.partitionOf(config.service.topic, key),
     waiters,
     claims,
     nextClaimToken: () => randomBytes(CLAIM_TOKEN_BYTES),

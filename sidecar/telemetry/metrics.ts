@@ -175,6 +175,16 @@ export const METRICS = {
     help: 'Records that wait for their next attempt or for a newer reader.',
     labels: [],
   },
+  grpc_kafka_records_in_line: {
+    type: 'gauge',
+    help: 'Records that wait for an earlier one of their key.',
+    labels: [],
+  },
+  grpc_kafka_held_partitions: {
+    type: 'gauge',
+    help: 'Owned partitions of which nothing starts: records that wait for their next attempt, and those of their keys, fill the window.',
+    labels: [],
+  },
   grpc_kafka_dead_letter_errors_total: {
     type: 'counter',
     help: 'Times that the failure topic did not take a record; its offset waits.',

@@ -123,7 +123,8 @@ class Worker implements RunningSidecar {
     this.#consumer = new GroupConsumer({
       kafka,
       groupId: worker.groupId,
-      topics: async () => [service.topic, ...((await this.#retryTopics?.look()) ?? [])],
+      topics: async () =>
+        worker.topics.length > 0 ? worker.topics : [service.topic, ...((await this.#retryTopics?.look()) ?? [])],
       startFrom: worker.startFrom,
       logger,
       events: {
@@ -138,6 +139,7 @@ class Worker implements RunningSidecar {
       producer: this.#producer,
       topic: service.topic,
       groupId: worker.groupId,
+      observer,
       now,
       logger,
       metrics,
@@ -149,6 +151,7 @@ class Worker implements RunningSidecar {
     this.#dispatcher = new Dispatcher({
       groupId: worker.groupId,
       observer,
+      ordering: worker.ordering,
       get concurrency() {
         return live.current.worker.concurrency
       },
@@ -183,7 +186,8 @@ class Worker implements RunningSidecar {
       handler: this.#handler,
       store: this.#store,
       deadLetters: this.#deadLetters,
-      retryTopics: this.#retryTopics,
+      // Those that are there are read to their end; with an order a call waits in its place.
+      retryTopics: worker.ordering === 'None' ? this.#retryTopics : undefined,
       get startsRetentionMilliseconds() {
         return startsRetentionMilliseconds(live.current)
       },
@@ -300,7 +304,7 @@ class Worker implements RunningSidecar {
   /** Topics that come later are read from then on. */
   #lookForTopics(): void {
     const topics = this.#retryTopics
-    if (topics === undefined) return
+    if (topics === undefined || this.#live.current.worker.ordering !== 'None') return
     const look = async (): Promise<void> => {
       const before = topics.names
       if (before.length >= retrySteps(this.#live.current.worker.retry)) return

@@ -65,6 +65,16 @@ test('the counting of starts that may be repeated', async (t) => {
     })
   }
 
+  await t.test('two records of one call that are asked about together are two starts', async () => {
+    const id = randomCallId()
+    const starts = [
+      { id, attempt: 2, own: 1 },
+      { id, attempt: 2, own: 2 },
+    ]
+    const [first, second] = await store.begin(starts, { maxAttempts: 3, alone: false, keepMilliseconds: 60_000 })
+    assert.partialDeepStrictEqual([first, second], [{ kind: 'Counted', start: 2 }, { kind: 'OnlyAlone' }])
+  })
+
   await t.test('a start that is taken back was none, also when it is taken back twice', async () => {
     const id = randomCallId()
     const { token } = await counted(id, 1, { maxAttempts: 1 })

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { CONDITIONS, type ConditionedKind } from '../../operator/conditions.ts'
 import { freePort } from '../../local/platform/free-port.ts'
+import { deadTopic, retryTopic } from '../../sidecar/kafka/topic-names.ts'
 import { reasonRows } from '../unit/docs/reason-table.ts'
 import { forbidService } from './support/admission.ts'
 import { ConditionWatch } from './support/condition-watch.ts'
@@ -108,8 +109,11 @@ const SCENARIOS: Scenarios = {
       TopicsReady: {
         when: 'a good route is applied',
         on: GOOD,
-        says: (stage) =>
-          `${topicOf(stage.scene, GOOD)} has 3 partitions, ${topicOf(stage.scene, GOOD)}.dead has 1 partition`,
+        says: ({ scene }) => {
+          const calls = topicOf(scene, GOOD)
+          const retries = [1, 2].map((step) => `${retryTopic(calls, step)} has 3 partitions`)
+          return [`${calls} has 3 partitions`, ...retries, `${deadTopic(calls)} has 1 partition`].join(', ')
+        },
       },
       TopicConflict: {
         when: "a service names the good route's topic",
@@ -133,6 +137,16 @@ const SCENARIOS: Scenarios = {
           await applyOneService(stage.scene, name)
         },
         says: (stage, name) => `spec.topic.partitions: ${topicOf(stage.scene, name)} has 2 partitions, 1 are asked for`,
+      },
+      PartitionsWait: {
+        when: 'calls have an order, and partitions are to be added while there are proxies',
+        does: async (stage, name) => {
+          await makeTopics(stage, topicOf(stage.scene, name), 1)
+          await stage.scene.applyGroup({ calculateServiceRef: { name }, ordering: 'Partition', replicas: 0 }, name)
+          await applyOneService(stage.scene, name, { topic: { partitions: 2 }, proxy: { replicas: 1 } })
+        },
+        says: (stage, name) =>
+          `spec.topic.partitions: ${topicOf(stage.scene, name)} has 1 partitions, 2 are asked for; calls have an order by ConsumerGroup ${name}`,
       },
       ReplicationFactorDiffers: {
         when: 'the topic that was there has fewer copies',
@@ -346,6 +360,14 @@ const SCENARIOS: Scenarios = {
         does: observer({ retryPolicyRef: { name: 'not-there' }, replicas: 0 }),
         says: 'spec.retryPolicyRef: there is no RetryPolicy not-there; each call is tried once',
       },
+      PausesTooLong: {
+        when: 'calls have an order and the pauses of the policy are long',
+        does: async (stage, name) => {
+          await stage.scene.applyPolicy({ maxAttempts: 10, backoff: { initialMilliseconds: 10_000 } }, name)
+          await observer({ ordering: 'Partition', retryPolicyRef: { name } })(stage, name)
+        },
+        says: (_, name) => `RetryPolicy ${name}: the pauses add up to 90000 ms; with ordering Partition`,
+      },
     },
     WorkersAvailable: {
       WorkersAvailable: { when: 'a good route is applied', on: GOOD, says: '' },
@@ -369,6 +391,11 @@ const SCENARIOS: Scenarios = {
           await stage.scene.applyGroup({ calculateServiceRef: { name }, scaling }, name)
         },
         says: 'spec.scaling.minReplicas is 0 and a worker needs 3 s to start: longer than the timeout of Quick (2000 ms)',
+      },
+      NoPartitionKey: {
+        when: 'calls have an order and no method has a key',
+        does: observer({ ordering: 'Key' }),
+        says: 'spec.ordering is Key, and no method of CalculateService',
       },
       WorkersRollingOut: { when: 'a good route is applied', on: GOOD, says: '0 of 1 workers are ready' },
       WorkersUnavailable: { when: "a worker's pod is not ready", on: UNREADY, says: '0 of 1 workers are ready' },

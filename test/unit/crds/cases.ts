@@ -327,6 +327,18 @@ export const CASES: readonly Case[] = [
     'spec.methods[0].metadata[0]: must match pattern "^[a-z0-9._-]+$"',
   ]),
   service('metadata twice', { 'spec.methods.0.metadata': ['a', 'a'] }, ['spec.methods[0].metadata[1]: is there twice']),
+  service('a partition key', { 'spec.methods.0.partitionKey': { metadata: 'x-account' } }),
+  service('a partition key of nothing', { 'spec.methods.0.partitionKey': {} }, [
+    'spec.methods[0].partitionKey.metadata: is required',
+  ]),
+  service('a partition key in capitals', { 'spec.methods.0.partitionKey': { metadata: 'X-Account' } }, [
+    'spec.methods[0].partitionKey.metadata: must match pattern "^[a-z0-9._-]+$"',
+  ]),
+  ...['authorization', 'cookie', 'host', 'grpc-timeout'].map((metadata) =>
+    service(`a partition key of ${metadata}`, { 'spec.methods.0.partitionKey': { metadata } }, [
+      `spec.methods[0].partitionKey.metadata: ${METADATA_RULE}`,
+    ]),
+  ),
   service('results kept for too short', { 'spec.results.retentionSeconds': 59 }, [
     'spec.results.retentionSeconds: must be >= 60',
   ]),
@@ -465,10 +477,24 @@ export const CASES: readonly Case[] = [
     'spec.handler: is required',
     'spec.template: is required',
   ]),
+  service('dead letters that are kept for a day', { 'spec.topic.deadLetterRetentionHours': 24 }),
+  service('dead letters that are kept for no time', { 'spec.topic.deadLetterRetentionHours': 0 }, [
+    'spec.topic.deadLetterRetentionHours: must be >= 1',
+  ]),
   group('an observer of what is new', { 'spec.role': 'Observer', 'spec.startFrom': 'Latest' }),
   group('a responder of what is new', { 'spec.startFrom': 'Latest' }, [
     'spec.startFrom: startFrom Latest is for Observers: a Responder skips no acknowledged call',
   ]),
+  group('an observer of other topics', { 'spec.role': 'Observer', 'spec.topics': ['calculator.dead', 'other'] }),
+  group('a responder of no other topic', { 'spec.topics': [] }),
+  group('a responder of other topics', { 'spec.topics': ['calculator.dead'] }, [
+    "spec.topics: topics are for Observers: a Responder reads its service's topic",
+  ]),
+  group('a topic with a slash', { 'spec.role': 'Observer', 'spec.topics': ['a/b'] }, [
+    'spec.topics[0]: must match pattern "^[a-zA-Z0-9._-]+$"',
+  ]),
+  ...['None', 'Key', 'Partition'].map((ordering) => group(`ordering ${ordering}`, { 'spec.ordering': ordering })),
+  group('an unknown ordering', { 'spec.ordering': 'Topic' }, ['spec.ordering: must be one of None, Key, Partition']),
   group('an unknown role', { 'spec.role': 'Reader' }, ['spec.role: must be one of Responder, Observer']),
   group('another role', { 'spec.role': 'Observer' }, ['spec.role: is immutable'], {}),
   group('another group id', { 'spec.groupId': 'b' }, ['spec.groupId: is immutable'], {}),

@@ -6,6 +6,7 @@ export const FIELDS_WITHOUT_OBJECTS = {
     'spec.topic.partitions': 'the topic',
     'spec.topic.replicationFactor': 'immutable',
     'spec.topic.config.*': 'the topic',
+    'spec.topic.deadLetterRetentionHours': 'the failure topic',
     'spec.topic.deletionPolicy': 'the finalizer',
     'spec.methods[].delivery': 'has one value',
     'spec.registration.consul.datacenter': 'what stands in Consul',

@@ -8,7 +8,7 @@ import { validateResource } from '../../../crds/validate.ts'
 import { renderService } from '../../../operator/calculateservice/objects.ts'
 import { proxyConfig } from '../../../operator/calculateservice/proxy-config.ts'
 import { workerConfig } from '../../../operator/consumergroup/worker-config.ts'
-import { FORBIDDEN_METADATA, parseConfig, RETRYABLE_CODES } from '../../../sidecar/config.ts'
+import { FORBIDDEN_METADATA, parseConfig, pausesProblem, RETRYABLE_CODES } from '../../../sidecar/config.ts'
 import { resource } from '../crds/cases.ts'
 
 const specOf = (kind: Resource['kind']): Schema =>
@@ -126,10 +126,13 @@ describe('what a resource may say, a sidecar takes', () => {
         accepted('ConsumerGroup'),
         fc.option(accepted('RetryPolicy'), { nil: undefined }),
         (service: CalculateService, group: ConsumerGroup, policy: RetryPolicy | undefined) => {
+          // The operator says so and starts no worker (plan.ts).
+          fc.pre(policy === undefined || pausesProblem(group.spec.ordering, policy.spec) === undefined)
           const handler = { port: group.spec.handler.port }
           const config = parseConfig(workerConfig(group, service, policy, { ...placement, handler }), {}, secretIn)
           assert.equal(config.role, 'worker')
           if (config.role !== 'worker') return
+          assert.equal(config.worker.ordering, group.spec.ordering)
           assert.equal(config.worker.retry.maxAttempts, policy?.spec.maxAttempts ?? 1)
           assert.ok(config.worker.graceSeconds * 1000 >= group.spec.timeoutMilliseconds + 15_000)
         },

@@ -216,6 +216,36 @@ suite('parseConfig', () => {
       { ...worker, worker: { ...worker.worker, startFrom: 'Latest' } },
       'worker.startFrom',
     ],
+    [
+      'a Responder of another topic',
+      { ...worker, worker: { ...worker.worker, topics: ['work.dead'] } },
+      'worker.topics',
+    ],
+    [
+      'a topic to read that Kafka refuses',
+      { ...worker, worker: { ...worker.worker, role: 'Observer', topics: ['a/b'] } },
+      'worker.topics[0]',
+    ],
+    [
+      'an order with long pauses',
+      {
+        ...worker,
+        worker: {
+          ...worker.worker,
+          ordering: 'Key',
+          retry: {
+            maxAttempts: 3,
+            backoff: { initialMilliseconds: 30_001, factorPercent: 100, maxMilliseconds: 30_001 },
+          },
+        },
+      },
+      'worker.retry.backoff',
+    ],
+    [
+      'a partition key of credentials',
+      { ...proxy, proxy: { ...proxy.proxy, methods: [{ name: 'A', partitionKey: { metadata: 'cookie' } }] } },
+      'proxy.methods[0].partitionKey.metadata',
+    ],
   ] as const) {
     test(`refuses ${what}`, () => assert.deepEqual(paths(value), [path]))
   }
@@ -236,6 +266,20 @@ suite('parseConfig', () => {
       ])
     })
   }
+
+  test('an Observer may read other topics', () => {
+    assert.deepEqual(problems({ ...worker, worker: { ...worker.worker, role: 'Observer', topics: ['work.dead'] } }), [])
+  })
+
+  test('pauses that add up to a minute go with an order, longer ones without', () => {
+    const pauses = (ordering: string, milliseconds: number) => {
+      const backoff = { initialMilliseconds: milliseconds, factorPercent: 100, maxMilliseconds: milliseconds }
+      return problems({ ...worker, worker: { ...worker.worker, ordering, retry: { maxAttempts: 3, backoff } } })
+    }
+    assert.deepEqual(pauses('Partition', 30_000), [])
+    assert.deepEqual(pauses('None', 30_001), [])
+    assert.match(pauses('Partition', 30_001).join(), /add up to 60002 ms; with ordering Partition/)
+  })
 
   test('an Observer may start at the end', () => {
     assert.deepEqual(problems({ ...worker, worker: { ...worker.worker, role: 'Observer', startFrom: 'Latest' } }), [])

@@ -70,6 +70,24 @@ test('says what is not done on one machine', async (context) => {
   )
 })
 
+test('says that calls have no order where no method has a partition key', async (context) => {
+  const { warnings } = await resolve(context, service('orders'), group('orders', 'orders', '  ordering: Key\n'))
+  assert.deepEqual(
+    warnings.map((line) => line.replace(/^.*?, document /, '')),
+    [
+      '2 (ConsumerGroup orders): spec.ordering: no method of CalculateService orders has a partitionKey: no call waits for another',
+    ],
+  )
+})
+
+test('refuses long pauses where calls wait for each other', async (context) => {
+  const slow = policy.replace('7', '7, backoff: { initialMilliseconds: 20000, maxMilliseconds: 20000 }')
+  const ordered = group('orders', 'orders', '  retryPolicyRef: { name: patient }\n  ordering: Partition\n')
+  assert.deepEqual(await problemsOf(context, service('orders'), ordered, slow), [
+    '2 (ConsumerGroup orders): spec.ordering: RetryPolicy patient: the pauses add up to 120000 ms; with ordering Partition, where others wait for a call that waits, to 60000 ms at the most',
+  ])
+})
+
 test('a reference that leads nowhere names its field and what there is', async (context) => {
   assert.deepEqual(
     await problemsOf(context, service('orders'), group('g', 'order', '  retryPolicyRef: { name: patient }\n')),
