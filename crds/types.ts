@@ -560,6 +560,8 @@ export interface RetryPolicy {
       | 'UNAVAILABLE'
       | 'DATA_LOSS'
     )[]
+    /** What becomes of a call whose deadline passes before it has an answer. Drop: it ends, and does not run if it had not begun. Continue: it is run, and tried again, for as long as results are kept (`results.retentionSeconds` of the CalculateService), for whoever asks for the result later. Default "Drop". */
+    readonly onExpired: 'Drop' | 'Continue'
   }
   /** What the operator saw and did. It alone writes this. */
   readonly status?: {

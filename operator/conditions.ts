@@ -85,6 +85,9 @@ export const CONDITIONS = {
       PausesTooLong: isNot(
         'calls wait for each other by spec.ordering, and the pauses of the RetryPolicy add up to more than a minute',
       ),
+      RetentionTooShort: isNot(
+        'calls go on beyond their deadlines (onExpired of the RetryPolicy), and may outlive what is kept of them; the message says what',
+      ),
     },
     WorkersAvailable: {
       WorkersAvailable: is('all workers are ready and run what the spec says'),

@@ -306,6 +306,11 @@ const worker = z.strictObject({
           })
           .prefault({}),
         retryableCodes: z.array(z.enum(RETRYABLE_CODES)).max(16).default(['UNAVAILABLE']),
+        /**
+         * What becomes of a call whose deadline passes before it has an answer: it ends; or it is run and tried again as before, for as
+         * long as its result is kept (`service.resultRetentionSeconds`), for whoever asks later.
+         */
+        onExpired: z.enum(['Drop', 'Continue']).default('Drop'),
       })
       .prefault({}),
     /** From SIGTERM or /quiesce to the end: running handlers get this long, less 5 s. */

@@ -1,4 +1,5 @@
 import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/types.ts'
+import { retentionProblem } from '../../operator/consumergroup/retention.ts'
 import { desiredTopics, TopicSettingsError } from '../../operator/kafka/topics.ts'
 import { pausesProblem } from '../../sidecar/config.ts'
 import { planHandler, type HandlerPlan } from './handler.ts'
@@ -50,6 +51,9 @@ export function resolveRoutes({ services, groups, policies }: Omit<Loaded, 'igno
     const pauses = policy && pausesProblem(group.spec.ordering, policy.resource.spec)
     if (pauses !== undefined)
       problems.push(problemAt(origin, `spec.ordering: RetryPolicy ${policy!.resource.metadata.name}: ${pauses}`))
+    const retention = service && retentionProblem(service.resource, group, policy?.resource)
+    if (retention !== undefined)
+      warnings.push(problemAt(origin, `RetryPolicy ${policy!.resource.metadata.name}: ${retention}`))
     const handler = planHandler(group)
     if (!handler.ok) problems.push(...handler.problems.map((line) => problemAt(origin, line)))
     if (!service || !handler.ok) return []

@@ -368,6 +368,15 @@ const SCENARIOS: Scenarios = {
         },
         says: (_, name) => `RetryPolicy ${name}: the pauses add up to 90000 ms; with ordering Partition`,
       },
+      RetentionTooShort: {
+        when: 'attempts would come after what is kept of a call',
+        does: async (stage, name) => {
+          const backoff = { initialMilliseconds: 600_000, maxMilliseconds: 600_000 }
+          await stage.scene.applyPolicy({ maxAttempts: 3, backoff, onExpired: 'Continue' }, name)
+          await observer({ retryPolicyRef: { name }, timeoutMilliseconds: 1000 })(stage, name)
+        },
+        says: (_, name) => `RetryPolicy ${name}: all attempts and pauses of a call may take 1203000 ms`,
+      },
     },
     WorkersAvailable: {
       WorkersAvailable: { when: 'a good route is applied', on: GOOD, says: '' },

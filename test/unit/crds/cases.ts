@@ -565,5 +565,8 @@ export const CASES: readonly Case[] = [
   policy('a code that is never tried again', { 'spec.retryableCodes': ['INVALID_ARGUMENT'] }, [
     'spec.retryableCodes[0]: must be one of CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, INTERNAL, UNAVAILABLE, DATA_LOSS',
   ]),
+  policy('an end of calls that there is not', { 'spec.onExpired': 'Retry' }, [
+    'spec.onExpired: must be one of Drop, Continue',
+  ]),
   policy('a code twice', { 'spec.retryableCodes': ['UNKNOWN', 'UNKNOWN'] }, ['spec.retryableCodes[1]: is there twice']),
 ]

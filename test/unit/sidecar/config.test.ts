@@ -148,6 +148,7 @@ suite('parseConfig', () => {
       maxAttempts: 1,
       backoff: { initialMilliseconds: 100, factorPercent: 200, maxMilliseconds: 10_000, jitterPercent: 20 },
       retryableCodes: ['UNAVAILABLE'],
+      onExpired: 'Drop',
     })
   })
 

@@ -88,6 +88,17 @@ test('refuses long pauses where calls wait for each other', async (context) => {
   ])
 })
 
+test('attempts that would come after what is kept of a call are possible and odd', async (context) => {
+  const patient = policy.replace(
+    '7',
+    '7, onExpired: Continue, backoff: { initialMilliseconds: 9000000, maxMilliseconds: 9000000 }',
+  )
+  const using = group('orders', 'orders', '  retryPolicyRef: { name: patient }\n')
+  const { warnings } = await resolve(context, service('orders'), using, patient)
+  assert.equal(warnings.length, 1)
+  assert.match(warnings[0] ?? '', /RetryPolicy patient: all attempts and pauses of a call may take \d+ ms/)
+})
+
 test('a reference that leads nowhere names its field and what there is', async (context) => {
   assert.deepEqual(
     await problemsOf(context, service('orders'), group('g', 'order', '  retryPolicyRef: { name: patient }\n')),
