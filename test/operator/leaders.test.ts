@@ -7,7 +7,7 @@ import { HttpRelay, type RelayedRequest } from './support/http-relay.ts'
 import { changesTopics, KafkaRelay } from './support/kafka-relay.ts'
 import type { OperatorProcess } from './support/operator-process.ts'
 import { NAME, Scene, servers } from './support/scene.ts'
-import { until } from './support/until.ts'
+import { until, untilHolds } from './support/until.ts'
 
 const KIND = 'CalculateService'
 
@@ -20,6 +20,13 @@ const SHORT_LEASE = {
 
 const untilLeads = (operator: OperatorProcess): Promise<unknown> =>
   until(`${operator.name} leads`, () => operator.said('leading') === 1)
+
+/** Where clients find the proxies of the namespace, by Consul. */
+async function portsInConsul({ namespace }: Scene): Promise<readonly number[]> {
+  const url = `${process.env['CONSUL_HTTP_ADDR'] ?? ''}/v1/catalog/node-services/grpc-kafka-${namespace.name}`
+  const { Services = [] } = (await (await fetch(url)).json()) as { readonly Services?: readonly { Port: number }[] }
+  return Services.map(({ Port }) => Port)
+}
 
 const isLease = ({ path }: RelayedRequest): boolean => path.includes('/leases')
 
@@ -59,6 +66,8 @@ describe('two operators', { concurrency: 2 }, () => {
     await apply(3)
     await scene.untilReady(KIND)
     await scene.untilReason(KIND, 'Registered', 'Registered', { says: '1 passing' })
+    // What comes to Consul later is the first's.
+    await untilHolds('the second has done all', async () => assert.deepEqual(await portsInConsul(scene), [7003]))
     const topic = await scene.topicNow()
     assert.equal(topic?.config['max.message.bytes']?.value, '5000003')
 
