@@ -102,6 +102,14 @@ const having = (meta: string, mark: Readonly<Record<string, string>>): string =>
 const checkId = (id: string): string => `${id}/kubernetes-readiness`
 
 export class HttpConsulCatalog implements ConsulCatalog {
+  /** Which operator, of several, something in Consul's log comes from. */
+  readonly #userAgent: string
+
+  /** @param instance this operator's name, as in its Lease. */
+  constructor(instance: string) {
+    this.#userAgent = `grpc-kafka-operator (${instance})`
+  }
+
   async observe(access: ConsulAccess, { node, marks }: ConsulScope, signal: AbortSignal): Promise<ObservedCatalog> {
     const name = encodeURIComponent(node)
     const ours = marks.map((mark) => `(${having('Meta', mark)})`).join(' or ')
@@ -151,7 +159,7 @@ export class HttpConsulCatalog implements ConsulCatalog {
       action.type === 'RegisterInstance'
         ? (['/v1/catalog/register', { ...place, ...registration(action.instance) }] as const)
         : (['/v1/catalog/deregister', { ...place, ServiceID: action.id }] as const)
-    await send(access, { method: 'PUT', path, body: JSON.stringify(body) }, signal)
+    await send(access, { method: 'PUT', path, body: JSON.stringify(body), userAgent: this.#userAgent }, signal)
   }
 
   async #read<T>(
@@ -164,7 +172,8 @@ export class HttpConsulCatalog implements ConsulCatalog {
     const parameters = new URLSearchParams(query)
     if (access.datacenter !== undefined) parameters.set('dc', access.datacenter)
     const target = parameters.size === 0 ? path : `${path}?${parameters.toString()}`
-    const { headers, text } = await send(access, { method: 'GET', path: target }, signal)
+    const request = { method: 'GET', path: target, userAgent: this.#userAgent } as const
+    const { headers, text } = await send(access, request, signal)
     try {
       return {
         value: shape.parse(JSON.parse(text)),
@@ -196,6 +205,7 @@ function registration({ id, service, address, port, tags, meta, health }: Consul
 interface ConsulRequest {
   readonly method: 'GET' | 'PUT'
   readonly path: string
+  readonly userAgent: string
   readonly body?: string
 }
 
@@ -233,7 +243,7 @@ class StaleConnection extends Error {}
 
 function sendOnce(
   { address, token, ca }: ConsulAccess,
-  { method, path, body }: ConsulRequest,
+  { method, path, userAgent, body }: ConsulRequest,
   signal: AbortSignal,
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
@@ -241,6 +251,7 @@ function sendOnce(
     const open = url.protocol === 'https:' ? httpsRequest : httpRequest
     const headers = {
       accept: 'application/json',
+      'user-agent': userAgent,
       ...(token === undefined ? {} : { 'x-consul-token': token }),
       ...(body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
     }

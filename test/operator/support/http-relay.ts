@@ -13,6 +13,7 @@ export type RelayedRequest = {
   /** With its query. */
   readonly path: string
   readonly isWatch: boolean
+  readonly userAgent: string
 }
 
 export type Reply =
@@ -145,7 +146,8 @@ export class HttpRelay {
   #handle(incoming: IncomingMessage, outgoing: ServerResponse): void {
     const path = incoming.url ?? '/'
     const isWatch = /[?&]watch=(?:true|1)\b/.test(path)
-    const request = { method: incoming.method ?? 'GET', path, isWatch }
+    const userAgent = incoming.headers['user-agent'] ?? ''
+    const request = { method: incoming.method ?? 'GET', path, isWatch, userAgent }
     this.requests.push(request)
     const rule = this.#rules.find((one) => one.takes(request))
     const reply = rule?.reply
