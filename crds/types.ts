@@ -264,9 +264,15 @@ export interface CalculateService {
     readonly registration: {
       /** The Service `<name>-proxy`. ClusterIP: one address. Headless: each proxy by its own, for clients that balance by themselves. None: no Service. Default "ClusterIP". */
       readonly kubernetes: 'ClusterIP' | 'Headless' | 'None'
-      /** A Consul catalog in which the operator keeps one instance for each proxy, with a check that says whether it is ready. */
+      /** A Consul that has one instance for each proxy, with a check that says whether it is ready. */
       readonly consul?: {
-        /** Its HTTP API: `http://host:port` or `https://host:port`. */
+        /** Who keeps an instance and what its check says. Readiness: the operator, in the catalog; the readiness of its pod. TTL: each proxy, at the agent at `address`; critical as well when it says nothing for `ttlSeconds`. Default "Readiness". */
+        readonly check: 'Readiness' | 'TTL'
+        /** With check TTL, the check is critical when its proxy said nothing for so long. 2 to 3600. Default 15. */
+        readonly ttlSeconds: number
+        /** With check TTL, how often a proxy says how it is; at most half of `ttlSeconds`. 1 to 1800. Default 5. */
+        readonly intervalSeconds: number
+        /** Its HTTP API: `http://host:port` or `https://host:port`. With check TTL that of the agent which each proxy calls. */
         readonly address: string
         /** The service's name in Consul. Without it that of this resource. */
         readonly name?: string
@@ -556,6 +562,8 @@ export interface RetryPolicy {
       | 'UNAVAILABLE'
       | 'DATA_LOSS'
     )[]
+    /** What becomes of a call whose deadline passes before it has an answer. Drop: it ends, and does not run if it had not begun. Continue: it is run, and tried again, for as long as results are kept (`results.retentionSeconds` of the CalculateService), for whoever asks for the result later. Default "Drop". */
+    readonly onExpired: 'Drop' | 'Continue'
   }
   /** What the operator saw and did. It alone writes this. */
   readonly status?: {

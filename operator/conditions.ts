@@ -61,7 +61,7 @@ export const CONDITIONS = {
     Registered: {
       Registered: is('clients find the proxies where the spec says'),
       NotAsked: is('spec.registration asks for nothing'),
-      Registering: isNot('the status is about to remember a Consul; then proxies are registered there'),
+      Registering: isNot('proxies are about to be registered in Consul; the message says what is waited for'),
       TopicNotOurs: isNot('nothing is registered while TopicReady says that the topic is not for it'),
       ConsulUnavailable: unknown('Consul does not answer'),
       ConsulNotAuthorized: isNot('Consul refuses the token'),
@@ -84,6 +84,9 @@ export const CONDITIONS = {
       PolicyNotFound: isNot('there is no RetryPolicy of the name in spec.retryPolicyRef; each call is tried once'),
       PausesTooLong: isNot(
         'calls wait for each other by spec.ordering, and the pauses of the RetryPolicy add up to more than a minute',
+      ),
+      RetentionTooShort: isNot(
+        'calls go on beyond their deadlines (onExpired of the RetryPolicy), and may outlive what is kept of them; the message says what',
       ),
     },
     WorkersAvailable: {

@@ -117,6 +117,44 @@ const instanceName = z
   .string()
   .regex(/^[a-zA-Z0-9._-]{1,128}$/, 'must be 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-"')
 
+/** Consul's own bounds for what names a service's data. */
+const metaPairs = z
+  .record(z.string().regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be a name of Consul meta data'), z.string().max(512))
+  .refine((meta) => Object.keys(meta).length <= 64, { message: 'must have at most 64 pairs' })
+
+const advertisedHost = z.string().regex(/^[a-zA-Z0-9._:-]{1,253}$/, 'must be an address or a host name')
+
+/** This replica in Consul: registered at an agent, with a check that lives as long as the replica says that it does. */
+const consulRegistration = z
+  .strictObject({
+    /** The agent's HTTP API. */
+    address: z
+      .string()
+      .max(261)
+      .regex(
+        /^https?:\/\/(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?$/,
+        'must be http://host:port or https://host:port',
+      ),
+    /** The service's name in Consul. */
+    name: name(63),
+    tags: z.array(name(128)).max(32).default([]),
+    meta: metaPairs.default({}),
+    /** The ACL token, read again for each request. */
+    token: secretReference.optional(),
+    /** Trusted for https, PEM, read again for each request. Absent: the well-known authorities. */
+    caFile: name(4096).optional(),
+    /** The check is critical when nothing was said for so long. */
+    ttlSeconds: z.int().min(2).max(3600).default(15),
+    /** How often it is said that this replica is ready, or is not. */
+    intervalSeconds: z.int().min(1).max(1800).default(5),
+    /** Where clients reach this replica. `{"env": "POD_IP"}` reads a variable. */
+    advertise: z.strictObject({ host: z.union([advertisedHost, z.strictObject({ env: name(256) })]), port }),
+  })
+  .refine(({ ttlSeconds, intervalSeconds }) => intervalSeconds * 2 <= ttlSeconds, {
+    message: 'must be at most half of ttlSeconds: one that is lost must not make it critical',
+    path: ['intervalSeconds'],
+  })
+
 const common = {
   /**
    * Unique among the replicas of the service: names the reply channel and the work in progress. `{"env": "POD_NAME"}` reads
@@ -228,6 +266,8 @@ const proxy = z.strictObject({
     descriptorSetFile: name(4096).optional(),
     /** On SIGTERM: how long calls in flight may take to finish. */
     drainMilliseconds: milliseconds.default(25_000),
+    /** Where this replica registers itself. Absent: nowhere; others do it, or nobody. */
+    registration: z.strictObject({ consul: consulRegistration }).optional(),
   }),
 })
 
@@ -275,6 +315,11 @@ const worker = z.strictObject({
           })
           .prefault({}),
         retryableCodes: z.array(z.enum(RETRYABLE_CODES)).max(16).default(['UNAVAILABLE']),
+        /**
+         * What becomes of a call whose deadline passes before it has an answer: it ends; or it is run and tried again as before, for as
+         * long as its result is kept (`service.resultRetentionSeconds`), for whoever asks later.
+         */
+        onExpired: z.enum(['Drop', 'Continue']).default('Drop'),
       })
       .prefault({}),
     /** From SIGTERM or /quiesce to the end: running handlers get this long, less 5 s. */
@@ -354,12 +399,25 @@ export interface KafkaConfig {
   }
 }
 
+type ConsulSettings = z.output<typeof consulRegistration>
+
+/** This replica in Consul, see the schema. The token is read for each request. */
+export type ConsulRegistrationConfig = Omit<ConsulSettings, 'token' | 'advertise'> & {
+  readonly token?: Secret
+  readonly advertise: { readonly host: string; readonly port: number }
+}
+
 type Resolved<T> = Omit<T, 'instance' | 'kafka' | 'redis'> & {
   readonly instance: string
   readonly kafka: KafkaConfig
   readonly redis: RedisConfig
 }
-export type ProxyConfig = Resolved<z.output<typeof proxy>>
+type ParsedProxy = z.output<typeof proxy>
+export type ProxyConfig = Omit<Resolved<ParsedProxy>, 'proxy'> & {
+  readonly proxy: Omit<ParsedProxy['proxy'], 'registration'> & {
+    readonly registration?: { readonly consul: ConsulRegistrationConfig }
+  }
+}
 export type WorkerConfig = Resolved<z.output<typeof worker>>
 export type SidecarConfig = ProxyConfig | WorkerConfig
 /** What is written to the file, before defaults and with secrets by reference. */
@@ -410,7 +468,10 @@ const SECRET_PATHS = [
   ['redis', 'url'],
   ['redis', 'password'],
   ['redis', 'sentinel', 'password'],
+  ['proxy', 'registration', 'consul', 'token'],
 ] as const
+
+const ADVERTISED_HOST = ['proxy', 'registration', 'consul', 'advertise', 'host'] as const
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -426,36 +487,68 @@ export function parseConfig(
 ): SidecarConfig {
   const result = schema.safeParse(value)
   const secret = (reference: SecretReference) => new Secret(reference, environment, readFile)
-  const instance = instanceOf(value, environment)
+  const instance = variableAt(value, ['instance'], instanceName, environment)
+  const host = variableAt(value, ADVERTISED_HOST, advertisedHost, environment)
   const problems = [
     ...(result.success ? [] : flatten(result.error.issues)),
     ...instance.problems,
+    ...host.problems,
     ...SECRET_PATHS.flatMap((path) => secretProblem(value, path, secret)),
   ]
   if (!result.success || problems.length > 0) throw new ConfigError(problems)
   const { kafka, redis } = result.data
-  return {
-    ...result.data,
-    instance: instance.name,
+  const resolved = {
+    instance: instance.text,
     kafka: kafkaConfig(kafka, secret),
     redis: redisConfig(redis, secret),
   }
+  if (result.data.role === 'worker') return { ...result.data, ...resolved }
+  const { registration, ...proxy } = result.data.proxy
+  return {
+    ...result.data,
+    ...resolved,
+    proxy: {
+      ...proxy,
+      ...(registration !== undefined && {
+        registration: { consul: consulConfig(registration.consul, host.text, secret) },
+      }),
+    },
+  }
 }
 
-/** The instance's name, from a variable where the configuration says so; whatever else is wrong with it. */
-function instanceOf(
+const consulConfig = (
+  { token, advertise, ...rest }: ConsulSettings,
+  host: string,
+  secret: (reference: SecretReference) => Secret,
+): ConsulRegistrationConfig => ({
+  ...rest,
+  ...(token !== undefined && { token: secret(token) }),
+  advertise: { ...advertise, host },
+})
+
+/** The text at a path, from a variable where the configuration says so; whatever else is wrong with it. */
+function variableAt(
   value: unknown,
+  path: readonly string[],
+  schema: z.ZodType<string>,
   environment: Environment,
-): { readonly name: string; readonly problems: readonly string[] } {
-  const given = (value as { instance?: unknown } | null | undefined)?.instance
-  if (typeof given === 'string') return { name: given, problems: [] }
+): { readonly text: string; readonly problems: readonly string[] } {
+  const given = at(value, path)
+  if (typeof given === 'string') return { text: given, problems: [] }
   const { data: reference } = z.strictObject({ env: name(256) }).safeParse(given)
-  if (reference === undefined) return { name: '', problems: [] }
-  const { data: found, error } = instanceName.safeParse(
+  if (reference === undefined) return { text: '', problems: [] }
+  const { data: found, error } = schema.safeParse(
     Object.hasOwn(environment, reference.env) ? environment[reference.env] : undefined,
   )
-  const problems = error?.issues.map(({ message }) => `instance.env: the variable ${reference.env}: ${message}`) ?? []
-  return { name: found ?? '', problems }
+  const where = formatPath([...path, 'env'])
+  const problems = error?.issues.map(({ message }) => `${where}: the variable ${reference.env}: ${message}`) ?? []
+  return { text: found ?? '', problems }
+}
+
+function at(value: unknown, path: readonly string[]): unknown {
+  let found = value
+  for (const key of path) found = (found as Record<string, unknown> | null | undefined)?.[key]
+  return found
 }
 
 const kafkaConfig = (
@@ -492,9 +585,7 @@ function secretProblem(
   path: readonly string[],
   secret: (reference: SecretReference) => Secret,
 ): readonly string[] {
-  let found = value
-  for (const key of path) found = (found as Record<string, unknown> | null | undefined)?.[key]
-  const { data: reference } = secretReference.safeParse(found)
+  const { data: reference } = secretReference.safeParse(at(value, path))
   if (reference === undefined) return []
   try {
     secret(reference).read()

@@ -22,6 +22,7 @@ import { hasOwnPreStop, renderGroup, workerName } from './objects.ts'
 import type { Observed } from './observed.ts'
 import { decideReplicas } from './replicas.ts'
 import type { Replicas } from './replicas.ts'
+import { retentionProblem } from './retention.ts'
 
 /** What is to be said of the workers once the actions have succeeded. */
 export type WorkersPlan =
@@ -62,6 +63,9 @@ export type GroupPlan =
 const LOOK_MILLISECONDS = 30_000
 const SCALE_MILLISECONDS = 10_000
 const WAKE_MILLISECONDS = 2000
+
+/** What ReferencesResolved says and keeps no workers from being started or changed. */
+const WITHOUT_HARM: ReadonlySet<string> = new Set(['PolicyNotFound', 'RetentionTooShort'])
 
 export function planGroup(observed: Observed): GroupPlan {
   const { group } = observed
@@ -115,6 +119,10 @@ function referencesOf({ group, service, policy, missingSecrets }: Observed): Fin
   }
   const pauses = policy === undefined ? undefined : pausesProblem(group.spec.ordering, policy.spec)
   if (pauses !== undefined) return about('PausesTooLong', `RetryPolicy ${policy?.metadata.name ?? ''}: ${pauses}`)
+  const retention = retentionProblem(service, group, policy)
+  if (retention !== undefined) {
+    return about('RetentionTooShort', `RetryPolicy ${policy?.metadata.name ?? ''}: ${retention}`)
+  }
   return about('ReferencesResolved', '')
 }
 
@@ -148,7 +156,7 @@ function planWorkers(observed: Observed, references: Finding, replicas: Replicas
     }
   }
   // Without a policy there is something to fall back to.
-  if (service === undefined || (references.status !== 'True' && references.reason !== 'PolicyNotFound')) {
+  if (service === undefined || (references.status !== 'True' && !WITHOUT_HARM.has(references.reason))) {
     const others = service !== undefined && topicOf(service) === 'NotOurs'
     const rest = live.deployment === undefined || others ? '' : '; those that there are go on as they are'
     const message = `not started: ReferencesResolved is ${references.reason}${rest}`

@@ -56,4 +56,5 @@ const retryConfig = ({ spec }: RetryPolicy) => ({
   maxAttempts: spec.maxAttempts,
   backoff: { ...spec.backoff },
   retryableCodes: [...spec.retryableCodes],
+  ...(spec.onExpired === 'Drop' ? {} : { onExpired: spec.onExpired }),
 })

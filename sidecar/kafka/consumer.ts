@@ -286,13 +286,13 @@ export class GroupConsumer {
     }
   }
 
-  async #tell(what: string, error: Error, fields: object = {}): Promise<void> {
+  async #tell(what: string, error: Error): Promise<void> {
     const problem = error.message.trimEnd()
     this.#problem = problem
     const reason = (await whyNotJoined(this.#kafka, this.#groupId, error)).trimEnd()
     // Unless it was joined meanwhile.
     if (this.#problem === problem) this.#problem = reason
-    this.#logger.warn({ ...fields, reason }, what)
+    this.#logger.warn({ reason }, what)
   }
 
   async #replace(signal: AbortSignal): Promise<void> {

@@ -102,6 +102,16 @@ export const METRICS = {
     help: 'Outcomes read again because a notification may have been lost.',
     labels: [],
   },
+  grpc_kafka_registered: {
+    type: 'gauge',
+    help: '1 while the Consul agent took what it was told last of this replica.',
+    labels: [],
+  },
+  grpc_kafka_registration_errors_total: {
+    type: 'counter',
+    help: 'Requests to the Consul agent that failed.',
+    labels: ['reason'],
+  },
 
   // Both roles.
   grpc_kafka_ready: { type: 'gauge', help: '1 while /readyz says that this replica should get work.', labels: [] },

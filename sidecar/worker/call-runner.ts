@@ -46,7 +46,7 @@ interface RunMethod {
 interface AttemptTerms {
   readonly retry: RetryConfig
   /** Whether the attempt had all the time that was left for the call. */
-  readonly untilDeadline: boolean
+  readonly untilLastMoment: boolean
 }
 
 /**
@@ -64,6 +64,8 @@ export interface CallRunnerOptions {
   readonly retry: RetryConfig
   /** Longest attempt. */
   readonly timeoutMilliseconds: number
+  /** How long after its deadline a call may still be run. */
+  readonly beyondDeadlineMilliseconds: number
   readonly handler: HandlerClient
   readonly store: OutcomeStore
   readonly deadLetters: DeadLetters
@@ -136,7 +138,7 @@ export class CallRunner {
       return
     }
     const clock = now()
-    const remaining = observer ? Infinity : record.deadline - clock
+    const remaining = observer ? Infinity : this.#lastMoment(record) - clock
     if (remaining <= 0) {
       this.#options.events.handlerFree(entry)
       this.expire(entry)
@@ -164,7 +166,7 @@ export class CallRunner {
         this.#attempts[result.kind].inc()
         if (result.kind === 'Answered') this.#options.events.answered(record.method, milliseconds)
         this.#options.events.handlerFree(entry)
-        this.#judge(entry, record, result, { retry, untilDeadline: remaining <= timeoutMilliseconds })
+        this.#judge(entry, record, result, { retry, untilLastMoment: remaining <= timeoutMilliseconds })
       },
     )
     if (!observer) this.#running.set(key, cancel)
@@ -175,7 +177,15 @@ export class CallRunner {
     this.#running.get(id.toString('latin1'))?.()
   }
 
-  /** The deadline passed before the record could be run to its end. A redrive is a dead letter again: nobody waits who would be told. */
+  /** When it is no use any more to run the call, in milliseconds since 1970 on the shared clock. */
+  #lastMoment({ deadline }: CallRecord): number {
+    return deadline + this.#options.beyondDeadlineMilliseconds
+  }
+
+  /**
+   * The deadline, and what may follow it, passed before the record could be run to its end. A redrive is a dead letter again: nobody
+   * waits who would be told.
+   */
   expire(entry: Entry): void {
     const redrive = redriveOf(entry)
     if (redrive !== undefined) {
@@ -235,7 +245,7 @@ export class CallRunner {
     )
   }
 
-  #judge(entry: Entry, record: CallRecord, result: AttemptResult, { retry, untilDeadline }: AttemptTerms): void {
+  #judge(entry: Entry, record: CallRecord, result: AttemptResult, { retry, untilLastMoment }: AttemptTerms): void {
     const { events, observer, now } = this.#options
     switch (result.kind) {
       case 'Answered':
@@ -257,7 +267,7 @@ export class CallRunner {
       case 'TimedOut':
         entry.mayHaveRun = true
         // A timer may be some milliseconds early by the shared clock.
-        if (!observer && (untilDeadline || now() >= record.deadline)) this.expire(entry)
+        if (!observer && (untilLastMoment || now() >= this.#lastMoment(record))) this.expire(entry)
         else this.#answered(entry, record, ownAnswer('HANDLER_TIMEOUT'), retry, { code: 'HANDLER_TIMEOUT' })
         return
       case 'Cancelled':
@@ -290,8 +300,8 @@ export class CallRunner {
       return
     }
     const wait = backoffMilliseconds(retry, entry.attempt, random())
-    // An attempt that would begin after the deadline helps nobody: the caller gets what there is, and of a redrive whoever asked for it.
-    const tooLate = !observer && now() + wait >= record.deadline
+    // An attempt that would begin too late helps nobody: the caller gets what there is, and of a redrive whoever asked for it.
+    const tooLate = !observer && now() + wait >= this.#lastMoment(record)
     if (tooLate && redriven)
       this.bury(entry, 'ATTEMPTS_USED_UP', `no time for another attempt, last status ${answer.status}`, answer)
     else if (tooLate) this.#end(entry, record, answer, failure)

@@ -37,6 +37,8 @@ export interface DispatcherOptions {
   readonly ordering?: Ordering
   readonly concurrency: number
   readonly maxAttempts: number
+  /** How long after its deadline a call may still be run. Default: not at all. */
+  readonly beyondDeadlineMilliseconds?: number
   /** How long the count of a call's starts is kept. */
   readonly startsRetentionMilliseconds: number
   /**
@@ -642,7 +644,7 @@ export class Dispatcher implements RunnerEvents {
   /** A call that can no longer be run in time gets its outcome now, also while the handler is away. */
   #expireQueued(): void {
     if (this.#options.observer || !this.#accepting || this.#runner === undefined) return
-    const clock = this.#options.now()
+    const clock = this.#options.now() - (this.#options.beyondDeadlineMilliseconds ?? 0)
     const now = performance.now()
     for (const partition of this.#tenure.owned) {
       for (;;) {

@@ -164,6 +164,9 @@ class Worker implements RunningSidecar {
       get maxAttempts() {
         return live.current.worker.retry.maxAttempts
       },
+      get beyondDeadlineMilliseconds() {
+        return beyondDeadlineMilliseconds(live.current)
+      },
       get startsRetentionMilliseconds() {
         return startsRetentionMilliseconds(live.current)
       },
@@ -195,6 +198,9 @@ class Worker implements RunningSidecar {
       deadLetters: this.#deadLetters,
       // Those that are there are read to their end; with an order a call waits in its place.
       retryTopics: worker.ordering === 'None' ? this.#retryTopics : undefined,
+      get beyondDeadlineMilliseconds() {
+        return beyondDeadlineMilliseconds(live.current)
+      },
       get startsRetentionMilliseconds() {
         return startsRetentionMilliseconds(live.current)
       },
@@ -523,6 +529,10 @@ const byTopic = (partitions: readonly TopicPartition[]): Readonly<Record<string,
 function longestDeadlineMilliseconds({ worker }: WorkerConfig): number {
   return Math.max(...worker.methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds))
 }
+
+/** What is kept of a call ends then: run later, it could run a second time under its idempotency key. */
+const beyondDeadlineMilliseconds = ({ service, worker }: WorkerConfig): number =>
+  worker.retry.onExpired === 'Continue' ? service.resultRetentionSeconds * 1000 : 0
 
 const startsRetentionMilliseconds = (config: WorkerConfig): number =>
   longestDeadlineMilliseconds(config) + config.service.resultRetentionSeconds * 1000

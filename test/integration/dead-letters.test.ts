@@ -87,13 +87,14 @@ test('a dead letter is listed, shown with its attempts, redriven into its call, 
   const route = await routeOf(t)
   const redis = new OutcomeReader(route)
   t.after(() => redis.close())
-  const metadata = withKey('again')
+  const key = 'again after a dead letter'
+  const metadata = withKey(key)
   const first = await route.call(busy('again', 2), { metadata })
   assert.deepEqual([first.code, first.details], [GrpcStatus.UNAVAILABLE, 'busy'])
 
   const [letter, ...others] = await list(route)
   assert.deepEqual(others, [])
-  assert.equal(letter?.id, formatCallId(idOfKey('again')))
+  assert.equal(letter?.id, formatCallId(idOfKey(key)))
   assert.deepEqual(
     [letter.dead['status'], letter.dead['topic'], letter.dead['reason']],
     ['UNAVAILABLE', route.topic, 'attempts used up, last status 14'],
@@ -109,7 +110,7 @@ test('a dead letter is listed, shown with its attempts, redriven into its call, 
   const redriven = await letters(route, 'redrive', '--all')
   assert.equal(redriven.code, 0, redriven.text)
   assert.match(redriven.text, /redrive 1\n1 redriven$/)
-  await until('it is answered', async () => (await redis.outcome(idOfKey('again')))?.state === 'Answered')
+  await until('it is answered', async () => (await redis.outcome(idOfKey(key)))?.state === 'Answered')
   const late = await route.call(busy('again', 2), { metadata })
   assert.deepEqual([late.code, late.reply?.toString()], [0, 'at last'])
   assert.deepEqual(attempts(route, 'again'), [1, 2, 1], 'its attempts are counted anew')

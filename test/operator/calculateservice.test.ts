@@ -130,6 +130,21 @@ const CHANGES: Readonly<Record<string, Fields>> = {
   ),
   'spec.registration.kubernetes: Headless': { registration: { kubernetes: 'Headless' } },
   'spec.registration.kubernetes: None': { registration: { kubernetes: 'None' } },
+  // By the operator there would have to be a Consul.
+  'spec.registration.consul, by the proxies': {
+    registration: {
+      consul: {
+        check: 'TTL',
+        address: 'http://consul:8500',
+        name: 'sums',
+        tags: ['blue'],
+        ttlSeconds: 30,
+        intervalSeconds: 10,
+        tokenSecretRef: { name: 'consul', key: 'token' },
+        caSecretRef: { name: 'consul', key: 'ca' },
+      },
+    },
+  },
 }
 
 test('every field that makes objects makes others, and back the same', async (t) => {

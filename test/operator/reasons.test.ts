@@ -76,6 +76,14 @@ const observer =
   ({ scene }: Stage, name: string): Promise<void> =>
     applyObserver(scene, name, spec)
 
+/** A group of a service that says this. */
+const observerOfService =
+  (spec: Fields) =>
+  async (stage: Stage, name: string): Promise<void> => {
+    await service(spec)(stage, name)
+    await observer({ calculateServiceRef: { name } })(stage, name)
+  }
+
 /** A topic that was there before, and its failure topic, of one copy each. */
 async function makeTopics({ scene }: Stage, topic: string, partitions: number): Promise<void> {
   const make = (name: string, count: number) =>
@@ -339,18 +347,12 @@ const SCENARIOS: Scenarios = {
       },
       TopicNotReady: {
         when: "a group's service has no topic",
-        does: async (stage, name) => {
-          await applyOneService(stage.scene, name, { topic: { replicationFactor: 32 } })
-          await observer({ calculateServiceRef: { name } })(stage, name)
-        },
+        does: observerOfService({ topic: { replicationFactor: 32 } }),
         says: (_, name) => `CalculateService ${name}: spec.topic.replicationFactor`,
       },
       SecretMissing: {
         when: "a group's service has no password",
-        does: async (stage, name) => {
-          await applyOneService(stage.scene, name, { redis: { urlSecretRef: { name: 'not-there', key: 'url' } } })
-          await observer({ calculateServiceRef: { name } })(stage, name)
-        },
+        does: observerOfService({ redis: { urlSecretRef: { name: 'not-there', key: 'url' } } }),
         says: (_, name) => `CalculateService ${name}: spec.redis.urlSecretRef: there is no key url`,
       },
       PolicyNotFound: {
@@ -365,6 +367,15 @@ const SCENARIOS: Scenarios = {
           await observer({ ordering: 'Partition', retryPolicyRef: { name } })(stage, name)
         },
         says: (_, name) => `RetryPolicy ${name}: the pauses add up to 90000 ms; with ordering Partition`,
+      },
+      RetentionTooShort: {
+        when: 'attempts would come after what is kept of a call',
+        does: async (stage, name) => {
+          const backoff = { initialMilliseconds: 600_000, maxMilliseconds: 600_000 }
+          await stage.scene.applyPolicy({ maxAttempts: 3, backoff, onExpired: 'Continue' }, name)
+          await observer({ retryPolicyRef: { name }, timeoutMilliseconds: 1000 })(stage, name)
+        },
+        says: (_, name) => `RetryPolicy ${name}: all attempts and pauses of a call may take 1203000 ms`,
       },
     },
     WorkersAvailable: {

@@ -433,6 +433,34 @@ export const CASES: readonly Case[] = [
       'spec.registration.consul.address: must match pattern "^https?://(\\[[0-9a-fA-F:.]+\\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?$"',
     ],
   ),
+  service('proxies that keep themselves in Consul', {
+    'spec.registration.consul': { address: 'http://consul:8500', check: 'TTL', ttlSeconds: 2, intervalSeconds: 1 },
+  }),
+  service(
+    'a check of which one lost renewal is the end, and a datacenter that an agent does not ask for',
+    {
+      'spec.registration.consul': {
+        address: 'http://consul:8500',
+        datacenter: 'east',
+        check: 'TTL',
+        ttlSeconds: 11,
+        intervalSeconds: 6,
+      },
+    },
+    [
+      'spec.registration.consul.intervalSeconds: must be at most half of ttlSeconds: one that is lost must not make the check critical',
+      'spec.registration.consul.datacenter: with check TTL it is that of the agent',
+    ],
+  ),
+  service(
+    'a check that there is not, and times that Consul would not take',
+    { 'spec.registration.consul': { address: 'http://consul:8500', check: 'gRPC', ttlSeconds: 1, intervalSeconds: 0 } },
+    [
+      'spec.registration.consul.check: must be one of Readiness, TTL',
+      'spec.registration.consul.ttlSeconds: must be >= 2',
+      'spec.registration.consul.intervalSeconds: must be >= 1',
+    ],
+  ),
   service('a status, as it comes back from a cluster', {
     status: {
       observedGeneration: 1,
@@ -544,6 +572,9 @@ export const CASES: readonly Case[] = [
   policy('no codes', { 'spec.retryableCodes': [] }),
   policy('a code that is never tried again', { 'spec.retryableCodes': ['INVALID_ARGUMENT'] }, [
     'spec.retryableCodes[0]: must be one of CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, INTERNAL, UNAVAILABLE, DATA_LOSS',
+  ]),
+  policy('an end of calls that there is not', { 'spec.onExpired': 'Retry' }, [
+    'spec.onExpired: must be one of Drop, Continue',
   ]),
   policy('a code twice', { 'spec.retryableCodes': ['UNKNOWN', 'UNKNOWN'] }, ['spec.retryableCodes[1]: is there twice']),
 ]

@@ -98,7 +98,11 @@ describe('what a resource may say, a sidecar takes', () => {
     fc.assert(
       fc.property(accepted('CalculateService'), (service: CalculateService) => {
         const config = parseConfig(
-          proxyConfig(service, { ...placement, listen: { port: service.spec.proxy.port } }),
+          proxyConfig(service, {
+            ...placement,
+            listen: { port: service.spec.proxy.port },
+            registration: { host: '10.0.0.1' },
+          }),
           {},
           secretIn,
         )
@@ -106,7 +110,10 @@ describe('what a resource may say, a sidecar takes', () => {
         assert.equal(config.redis.commandTimeoutMilliseconds, service.spec.redis.commandTimeoutMilliseconds)
         const { data } = renderService(service, { sidecarImage: 'sidecar:1' }).configMap as unknown as ConfigMap
         const inCluster: unknown = JSON.parse(data['sidecar.json'])
-        assert.deepEqual(parseConfig(inCluster, { POD_NAME: placement.instance }, secretIn).role, 'proxy')
+        assert.deepEqual(
+          parseConfig(inCluster, { POD_NAME: placement.instance, POD_IP: '10.0.0.1' }, secretIn).role,
+          'proxy',
+        )
       }),
       { numRuns: 200 },
     )

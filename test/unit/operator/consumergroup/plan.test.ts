@@ -165,6 +165,20 @@ const table: readonly Row[] = [
     message: 'go on as they are',
   },
   {
+    name: 'calls go on beyond their deadlines, and attempts would come after what is kept of them',
+    given: {
+      group: aGroup({ 'spec.retryPolicyRef': { name: 'quick' } }),
+      policy: aPolicy({ 'spec.onExpired': 'Continue', 'spec.maxAttempts': 20 }),
+      service: aService({ 'spec.results': { retentionSeconds: 60 } }),
+    },
+    actions: ['ApplyObject ConfigMap'],
+    says: [
+      'Ready: False RetentionTooShort',
+      'ReferencesResolved: False RetentionTooShort',
+      'WorkersAvailable: True WorkersAvailable',
+    ],
+  },
+  {
     name: 'calls have an order and no method has a key',
     given: orderedGroup({}),
     actions: [],

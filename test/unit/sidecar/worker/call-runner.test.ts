@@ -20,12 +20,14 @@ const RETRY: RetryConfig = {
   maxAttempts: 3,
   backoff: { initialMilliseconds: 100, factorPercent: 200, maxMilliseconds: 10_000, jitterPercent: 0 },
   retryableCodes: ['UNAVAILABLE', 'DEADLINE_EXCEEDED'],
+  onExpired: 'Drop',
 }
 
 interface Options {
   readonly observer?: boolean
   readonly retry?: Partial<RetryConfig>
   readonly timeoutMilliseconds?: number
+  readonly beyondDeadlineMilliseconds?: number
   /** Whether there are any. */
   readonly retryTopics?: boolean
 }
@@ -55,13 +57,20 @@ class Harness {
   done = false
   readonly #onTopic = Promise.withResolvers<void>()
 
-  constructor({ observer = false, retry = {}, timeoutMilliseconds = 3000, retryTopics = false }: Options = {}) {
+  constructor({
+    observer = false,
+    retry = {},
+    timeoutMilliseconds = 3000,
+    beyondDeadlineMilliseconds = 0,
+    retryTopics = false,
+  }: Options = {}) {
     this.runner = new CallRunner({
       service: 'test.Service',
       methods: ['Do'],
       observer,
       retry: { ...RETRY, ...retry },
       timeoutMilliseconds,
+      beyondDeadlineMilliseconds,
       handler: {
         call: (request: HandlerRequest, onResult: (result: AttemptResult) => void) => {
           this.log.push('call')
@@ -242,6 +251,24 @@ describe('a start', () => {
     assert.equal(harness.stored(NOW + 5000).log.at(-1), `raised to ${NOW + 5000}`)
   })
 
+  test('of a call that goes on beyond its deadline has all the time that an attempt may take', () => {
+    const harness = new Harness({ beyondDeadlineMilliseconds: 60_000 }).start(callOf({ deadline: NOW - 10 }))
+    assert.equal(harness.requests[0]?.timeoutMilliseconds, 3000)
+    harness.answer(answered(GrpcStatus.OK, ''))
+    assert.equal(harness.outcome?.state, 'Answered')
+  })
+
+  test('of a call that goes on beyond its deadline ends with what is kept of it', () => {
+    const beyond = { beyondDeadlineMilliseconds: 1000 }
+    const late = new Harness(beyond).start(callOf({ deadline: NOW - 900 }))
+    assert.equal(late.requests[0]?.timeoutMilliseconds, 100)
+    late.answer({ kind: 'TimedOut' })
+    assert.deepEqual(late.outcome, { state: 'Expired', started: 'Unknown' })
+    assert.equal(late.expiredAt, NOW - 900, 'a takeover may have raised the deadline')
+    const tooLate = new Harness(beyond).start(callOf({ deadline: NOW - 1000 }))
+    assert.deepEqual(tooLate.outcome, { state: 'Expired', started: 'No' })
+  })
+
   test('of a method that is not served goes to the failure topic and calls nobody', async () => {
     const harness = new Harness().start(callOf({ method: 'test.Service/Other' }))
     assert.deepEqual(harness.log, ['free', 'bury: method test.Service/Other is not served'])
@@ -309,6 +336,15 @@ describe("the handler's word", () => {
     assert.deepEqual(late.outcome, { state: 'Answered', ...answerOf(GrpcStatus.UNAVAILABLE, 'busy') })
     const inTime = new Harness().start(callOf({ deadline: NOW + 101 })).answer(answered(GrpcStatus.UNAVAILABLE, 'busy'))
     assert.deepEqual(inTime.log.at(-1), 'retry in 100')
+  })
+
+  test('is not the outcome of a call that goes on beyond its deadline, until that time is over', () => {
+    const beyond = { beyondDeadlineMilliseconds: 1000 }
+    const busy = answered(GrpcStatus.UNAVAILABLE, 'busy')
+    const inTime = new Harness(beyond).start(callOf({ deadline: NOW - 899 })).answer(busy)
+    assert.deepEqual(inTime.log.at(-1), 'retry in 100')
+    const late = new Harness(beyond).start(callOf({ deadline: NOW - 900 })).answer(busy)
+    assert.deepEqual(late.outcome, { state: 'Answered', ...answerOf(GrpcStatus.UNAVAILABLE, 'busy') })
   })
 
   test('at the last attempt: the failure topic has the record before the caller has the status', async () => {

@@ -75,6 +75,7 @@ interface HarnessOptions {
   readonly observer?: boolean
   readonly healthy?: boolean
   readonly longestWaitMilliseconds?: number
+  readonly beyondDeadlineMilliseconds?: number
   readonly ordering?: Ordering
 }
 
@@ -112,6 +113,7 @@ class Harness {
       observer = false,
       healthy = true,
       longestWaitMilliseconds = 60_000,
+      beyondDeadlineMilliseconds = 0,
       ordering = 'None',
     }: HarnessOptions = {},
   ) {
@@ -127,6 +129,7 @@ class Harness {
       startsRetentionMilliseconds: 60_000,
       longestWaitMilliseconds,
       isCancelled: (id) => this.cancelled.has(id.toString('hex')),
+      beyondDeadlineMilliseconds,
       store: this.store as unknown as OutcomeStore,
       now: () => this.clock,
       pause: ({ partition }) => this.paused.push(partition),
@@ -607,6 +610,19 @@ test('a record without an idempotency key runs without asking, however late it c
   const harness = new Harness(t)
   await harness.own([fetched(0, { enqueuedAt: NOW - 60_000 })])
   assert.deepEqual([harness.store.asked, harness.starts], [[], ['0/0']])
+})
+
+describe('a call that goes on beyond its deadline', () => {
+  test('waits for a handler that is away until what is kept of it ends, and runs when that comes before', async (t) => {
+    const harness = new Harness(t, { healthy: false, beyondDeadlineMilliseconds: 2000 })
+    await harness.own([fetched(0, { deadline: NOW + 100 }), fetched(1, { deadline: NOW + 1000 })])
+    await harness.pass(2050)
+    assert.deepEqual(harness.expired, [])
+    await harness.pass(100)
+    assert.deepEqual(harness.expired, [0])
+    harness.dispatcher.setHealthy(true)
+    assert.deepEqual(harness.runningOffsets, [1])
+  })
 })
 
 describe('a record whose deadline a takeover raised', () => {
