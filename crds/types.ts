@@ -157,14 +157,16 @@ export interface CalculateService {
     readonly methods: readonly {
       /** The method's short name, `Calculate`. */
       readonly name: string
-      /** How a call travels. Queued: the caller waits while the call goes through Kafka and the result comes back through Redis. Default "Queued". */
-      readonly delivery: 'Queued'
-      /** The longest a caller waits. A shorter client deadline wins. 1 to 3600000. Default 3000. */
+      /** How a call travels. Queued: the caller waits while the call goes through Kafka and the result comes back through Redis. OneWay: the caller gets an empty reply as soon as Kafka has the call, with `grpc-kafka-call-id`, `grpc-kafka-partition` and `grpc-kafka-offset` in the initial and the trailing metadata. Default "Queued". */
+      readonly delivery: 'Queued' | 'OneWay'
+      /** The longest a caller waits; a shorter client deadline wins. The call itself may take as long as its caller waits, and with OneWay this long in any case. 1 to 3600000. Default 3000. */
       readonly timeoutMilliseconds: number
       /** How long a proxy may give an OK answer again to an identical call (same request, caller and passed-on metadata). 0 means never. Only for methods that change nothing. 0 to 86400. Default 0. */
       readonly cacheSeconds: number
       /** Names of the request metadata that travel to the handler. Credentials never do. Default []. */
       readonly metadata: readonly string[]
+      /** Enabled: records have the headers of CloudEvents 1.0 (Kafka binding, binary mode) as well, so that others can read the topic. Default "Disabled". */
+      readonly cloudEvents: 'Disabled' | 'Enabled'
       /** What calls with an order have in common. Those with the same one are in one partition of the topic, and run in their order where a ConsumerGroup's `ordering` is Key. A call without it has no order. */
       readonly partitionKey?: {
         /** Name of the request metadata whose value it is, of 1024 bytes at the most. It goes on Kafka as the record's key, so credentials cannot be it. */

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { descriptorSet } from './descriptor-set.ts'
 import { startInfrastructure, type Infrastructure } from './infrastructure.ts'
+import { oneWayReplyWarnings } from './one-way-replies.ts'
 import type { Report } from './report.ts'
 import { assignPorts } from './ports.ts'
 import { loadResources } from './resources/load.ts'
@@ -55,6 +56,11 @@ export async function withSession<T>(
   for (const line of notes) report(line)
   const protoFiles = [...new Set([...loaded.protoFiles, ...(options.protoFiles ?? [])])]
   const descriptors = protoFiles.length > 0 ? descriptorSet(protoFiles) : undefined
+
+  if (descriptors) {
+    const services = routes.map(({ service }) => service)
+    for (const line of oneWayReplyWarnings(descriptors, services)) report(`warning: ${line}`)
+  }
 
   const directory = await mkdtemp(join(tmpdir(), 'grpc-kafka-'))
   let keep = false

@@ -221,6 +221,8 @@ export const FORBIDDEN_METADATA: ReadonlySet<string> = new Set([
 ])
 
 const proxyMethod = method.extend({
+  /** Queued: the caller waits for the answer. OneWay: it gets an empty one as soon as Kafka has the call. */
+  delivery: z.enum(['Queued', 'OneWay']).default('Queued'),
   /** How long an OK answer may be given again to an identical call, by the replica that got it. 0: never. */
   cacheSeconds: z.int().min(0).max(86_400).default(0),
   /**
@@ -228,6 +230,8 @@ const proxyMethod = method.extend({
    * order where the workers' `ordering` says so. A call without it has no order.
    */
   partitionKey: z.strictObject({ metadata: metadataName }).optional(),
+  /** Enabled: records have the headers of CloudEvents 1.0 (Kafka binding, binary mode), so that others can read them. */
+  cloudEvents: z.enum(['Disabled', 'Enabled']).default('Disabled'),
 })
 
 const proxy = z.strictObject({
@@ -236,7 +240,12 @@ const proxy = z.strictObject({
   proxy: z.strictObject({
     host: name(255).default('0.0.0.0'),
     port,
-    methods: methodsOf(proxyMethod),
+    methods: methodsOf(
+      proxyMethod.refine(({ delivery, cacheSeconds }) => delivery === 'Queued' || cacheSeconds === 0, {
+        message: 'a OneWay call has no answer that could be kept',
+        path: ['cacheSeconds'],
+      }),
+    ),
     /** Token bucket of this replica. Absent: no limit. */
     rateLimit: z
       .strictObject({
@@ -414,6 +423,7 @@ export type SidecarConfig = ProxyConfig | WorkerConfig
 /** What is written to the file, before defaults and with secrets by reference. */
 export type SidecarConfigInput = z.input<typeof schema>
 export type ProxyMethodConfig = z.output<typeof proxyMethod>
+export type Delivery = ProxyMethodConfig['delivery']
 export type RetryConfig = WorkerConfig['worker']['retry']
 export type Ordering = WorkerConfig['worker']['ordering']
 

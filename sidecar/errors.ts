@@ -108,6 +108,26 @@ export const ERRORS = {
     message: 'the idempotency key belongs to another request; use a new key for a new request',
     refusal: true,
   },
+  CALL_ID_INVALID: {
+    status: 'INVALID_ARGUMENT',
+    message: 'a call id is a UUID, as in the metadata grpc-kafka-call-id',
+    refusal: false,
+  },
+  CALL_NOT_FOUND: {
+    status: 'NOT_FOUND',
+    message: 'no call of this id is known here, or no more',
+    refusal: false,
+  },
+  TOO_MANY_LOOKUPS: {
+    status: 'RESOURCE_EXHAUSTED',
+    message: 'too many ask this replica for results; try another, or later',
+    refusal: false,
+  },
+  RESULTS_UNAVAILABLE: {
+    status: 'UNAVAILABLE',
+    message: 'Redis, which has the results, does not answer',
+    refusal: false,
+  },
   DRAINING: { status: 'UNAVAILABLE', message: 'this replica is shutting down; try another', refusal: true },
   CUT_OFF: {
     status: 'UNAVAILABLE',

@@ -11,9 +11,10 @@ const dist = join(root, 'dist')
 
 await rm(dist, { recursive: true, force: true })
 await runTool(join(root, 'node_modules', '.bin', 'tsc'), ['-p', join(root, 'local', 'tsconfig.build.json')])
-// What the compiler does not carry along: the definitions that the validation reads, and the plain JavaScript.
+// What the compiler does not carry along: the definitions that validation and proxies read, and the plain JavaScript.
 for (const [folder, ending] of [
   ['crds', '.yaml'],
+  ['sidecar', '.proto'],
   ['local/bootstrap', '.mjs'],
 ] as const) {
   await cp(join(root, folder), join(dist, folder), {

@@ -37,7 +37,9 @@ export function proxyConfig(service: CalculateService, placement: ProxyPlacement
       ...placement.listen,
       methods: methods.map((method) => ({
         ...methodConfig(method),
+        delivery: method.delivery,
         cacheSeconds: method.cacheSeconds,
+        cloudEvents: method.cloudEvents,
         ...(method.partitionKey === undefined ? {} : { partitionKey: { ...method.partitionKey } }),
       })),
       ...(rateLimit === undefined ? {} : { rateLimit: { ...rateLimit } }),

@@ -47,14 +47,20 @@ export function encodeProduce(
 export interface ProduceReply {
   /** 0: written. */
   readonly errorCode: number
+  /** Of the first record. */
+  readonly baseOffset: number
   readonly throttleMilliseconds: number
 }
 
 /**
- * [topic => STRING, [partition => INT32, error_code => INT16, ...]], throttle_time => INT32.
+ * [topic => STRING, [partition => INT32, error_code => INT16, base_offset => INT64, ...]], throttle_time => INT32.
  * @throws RangeError when it ends too early.
  */
 export function decodeProduceReply(bytes: Buffer): ProduceReply {
   const afterName = 6 + bytes.readInt16BE(4)
-  return { errorCode: bytes.readInt16BE(afterName + 8), throttleMilliseconds: bytes.readInt32BE(bytes.length - 4) }
+  return {
+    errorCode: bytes.readInt16BE(afterName + 8),
+    baseOffset: Number(bytes.readBigInt64BE(afterName + 10)),
+    throttleMilliseconds: bytes.readInt32BE(bytes.length - 4),
+  }
 }

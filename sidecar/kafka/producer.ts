@@ -37,6 +37,19 @@ export class ProduceError extends Error {
   }
 }
 
+/** Where the records of one produce stand: one after the other, in their order. */
+export interface ProducedBatch {
+  readonly partition: number
+  /** Of the first one. */
+  readonly baseOffset: number
+}
+
+/** What takes records, for whoever need not know where they stand then. */
+export interface RecordSink {
+  /** @throws ProduceError */
+  produce(topic: string, records: readonly (OutgoingRecord | RawOutgoingRecord)[]): Promise<unknown>
+}
+
 /** The leader of a partition, connected. */
 interface Leader {
   readonly topic: string
@@ -118,7 +131,11 @@ export class RecordProducer {
    * @param only the partition, where it may be no other.
    * @throws ProduceError
    */
-  async produce(topic: string, records: readonly (OutgoingRecord | RawOutgoingRecord)[], only?: number): Promise<void> {
+  async produce(
+    topic: string,
+    records: readonly (OutgoingRecord | RawOutgoingRecord)[],
+    only?: number,
+  ): Promise<ProducedBatch> {
     const spread = only ?? this.#batches++
     let sent = false
     let leader: Leader | undefined
@@ -136,9 +153,10 @@ export class RecordProducer {
       const reply = await exchange(connection, { apiKey: PRODUCE, apiName: 'Produce', apiVersion }, bytes, () => {
         sent = true
       })
-      const { errorCode, throttleMilliseconds } = decodeProduceReply(reply)
+      const { errorCode, baseOffset, throttleMilliseconds } = decodeProduceReply(reply)
       if (apiVersion >= FIRST_THROTTLING_VERSION) connection.requestQueue.maybeThrottle(throttleMilliseconds)
       if (errorCode !== 0) throw errors.createErrorFromCode(errorCode)
+      return { partition, baseOffset }
     } catch (error) {
       const failure = classify(error, sent)
       if (failure.code !== 'TOO_LARGE') this.#afterFailure(error as Error, leader)

@@ -1,7 +1,7 @@
 import type { Metadata } from '@grpc/grpc-js'
 import type { CallId } from '../call-id.ts'
 import type { ErrorCode } from '../errors.ts'
-import type { OutgoingRecord } from '../kafka/record.ts'
+import type { OutgoingRecord, RecordOrigin } from '../kafka/record.ts'
 import type { MetadataPairs } from '../metadata.ts'
 import type { Outcome } from '../results/outcome.ts'
 import type { ServedMethod } from './method.ts'
@@ -16,6 +16,8 @@ export interface OutcomeEnd {
 /** How a call ended, seen from its caller. */
 export type End =
   | OutcomeEnd
+  /** Kafka has the call and its caller waits for no answer. Without a place where another call put it there. */
+  | { readonly kind: 'Accepted'; readonly place: RecordOrigin | undefined }
   | {
       readonly kind: 'Failed'
       /** A row of `ERRORS`. */
@@ -99,6 +101,10 @@ export class Call {
   maybeOnKafka = false
   /** Set where the caller gave an idempotency key. */
   claim: CallClaim | undefined = undefined
+  /** Where Kafka has it, once it has said so to who waits for no more. */
+  place: RecordOrigin | undefined = undefined
+  /** Set by the layer that waits, where Kafka's word is all that is waited for. */
+  onKafka: ((place: RecordOrigin) => void) | undefined = undefined
   /** Set by the layer that waits. */
   onOutcome: ((outcome: Outcome | undefined) => void) | undefined = undefined
   ended = false

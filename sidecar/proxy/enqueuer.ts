@@ -2,7 +2,7 @@ import type { ErrorCode } from '../errors.ts'
 import { ProduceError } from '../kafka/producer.ts'
 import type { ProduceFailure, RecordProducer } from '../kafka/producer.ts'
 import { markProducedAgain } from '../kafka/record.ts'
-import type { OutgoingRecord } from '../kafka/record.ts'
+import type { OutgoingRecord, RecordOrigin } from '../kafka/record.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
 import type { CallClaim } from './call.ts'
@@ -21,6 +21,8 @@ export interface Enqueued {
   maybeOnKafka: boolean
   /** Asked before it is sent for the first time, and told what became of it. */
   readonly claim?: Pick<CallClaim, 'stands' | 'settled'> | undefined
+  /** Told where Kafka has the record. */
+  readonly onKafka?: ((place: RecordOrigin) => void) | undefined
   fail(code: ErrorCode): void
 }
 
@@ -269,13 +271,16 @@ export class Enqueuer {
     for (const call of calls) call.maybeOnKafka = true
     const startedAt = performance.now()
     try {
-      await this.#options.producer.produce(
+      const { partition: taken, baseOffset } = await this.#options.producer.produce(
         this.#options.topic,
         calls.map((call) => call.record),
         partition,
       )
       this.#batchRecords.observe(calls.length)
-      for (const call of calls) call.claim?.settled('OnKafka')
+      calls.forEach((call, index) => {
+        call.claim?.settled('OnKafka')
+        call.onKafka?.({ partition: taken, offset: baseOffset + index })
+      })
       return undefined
     } catch (error) {
       const failure = error instanceof ProduceError ? error.code : 'AMBIGUOUS'

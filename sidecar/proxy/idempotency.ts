@@ -5,6 +5,7 @@ import type { CallId } from '../call-id.ts'
 import { REQUEST_HASH_BYTES } from '../results/call-state.ts'
 import { LEASE_MARGIN_MILLISECONDS } from '../results/claims.ts'
 import type { Claim, CallClaims, ClaimAnswer } from '../results/claims.ts'
+import type { Outcome, RecordPlace } from '../results/outcome.ts'
 import type { Counter, Metrics } from '../telemetry/metrics.ts'
 import type { Call, CallClaim, LayerFactory, OutcomeEnd, Produced, Step } from './call.ts'
 
@@ -64,6 +65,9 @@ export function idempotencyKey(metadata: Metadata): { readonly value: string } |
   return second === undefined && typeof value === 'string' && KEY.test(value) ? { value } : 'INVALID'
 }
 
+const placeOf = (outcome: Outcome | undefined): RecordPlace | undefined =>
+  outcome !== undefined && 'place' in outcome ? outcome.place : undefined
+
 interface Joins {
   readonly joined: Counter
   readonly replayed: Counter
@@ -108,6 +112,11 @@ class Claimant implements Claim, CallClaim {
     return !this.#call.ended
   }
 
+  /** Then that Kafka has the call, or had it, is all that its caller asks for. */
+  get #isOneWay(): boolean {
+    return this.#call.method.delivery === 'OneWay'
+  }
+
   ask(): void {
     this.#options.claims.ask(this, this.#onAnswer)
   }
@@ -119,6 +128,15 @@ class Claimant implements Claim, CallClaim {
       case 'Claimed':
       case 'TakenOver':
         this.#onClaimed(answer.kind === 'TakenOver' ? answer.deadline : undefined)
+        return
+      case 'Enqueued':
+        if (this.#isOneWay) {
+          this.#count(this.#joins.replayed)
+          this.#call.end({ kind: 'Accepted', place: undefined })
+          return
+        }
+        this.#count(this.#joins.joined)
+        this.#askLater()
         return
       case 'Waits':
         this.#count(this.#joins.joined)
@@ -133,7 +151,8 @@ class Claimant implements Claim, CallClaim {
         return
       case 'Outcome':
         this.#count(this.#joins.replayed)
-        if (answer.outcome === undefined) this.#call.fail('RESULT_UNREADABLE')
+        if (this.#isOneWay) this.#call.end({ kind: 'Accepted', place: placeOf(answer.outcome) })
+        else if (answer.outcome === undefined) this.#call.fail('RESULT_UNREADABLE')
         else this.#call.end({ kind: 'Outcome', outcome: answer.outcome })
     }
   }

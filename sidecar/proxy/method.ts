@@ -1,9 +1,10 @@
-import type { ProxyMethodConfig } from '../config.ts'
+import type { Delivery, ProxyMethodConfig } from '../config.ts'
 
 /** A declared method, with what every call of it would otherwise compute again. */
 export interface ServedMethod {
   /** `package.Service/Method` */
   readonly name: string
+  readonly delivery: Delivery
   readonly timeoutMilliseconds: number
   /** Names of request metadata that travel to the handler. */
   readonly metadata: readonly string[]
@@ -11,12 +12,16 @@ export interface ServedMethod {
   readonly cacheSeconds: number
   /** The metadata whose value is the record's key; undefined: calls have no order. */
   readonly partitionKey: string | undefined
+  /** Whether records have CloudEvents' headers beside ours. */
+  readonly cloudEvents: boolean
 }
 
 export const servedMethod = (service: string, method: ProxyMethodConfig): ServedMethod => ({
   name: `${service}/${method.name}`,
+  delivery: method.delivery,
   timeoutMilliseconds: method.timeoutMilliseconds,
   metadata: method.metadata,
   cacheSeconds: method.cacheSeconds,
   partitionKey: method.partitionKey?.metadata,
+  cloudEvents: method.cloudEvents === 'Enabled',
 })

@@ -4,10 +4,13 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { ProxyConfig } from '../config.ts'
+import { cloudEventHeaders } from '../kafka/cloud-events.ts'
 import { encodeRecord, headerBytes } from '../kafka/record.ts'
+import type { RecordOrigin } from '../kafka/record.ts'
 import type { LiveConfig } from '../live-config.ts'
 import type { MetadataPairs } from '../metadata.ts'
 import type { Outcome } from '../results/outcome.ts'
+import type { CallHandle, CallHandles } from '../results/call-handles.ts'
 import type { CallClaims } from '../results/claims.ts'
 import type { OutcomeWaiters } from '../results/waiters.ts'
 import type { SharedClock } from '../results/shared-clock.ts'
@@ -15,7 +18,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import type { Admission } from './admission.ts'
 import { cacheKey } from './cache-key.ts'
 import { Pipeline } from './call.ts'
-import type { Call, LayerFactory } from './call.ts'
+import type { Call, End, LayerFactory } from './call.ts'
 import type { Enqueuer } from './enqueuer.ts'
 import { Flights } from './flights.ts'
 import type { Gate } from './gate.ts'
@@ -36,6 +39,7 @@ export interface PipelineOptions {
   /** The partition of the records with a key. */
   readonly partitionOf: (key: Buffer) => number
   readonly waiters: Pick<OutcomeWaiters, 'add' | 'remove'>
+  readonly handles: Pick<CallHandles, 'keep'>
   readonly claims: Pick<CallClaims, 'ask' | 'keep' | 'forget' | 'enqueued' | 'giveBack' | 'storeOutcome'>
   /** Random bytes, `CLAIM_TOKEN_BYTES` of them. */
   readonly nextClaimToken: () => Buffer
@@ -54,6 +58,7 @@ export function callPipeline(options: PipelineOptions): Pipeline {
     admitBytes(options),
     limit(options),
     admit(options),
+    handOut(options),
     idempotency({ ...options, service: options.live.current.service.name }),
     cache(options),
     queue(options),
@@ -83,7 +88,8 @@ const deadline =
         call.fail('DEADLINE_BEFORE_START')
         return
       }
-      call.deadline = clock.now() + patience
+      // Who does not wait for the answer does not bound how long it may take.
+      call.deadline = clock.now() + (call.method.delivery === 'OneWay' ? call.method.timeoutMilliseconds : patience)
       call.patienceEndsAt = monotonicNow() + patience
       call.deadlineTimer = setTimeout(expire, patience, call)
       next(call)
@@ -91,8 +97,17 @@ const deadline =
     leave: (call) => clearTimeout(call.deadlineTimer),
   })
 
-const expire = (call: Call): void =>
-  call.fail(call.maybeOnKafka || call.claim?.mayRunElsewhere === true ? 'DEADLINE_PASSED' : 'DEADLINE_BEFORE_START')
+function expire(call: Call): void {
+  if (call.place !== undefined) {
+    call.end({ kind: 'Accepted', place: call.place })
+    return
+  }
+  if (!call.maybeOnKafka && call.claim?.mayRunElsewhere !== true) call.fail('DEADLINE_BEFORE_START')
+  else if (call.method.delivery === 'Queued') call.fail('DEADLINE_PASSED')
+  else call.fail('DEADLINE_PASSED', undefined, NOT_ACKNOWLEDGED)
+}
+
+const NOT_ACKNOWLEDGED = 'Kafka did not acknowledge the call before the deadline; it may still run'
 
 /** How long the calls in flight take is not known here; a tenth of a second frees room and does not starve the client. */
 const ADMISSION_RETRY_MILLISECONDS = 100
@@ -233,14 +248,15 @@ const LONGEST_QUEUE_RETRY_MILLISECONDS = 10_000
 
 /** A call that workers would come to too late is refused now: it would only keep them from those that can be answered. */
 const queue =
-  ({ queueEstimate, monotonicNow, metrics }: PipelineOptions): LayerFactory =>
+  ({ queueEstimate, clock, monotonicNow, metrics }: PipelineOptions): LayerFactory =>
   (next) => {
     metrics.gaugeFrom('grpc_kafka_queue_wait_estimate_seconds', {}, () =>
       queueEstimate.wait === undefined ? undefined : queueEstimate.wait / 1000,
     )
     return {
       enter: (call) => {
-        const remaining = call.patienceEndsAt - monotonicNow()
+        const remaining =
+          call.method.delivery === 'OneWay' ? call.deadline - clock.now() : call.patienceEndsAt - monotonicNow()
         const wait = queueEstimate.tooLong(call.method.name, remaining)
         // A refusal says that the call did not run, which nobody knows of one whose claim was taken over.
         if (wait === undefined || call.claim?.mayRunElsewhere === true) {
@@ -299,15 +315,16 @@ const enqueue =
         return
       }
       if (key !== undefined) call.partition = partitionOf(key)
+      const enqueuedAt = clock.now()
       call.record = encodeRecord(
         {
           id: call.id,
           deadline: call.claim?.deadline ?? call.deadline,
-          replyTo: live.current.instance,
+          replyTo: call.method.delivery === 'OneWay' ? '' : live.current.instance,
           method: call.method.name,
           attempt: 1,
           producedAgain: call.claim?.producedBefore ?? false,
-          enqueuedAt: clock.now(),
+          enqueuedAt,
           firstFailureAt: 0,
           caller: call.caller,
           metadata,
@@ -317,6 +334,8 @@ const enqueue =
         live.current.proxy.recordVersion,
         key,
       )
+      if (call.method.cloudEvents)
+        Object.assign(call.record.headers, cloudEventHeaders(call.id, call.method.name, enqueuedAt))
       call.recordBytes = call.message.length + headerBytes(call.record)
       enqueuer.add(call)
       next(call)
@@ -324,10 +343,42 @@ const enqueue =
     leave: (call) => enqueuer.forget(call),
   })
 
+/** A call with a key may have come with another caller, whose deadline is not known here, but no later than its method's from now. */
+const handleOf = ({ id, method, caller, claim, deadline }: Call, now: number, place?: RecordOrigin): CallHandle => ({
+  id,
+  method: method.name,
+  caller,
+  deadline: claim === undefined ? deadline : Math.max(claim.deadline, now + method.timeoutMilliseconds),
+  place,
+})
+
+/** A caller that is told an id, and no outcome, may ask for that later. */
+const handOut =
+  ({ handles, clock }: PipelineOptions): LayerFactory =>
+  (next) => ({
+    enter: next,
+    leave: (call, end) => {
+      if (end.kind === 'Accepted' ? call.place === undefined : isUndecided(call, end))
+        handles.keep(handleOf(call, clock.now()))
+    },
+  })
+
+/** Whether the call may still come to an outcome. */
+export const isUndecided = (call: Call, end: End): boolean =>
+  end.kind === 'Failed' && (end.code === 'DEADLINE_PASSED' || (end.code === 'CUT_OFF' && call.maybeOnKafka))
+
 const awaitOutcome =
-  ({ waiters }: PipelineOptions): LayerFactory =>
+  ({ waiters, handles, clock }: PipelineOptions): LayerFactory =>
   () => ({
     enter: (call) => {
+      if (call.method.delivery === 'OneWay') {
+        call.onKafka = (place) => {
+          if (call.ended) return
+          call.place = place
+          handles.keep(handleOf(call, clock.now(), place), () => call.end({ kind: 'Accepted', place }))
+        }
+        return
+      }
       call.onOutcome = (outcome) => {
         if (outcome === undefined) call.fail('RESULT_UNREADABLE')
         else call.end({ kind: 'Outcome', outcome })

@@ -7,6 +7,8 @@ import { RecordProducer } from '../kafka/producer.ts'
 import { MAX_HEADER_BYTES } from '../kafka/record.ts'
 import type { LiveConfig } from '../live-config.ts'
 import { CLAIM_TOKEN_BYTES } from '../results/call-state.ts'
+import { CallHandles } from '../results/call-handles.ts'
+import { CallResults } from '../results/call-results.ts'
 import { CallClaims } from '../results/claims.ts'
 import { FlowBoard } from '../results/flow-board.ts'
 import { connectRedis } from '../results/redis.ts'
@@ -19,6 +21,7 @@ import type { RunningSidecar } from '../role.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { Admission } from './admission.ts'
+import { CallsService } from './calls-service.ts'
 import { Enqueuer } from './enqueuer.ts'
 import { FlowReader } from './flow-reader.ts'
 import { Gate } from './gate.ts'
@@ -83,6 +86,12 @@ export async function startProxy({
     logger,
     metrics,
   })
+  const known = {
+    topic: config.service.topic,
+    retentionSeconds: () => live.current.service.resultRetentionSeconds,
+    now: () => clock.now(),
+  }
+  const handles = new CallHandles({ redis, ...known, monotonicNow, logger, metrics })
   const gate = new Gate()
   const admission = new Admission({
     get maxInFlight() {
@@ -105,6 +114,7 @@ export async function startProxy({
     enqueuer,
     partitionOf: (key) => producer.partitionOf(config.service.topic, key),
     waiters,
+    handles,
     claims,
     nextClaimToken: () => randomBytes(CLAIM_TOKEN_BYTES),
     clock,
@@ -112,9 +122,18 @@ export async function startProxy({
     monotonicNow,
     metrics,
   })
+  const calls = new CallsService({
+    results: new CallResults({ redis, ...known }),
+    gate,
+    service: config.service.name,
+    maxMessageBytes: config.service.maxMessageBytes,
+    monotonicNow,
+    metrics,
+  })
   const server = new ProxyServer({
     live,
     pipeline,
+    calls,
     nextCallId: callIdSource(localNow),
     localNow,
     monotonicNow,
@@ -130,7 +149,8 @@ export async function startProxy({
     server.close()
     waiters.close()
     clock.close()
-    await Promise.race([claims.close(), delay(CLOSE_MILLISECONDS, undefined, { ref: false })])
+    const told = Promise.all([claims.close(), handles.close()])
+    await Promise.race([told, delay(CLOSE_MILLISECONDS, undefined, { ref: false })])
     redis.disconnect()
     // A broker that is silent would hold this up until its requests time out.
     await Promise.race([producer.disconnect(), delay(CLOSE_MILLISECONDS, undefined, { ref: false })])
@@ -196,6 +216,7 @@ export async function startProxy({
       // Calls are taken until nobody finds this replica any more.
       await registration?.leave()
       gate.drain()
+      calls.drain()
       server.setServing(false)
       const closed = server.stopIntake()
       const enough = new AbortController()

@@ -2,6 +2,7 @@
 import { Metadata } from '@grpc/grpc-js'
 import { ERRORS, GrpcStatus } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
+import type { RecordOrigin } from '../kafka/record.ts'
 import type { Answer, Outcome } from '../results/outcome.ts'
 import type { End } from './call.ts'
 import { toGrpcMetadata } from './metadata.ts'
@@ -21,11 +22,26 @@ export interface Reply {
 
 /** @param maxMessageBytes the largest message that may go out. */
 export function replyTo(end: Exclude<End, { kind: 'Abandoned' }>, maxMessageBytes: number): Reply {
+  if (end.kind === 'Accepted') return accepted(end.place)
   return end.kind === 'Failed'
     ? failure(end.code, end.retryAfterMilliseconds, end.details)
     : end.cached === true
       ? markCached(outcomeReply(end.outcome, maxMessageBytes))
       : outcomeReply(end.outcome, maxMessageBytes)
+}
+
+const EMPTY = Buffer.alloc(0)
+
+/** Its caller reads of the record already with the headers; the call's id is added to both by who sends them. */
+function accepted(place: RecordOrigin | undefined): Reply {
+  const [initialMetadata, trailingMetadata] = [new Metadata(), new Metadata()]
+  if (place !== undefined) {
+    for (const metadata of [initialMetadata, trailingMetadata]) {
+      metadata.set('grpc-kafka-partition', String(place.partition))
+      metadata.set('grpc-kafka-offset', String(place.offset))
+    }
+  }
+  return { status: GrpcStatus.OK, details: '', initialMetadata, trailingMetadata, message: EMPTY }
 }
 
 function markCached(reply: Reply): Reply {

@@ -14,20 +14,24 @@ import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Call, End, Pipeline } from './call.ts'
 import { MethodMetrics, refusalCounters } from './call-metrics.ts'
+import type { CallsService } from './calls-service.ts'
 import { compress, usesGzip } from './compression.ts'
 import type { CompressedMessage } from './compression.ts'
 import { ConcurrentStreams } from './concurrent-streams.ts'
 import { shortenLongTimeouts } from './long-timeouts.ts'
 import { servedMethod } from './method.ts'
+import { isUndecided } from './pipeline.ts'
 import { loadReflection } from './reflection.ts'
 import { replyTo } from './respond.ts'
 import type { Reply } from './respond.ts'
+import { encodeStatus, requestInfo } from './status-details.ts'
 import { traceContext } from './trace-context.ts'
 import { CALL_ID, countUnservedRequests } from './unserved-requests.ts'
 
 export interface ProxyServerOptions {
   readonly live: LiveConfig<ProxyConfig>
   readonly pipeline: Pipeline
+  readonly calls: CallsService
   readonly nextCallId: () => CallId
   /** Milliseconds since 1970 on this machine. */
   readonly localNow: () => number
@@ -71,6 +75,7 @@ export class ProxyServer {
     })
     this.#refusals = refusalCounters(options.metrics)
     for (const method of config.proxy.methods) this.#serve(method)
+    options.calls.addTo(this.#server)
     const streams = new ConcurrentStreams(this.#server)
     options.live.subscribe((now, before) => {
       this.#changeMethods(before.proxy.methods, now.proxy.methods)
@@ -174,7 +179,8 @@ export class ProxyServer {
           refusals.get(reply.code)?.inc()
           failures.write(reply.code, reply.details, () => failedCall(call, reply.status, milliseconds))
         }
-        send(request, withCallId(reply, call.id), callback)
+        if (end.kind === 'Accepted') reply.initialMetadata?.set(CALL_ID, formatCallId(call.id))
+        send(request, withCallId(reply, call.id, isUndecided(call, end)), callback)
       }
 
       const call = pipeline.start({
@@ -204,9 +210,13 @@ function failedCall(call: Call, status: number, milliseconds: number): Omit<Fail
   }
 }
 
-function withCallId(reply: Reply, id: CallId): Reply & { readonly trailingMetadata: Metadata } {
+/** @param inDetails whether its caller may ask for the outcome later: then the error's details say of what. */
+function withCallId(reply: Reply, id: CallId, inDetails: boolean): Reply & { readonly trailingMetadata: Metadata } {
   const trailingMetadata = reply.trailingMetadata ?? new Metadata()
-  trailingMetadata.set(CALL_ID, formatCallId(id))
+  const text = formatCallId(id)
+  trailingMetadata.set(CALL_ID, text)
+  if (inDetails)
+    trailingMetadata.set('grpc-status-details-bin', encodeStatus(reply.status, reply.details, requestInfo(text)))
   return { ...reply, trailingMetadata }
 }
 

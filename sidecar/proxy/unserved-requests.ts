@@ -7,12 +7,13 @@ import { http2ServersOf } from './http2-servers.ts'
 /** Trailing metadata of every answer of ours: what `grpc-kafka calls show` and the logs know the call by. */
 export const CALL_ID = 'grpc-kafka-call-id'
 
-const STANDARD_SERVICES = '/grpc.'
+/** Standard services, and our own: their answers have no call id. */
+const OTHER_SERVICES = ['/grpc.', '/grpckafka.']
 
 /**
  * Counts what grpc-js refuses by itself, before any layer of ours sees it: an undeclared method, a message over the limit,
  * a compression that it does not know. It tells nobody; but such an answer has its status in its first headers and has no
- * call id. A passed deadline and a client that went away are ours to count, what is asked of health and reflection is nobody's.
+ * call id. A passed deadline and a client that went away are ours to count, what is asked of health, reflection and Calls is nobody's.
  * To be called once the server is bound.
  */
 export function countUnservedRequests(server: Server, metrics: Metrics): void {
@@ -34,7 +35,8 @@ export function countUnservedRequests(server: Server, metrics: Metrics): void {
 
   for (const http2Server of http2ServersOf(server).keys()) {
     http2Server.prependListener('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
-      if (headers[':path']?.startsWith(STANDARD_SERVICES) !== true) stream.once('close', count)
+      const path = headers[':path'] ?? ''
+      if (!OTHER_SERVICES.some((service) => path.startsWith(service))) stream.once('close', count)
     })
   }
 }

@@ -67,6 +67,19 @@ export function decodeCallState(bytes: Buffer): CallState {
 }
 
 /**
+ * The state of a call without an idempotency key that somebody may ask for by its id: nobody claims it, so it has no token and no
+ * request hash to compare.
+ * @param deadline of its record, in milliseconds since 1970 on the shared clock
+ */
+export function encodeEnqueued(deadline: number): Buffer {
+  const bytes = Buffer.alloc(CLAIM_BYTES)
+  bytes[0] = CLAIM_FORMAT
+  bytes[1] = STATES.Enqueued
+  bytes.writeUIntBE(deadline, 19, 6)
+  return bytes
+}
+
+/**
  * Whether a redrive of this revision has work to do: no outcome stands, or that of a dead letter of a lower revision. A claim is
  * that of a later call with the same key, which has its own record.
  * @param bytes of the call's key; null: it has none.
@@ -90,7 +103,7 @@ local DEAD_LETTERED = ${STATES.DeadLettered}
 `
 
 /** What `CLAIM` answers for a call, where it is a number. */
-export const CLAIM_ANSWERS = { Claimed: 1, Waits: 2, KeyReused: 3, Later: 4 } as const
+export const CLAIM_ANSWERS = { Claimed: 1, Waits: 2, KeyReused: 3, Later: 4, Enqueued: 5 } as const
 
 /**
  * Nothing, Claimed whose lease ended, or Expired(No) -> Claimed.
@@ -99,7 +112,7 @@ export const CLAIM_ANSWERS = { Claimed: 1, Waits: 2, KeyReused: 3, Later: 4 } as
  * ARGV     1 milliseconds of the lease, 2 milliseconds to keep after the deadline, 3 bytes of outcomes to answer with,
  *          then for each call: the claimant's token, the request's hash, the deadline
  * returns  for each call: Claimed; {deadline}: taken over, an earlier claimant may have put it on Kafka; Waits: another one's claim
- *          stands or Kafka has it; KeyReused: the key belongs to another request; the bytes of its outcome; Later: it has one, and
+ *          stands; Enqueued: Kafka has it; KeyReused: the key belongs to another request; the bytes of its outcome; Later: it has one, and
  *          the room for outcomes is used up
  *
  * A claimant that asks again with its token gets its claim again, with a new lease.
@@ -123,7 +136,7 @@ for i = 1, #KEYS do
   elseif keyed and string.sub(head, 3, 18) ~= hash then
     result[i] = ${CLAIM_ANSWERS.KeyReused}
   elseif state == ENQUEUED then
-    result[i] = ${CLAIM_ANSWERS.Waits}
+    result[i] = ${CLAIM_ANSWERS.Enqueued}
   elseif state == CLAIMED then
     local ends = struct.unpack('>I6', head, 42)
     if ends > now and string.sub(head, 26, 41) ~= token then

@@ -50,8 +50,10 @@ export type ClaimAnswer =
   | { readonly kind: 'Claimed' }
   /** An earlier claimant may have put the call on Kafka. */
   | { readonly kind: 'TakenOver'; readonly deadline: number }
-  /** Somebody else's claim stands, or Kafka has the call. */
+  /** Somebody else's claim stands. */
   | { readonly kind: 'Waits' }
+  /** Kafka has the call, and it has no outcome yet. */
+  | { readonly kind: 'Enqueued' }
   | { readonly kind: 'KeyReused' }
   /** Undefined: it cannot be read. */
   | { readonly kind: 'Outcome'; readonly outcome: Outcome | undefined }
@@ -292,6 +294,8 @@ function toAnswer(answer: RawAnswer | undefined): ClaimAnswer {
       return { kind: 'Claimed' }
     case CLAIM_ANSWERS.KeyReused:
       return { kind: 'KeyReused' }
+    case CLAIM_ANSWERS.Enqueued:
+      return { kind: 'Enqueued' }
     default:
       return { kind: 'Waits' }
   }

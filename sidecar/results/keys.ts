@@ -6,6 +6,12 @@ const PREFIX = 'gk'
 /** String: the call's outcome. */
 export const callKey = (id: CallId): string => `${PREFIX}:{${id.toString('hex')}}`
 
+/** String, JSON: what a call of the topic is known by to whoever has its id. */
+export const handleKey = (id: CallId, topic: string): string => `${PREFIX}:{${id.toString('hex')}}:of:${topic}`
+
+/** Hash: until when a cancelled call has to be known to the topic's workers, by its id. */
+export const cancelledKey = (topic: string): string => `${PREFIX}:cancelled:{${topic}}`
+
 /**
  * Hash: how often a call was started that may start twice, and who asked last. Each redrive counts anew.
  * @param revision of the redrive; 0: none.

@@ -82,6 +82,16 @@ export const METRICS = {
   },
   grpc_kafka_produce_errors_total: { type: 'counter', help: 'Produce requests that failed.', labels: ['reason'] },
   grpc_kafka_calls_awaiting_outcome: { type: 'gauge', help: 'Calls that wait for their outcome.', labels: [] },
+  grpc_kafka_result_lookups: {
+    type: 'gauge',
+    help: 'Requests of grpckafka.v1.Calls that are being answered, nearly all of them waiting.',
+    labels: [],
+  },
+  grpc_kafka_call_handles_lost_total: {
+    type: 'counter',
+    help: 'Calls that cannot be found by their ids, because Redis did not take what they are known by.',
+    labels: [],
+  },
   grpc_kafka_joins_total: {
     type: 'counter',
     help: 'Calls whose idempotency key was known, by what it led to.',

@@ -1,4 +1,5 @@
 import { formatCallId } from '../call-id.ts'
+import type { CallId } from '../call-id.ts'
 import type { RetryConfig } from '../config.ts'
 import { ERRORS, GRPC_STATUS_NAMES, GrpcStatus } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
@@ -87,6 +88,8 @@ export class CallRunner {
   readonly #options: CallRunnerOptions
   /** By `package.Service/Method`. */
   readonly #methods = new Map<string, RunMethod>()
+  /** What cancels each call that is with the handler, by its id. */
+  readonly #running = new Map<string, () => void>()
   readonly #queueWait: Histogram
   readonly #retries: Counter
   readonly #attempts: Readonly<Record<AttemptResult['kind'], Counter>>
@@ -106,6 +109,7 @@ export class CallRunner {
       TimedOut: attempts('TimedOut'),
       TooLarge: attempts('TooLarge'),
       NotGrpc: attempts('NotGrpc'),
+      Cancelled: attempts('Cancelled'),
     }
   }
 
@@ -143,7 +147,8 @@ export class CallRunner {
     if (entry.attempt === 1) this.#queueWait.observe(Math.max(0, clock - record.enqueuedAt) / 1000)
     else this.#retries.inc()
     const started = performance.now()
-    handler.call(
+    const key = record.id.toString('latin1')
+    const cancel = handler.call(
       {
         path: `/${record.method}`,
         message: record.message,
@@ -156,6 +161,7 @@ export class CallRunner {
       },
       (result) => {
         const milliseconds = performance.now() - started
+        if (this.#running.get(key) === cancel) this.#running.delete(key)
         method.seconds.observe(milliseconds / 1000, record.traceparent)
         this.#attempts[result.kind].inc()
         if (result.kind === 'Answered') this.#options.events.answered(record.method, milliseconds)
@@ -163,6 +169,12 @@ export class CallRunner {
         this.#judge(entry, record, result, { retry, untilLastMoment: remaining <= timeoutMilliseconds })
       },
     )
+    if (!observer) this.#running.set(key, cancel)
+  }
+
+  /** Its handler is told, where it runs here. */
+  cancel(id: CallId): void {
+    this.#running.get(id.toString('latin1'))?.()
   }
 
   /** When it is no use any more to run the call, in milliseconds since 1970 on the shared clock. */
@@ -257,6 +269,9 @@ export class CallRunner {
         // A timer may be some milliseconds early by the shared clock.
         if (!observer && (untilLastMoment || now() >= this.#lastMoment(record))) this.expire(entry)
         else this.#answered(entry, record, ownAnswer('HANDLER_TIMEOUT'), retry, { code: 'HANDLER_TIMEOUT' })
+        return
+      case 'Cancelled':
+        this.#conclude(entry, record, { state: 'Cancelled' }, 'skipped')
         return
       case 'TooLarge':
         this.#end(entry, record, ownAnswer('RESULT_TOO_LARGE'), { code: 'RESULT_TOO_LARGE' })

@@ -1,4 +1,5 @@
 import { isKeyed } from '../call-id.ts'
+import type { CallId } from '../call-id.ts'
 import type { Ordering } from '../config.ts'
 import type { FetchedRecord } from '../kafka/consumer.ts'
 import { VERSION } from '../kafka/record.ts'
@@ -45,6 +46,8 @@ export interface DispatcherOptions {
    * meanwhile. Default: `startsRetentionMilliseconds`.
    */
   readonly longestWaitMilliseconds?: number
+  /** Whether a call is said to be cancelled. Default: none is. */
+  readonly isCancelled?: ((id: CallId) => boolean) | undefined
   readonly store: OutcomeStore
   /** Milliseconds since 1970 on the shared clock. */
   readonly now: () => number
@@ -521,7 +524,7 @@ export class Dispatcher implements RunnerEvents {
       }
       const entry = this.#next(now)
       if (entry === undefined) return
-      if (isDoubtful(entry) || this.#isLate(entry)) this.#ask(entry)
+      if (isDoubtful(entry) || this.#isLate(entry) || this.#isCancelled(entry)) this.#ask(entry)
       else this.#run(entry)
     }
   }
@@ -538,6 +541,12 @@ export class Dispatcher implements RunnerEvents {
       !this.#options.observer &&
       this.#options.now() - decoded.record.enqueuedAt >= LEASE_MARGIN_MILLISECONDS
     )
+  }
+
+  /** Its outcome stands, unless the word is old; it is asked. */
+  #isCancelled(entry: Entry): boolean {
+    const { isCancelled } = this.#options
+    return entry.counted === undefined && isCancelled !== undefined && isCancelled(callIdOf(entry))
   }
 
   #run(entry: Entry): void {

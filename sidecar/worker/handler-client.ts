@@ -31,6 +31,8 @@ export type AttemptResult =
   | { readonly kind: 'Broken'; readonly reason: string }
   | { readonly kind: 'TimedOut' }
   | { readonly kind: 'TooLarge' }
+  /** By `call`'s own cancel; the handler is told. */
+  | { readonly kind: 'Cancelled' }
   /** What came back is not gRPC. */
   | { readonly kind: 'NotGrpc'; readonly reason: string }
 
@@ -82,11 +84,14 @@ export class HandlerClient {
     this.#session = undefined
   }
 
-  /** `onResult` is called exactly once, later. */
-  call(request: HandlerRequest, onResult: (result: AttemptResult) => void): void {
+  /**
+   * `onResult` is called exactly once, later.
+   * @returns what cancels the call, as long as it has no result.
+   */
+  call(request: HandlerRequest, onResult: (result: AttemptResult) => void): () => void {
     if (request.metadata.length > MAX_METADATA_VALUES) {
       queueMicrotask(() => onResult({ kind: 'Unsendable', reason: `more than ${MAX_METADATA_VALUES} metadata values` }))
-      return
+      return notOnItsWay
     }
     const session = this.#connected()
     let stream: ClientHttp2Stream
@@ -97,13 +102,14 @@ export class HandlerClient {
       const kind = isOfTheSession(error) ? 'NotReached' : 'Unsendable'
       if (kind === 'NotReached') this.#leave(session)
       queueMicrotask(() => onResult({ kind, reason: (error as Error).message }))
-      return
+      return notOnItsWay
     }
     stream.on('error', (error) => {
       if (isOfTheSession(error)) this.#leave(session)
     })
-    new Exchange(session, stream, this.#maxMessageBytes, request.timeoutMilliseconds, onResult)
+    const exchange = new Exchange(session, stream, this.#maxMessageBytes, request.timeoutMilliseconds, onResult)
     stream.end(frame(request.message))
+    return () => exchange.cancel()
   }
 
   #connected(): ClientHttp2Session {
@@ -131,6 +137,8 @@ export class HandlerClient {
     if (this.#session === session) this.#session = undefined
   }
 }
+
+const notOnItsWay = (): void => undefined
 
 function requestHeaders({ path, metadata, extra, timeoutMilliseconds }: HandlerRequest): OutgoingHttpHeaders {
   // Without a prototype `constructor` is a name like any other.
@@ -206,6 +214,10 @@ class Exchange {
       this.#settle({ kind: 'Unsendable', reason: `headers too large (HTTP/2 error ${code})` }),
     )
     stream.on('close', () => this.#closed(connected))
+  }
+
+  cancel(): void {
+    if (this.#onResult !== undefined) this.#abandon({ kind: 'Cancelled' })
   }
 
   #receive(chunk: Buffer): void {

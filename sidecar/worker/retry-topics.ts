@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { ProduceError } from '../kafka/producer.ts'
-import type { RecordProducer } from '../kafka/producer.ts'
+import type { RecordSink } from '../kafka/producer.ts'
 import type { RawOutgoingRecord } from '../kafka/record.ts'
 import { MOST_RETRY_STEPS, retryTopic } from '../kafka/topic-names.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -21,7 +21,7 @@ interface TopicLister {
 
 export interface RetryTopicsOptions {
   readonly admin: TopicLister
-  readonly producer: Pick<RecordProducer, 'produce'>
+  readonly producer: RecordSink
   /** Of the service's calls. */
   readonly topic: string
   readonly logger: Logger

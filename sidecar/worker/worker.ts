@@ -20,6 +20,7 @@ import type { RunningSidecar } from '../role.ts'
 import { FailureLog } from '../telemetry/failure-log.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Metrics } from '../telemetry/metrics.ts'
+import { Cancellations } from './cancellations.ts'
 import { CallRunner } from './call-runner.ts'
 import { DeadLetters } from './dead-letters.ts'
 import { Dispatcher } from './dispatcher.ts'
@@ -78,6 +79,8 @@ class Worker implements RunningSidecar {
   readonly #dispatcher: Dispatcher
   /** Undefined for an Observer: nobody waits for it. */
   readonly #flow: FlowPublisher | undefined
+  /** The same. */
+  readonly #cancellations: Cancellations | undefined
   readonly #failures: FailureLog
   readonly #redis: RedisClient
   readonly #closed = new AbortController()
@@ -148,6 +151,9 @@ class Worker implements RunningSidecar {
     this.#health = new HandlerHealth(this.#handler, logger, metrics.gauge('grpc_kafka_handler_healthy'), (healthy) =>
       this.#onHealth(healthy),
     )
+    this.#cancellations = observer
+      ? undefined
+      : new Cancellations({ redis, topic: service.topic, onCancelled: (id) => runner.cancel(id), metrics })
     this.#dispatcher = new Dispatcher({
       groupId: worker.groupId,
       observer,
@@ -167,6 +173,7 @@ class Worker implements RunningSidecar {
       get longestWaitMilliseconds() {
         return longestDeadlineMilliseconds(live.current)
       },
+      isCancelled: this.#cancellations && ((id) => this.#cancellations?.has(id) === true),
       store: this.#store,
       now,
       pause: (at) => this.#consumer.pause(at),
@@ -265,6 +272,7 @@ class Worker implements RunningSidecar {
     this.#store.close()
     this.#clock.close()
     this.#health.close()
+    this.#cancellations?.close()
     this.#dispatcher.close()
     this.#handler.close()
     this.#failures.flush()
@@ -303,6 +311,7 @@ class Worker implements RunningSidecar {
     this.#stage = 'Running'
     this.#scheduleCommit()
     this.#flow?.start()
+    this.#cancellations?.start()
     await this.#consumer.join()
     this.#lookForTopics()
   }

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { Redis } from 'ioredis'
 import type { CallId } from '../../sidecar/call-id.ts'
-import { decodeCallState } from '../../sidecar/results/call-state.ts'
+import { decodeCallState, encodeEnqueued } from '../../sidecar/results/call-state.ts'
 import type { CallState } from '../../sidecar/results/call-state.ts'
 import { CallClaims, LEASE_MILLISECONDS } from '../../sidecar/results/claims.ts'
 import type { Claim, ClaimAnswer } from '../../sidecar/results/claims.ts'
@@ -197,7 +197,7 @@ test('the states of a call in Redis', async (t) => {
     claims.enqueued(claim)
     await until('Kafka has it', async () => (await claimed(claim.id)).state === 'Enqueued')
     await runOut(claim.id)
-    assert.deepEqual(await ask(claimOf(claim.id)), { kind: 'Waits' })
+    assert.deepEqual(await ask(claimOf(claim.id)), { kind: 'Enqueued' })
   })
 
   await t.test('who lost a claim neither marks it nor gives it back', async () => {
@@ -257,6 +257,20 @@ test('the states of a call in Redis', async (t) => {
       },
     )
   }
+
+  await t.test(
+    'a call without a key that is known by its id takes the outcome of its record, also that it expired',
+    async () => {
+      const deadline = Date.now()
+      for (const outcome of [ANSWER, EXPIRED]) {
+        const id = randomCallId()
+        await raw.set(callKey(id), encodeEnqueued(deadline))
+        assert.equal((await claimed(id)).state, 'Enqueued')
+        assert.equal(await save(id, outcome, outcome.state === 'Expired' ? deadline : undefined), undefined)
+        assert.deepEqual(await stateOf(id), outcome)
+      }
+    },
+  )
 
   await t.test('the first outcome wins', async () => {
     const claim = claimOf(randomCallId())

@@ -4,6 +4,8 @@ import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { Redis } from 'ioredis'
 import type { RedisConfig } from '../../sidecar/config.ts'
+import { CallHandles } from '../../sidecar/results/call-handles.ts'
+import { CallResults } from '../../sidecar/results/call-results.ts'
 import { CallClaims } from '../../sidecar/results/claims.ts'
 import type { Claim } from '../../sidecar/results/claims.ts'
 import { FlowBoard } from '../../sidecar/results/flow-board.ts'
@@ -15,6 +17,7 @@ import { OutcomeWaiters } from '../../sidecar/results/waiters.ts'
 import { Secret } from '../../sidecar/secret.ts'
 import { createLogger } from '../../sidecar/telemetry/log.ts'
 import { Metrics } from '../../sidecar/telemetry/metrics.ts'
+import { Cancellations } from '../../sidecar/worker/cancellations.ts'
 import { atEnd } from './support/clean-up.ts'
 import { ownRedis } from './support/own.ts'
 import { randomCallId } from './support/packed-header.ts'
@@ -44,6 +47,11 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
   const monotonicNow = () => performance.now()
   const claims = new CallClaims({ redis, retentionSeconds: () => 60, monotonicNow, logger, metrics })
   const board = new FlowBoard({ redis, topic: 'acl', logger, metrics })
+  const known = { topic: 'acl', retentionSeconds: () => 60, now: Date.now }
+  const handles = new CallHandles({ redis, ...known, monotonicNow, logger, metrics })
+  const results = new CallResults({ redis, ...known })
+  const { promise: cancelled, resolve: onCancelled } = Promise.withResolvers<unknown>()
+  const cancellations = new Cancellations({ redis, topic: 'acl', onCancelled, metrics })
   const outcome = encodeOutcome({ state: 'Expired', started: 'No' })
   const large = encodeOutcome({
     state: 'Answered',
@@ -94,6 +102,13 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
     await board.read()
     await board.withdraw('acl')
     await redis.poke('gk:reply:acl')
+    const call = { id: randomCallId(), method: 'a/b', caller: '', deadline: Date.now() + 10_000, place: undefined }
+    await new Promise<void>((resolve) => handles.keep(call, resolve))
+    const found = await results.find(call.id)
+    assert.ok(found && (await results.isPending(call.id)))
+    await results.cancel(found)
+    cancellations.start()
+    await cancelled
   }
   let done = false
   try {
@@ -105,6 +120,8 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
     waiters.close()
     store.close()
     clock.close()
+    void handles.close()
+    cancellations.close()
     redis.disconnect()
   }
 }

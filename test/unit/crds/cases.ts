@@ -294,8 +294,16 @@ export const CASES: readonly Case[] = [
   service('a method with its service', { 'spec.methods.0.name': 'a.B/C' }, [
     'spec.methods[0].name: must match pattern "^[a-zA-Z_][a-zA-Z0-9_]*$"',
   ]),
-  service('a delivery of a later version', { 'spec.methods.0.delivery': 'OneWay' }, [
-    'spec.methods[0].delivery: must be one of Queued',
+  service('a one-way method', { 'spec.methods.0.delivery': 'OneWay' }),
+  service('a delivery of a later version', { 'spec.methods.0.delivery': 'Direct' }, [
+    'spec.methods[0].delivery: must be one of Queued, OneWay',
+  ]),
+  service('a one-way method with a cache', { 'spec.methods.0': { name: 'A', delivery: 'OneWay', cacheSeconds: 1 } }, [
+    'spec.methods[0].cacheSeconds: a OneWay call has no answer that could be kept',
+  ]),
+  service('CloudEvents', { 'spec.methods.0.cloudEvents': 'Enabled' }),
+  service('CloudEvents by halves', { 'spec.methods.0.cloudEvents': 'Structured' }, [
+    'spec.methods[0].cloudEvents: must be one of Disabled, Enabled',
   ]),
   service('a cache for more than a day', { 'spec.methods.0.cacheSeconds': 86_401 }, [
     'spec.methods[0].cacheSeconds: must be <= 86400',

@@ -37,7 +37,16 @@ describe('validateResource', () => {
         deadLetterRetentionHours: 720,
         deletionPolicy: 'Retain',
       },
-      methods: [{ name: 'Calculate', delivery: 'Queued', timeoutMilliseconds: 3000, cacheSeconds: 0, metadata: [] }],
+      methods: [
+        {
+          name: 'Calculate',
+          delivery: 'Queued',
+          timeoutMilliseconds: 3000,
+          cacheSeconds: 0,
+          metadata: [],
+          cloudEvents: 'Disabled',
+        },
+      ],
       results: { retentionSeconds: 600 },
       proxy: {
         replicas: 1,

@@ -8,7 +8,6 @@ export const FIELDS_WITHOUT_OBJECTS = {
     'spec.topic.config.*': 'the topic',
     'spec.topic.deadLetterRetentionHours': 'the failure topic',
     'spec.topic.deletionPolicy': 'the finalizer',
-    'spec.methods[].delivery': 'has one value',
     'spec.registration.consul.datacenter': 'what stands in Consul',
   },
   ConsumerGroup: {

@@ -126,7 +126,16 @@ suite('parseConfig', () => {
     assert.deepEqual(config.proxy, {
       host: '0.0.0.0',
       port: 8080,
-      methods: [{ name: 'Calculate', timeoutMilliseconds: 3000, metadata: [], cacheSeconds: 0 }],
+      methods: [
+        {
+          name: 'Calculate',
+          delivery: 'Queued',
+          timeoutMilliseconds: 3000,
+          metadata: [],
+          cacheSeconds: 0,
+          cloudEvents: 'Disabled',
+        },
+      ],
       maxInFlight: 4096,
       maxInFlightBytes: 268_435_456,
       cacheMaxBytes: 67_108_864,
@@ -241,6 +250,11 @@ suite('parseConfig', () => {
         },
       },
       'worker.retry.backoff',
+    ],
+    [
+      'a one-way method with a cache',
+      { ...proxy, proxy: { ...proxy.proxy, methods: [{ name: 'A', delivery: 'OneWay', cacheSeconds: 1 }] } },
+      'proxy.methods[0].cacheSeconds',
     ],
     [
       'a partition key of credentials',
@@ -411,7 +425,16 @@ suite('a configuration with anything whatever in it', () => {
       redis: { url: { env: 'REDIS' } },
       proxy: {
         ...proxy.proxy,
-        methods: [{ name: 'Calculate', timeoutMilliseconds: 5, metadata: ['tenant'], cacheSeconds: 1 }],
+        methods: [
+          {
+            name: 'Calculate',
+            delivery: 'Queued',
+            timeoutMilliseconds: 5,
+            metadata: ['tenant'],
+            cacheSeconds: 1,
+            cloudEvents: 'Enabled',
+          },
+        ],
         rateLimit: { requestsPerSecond: 1, burst: 1 },
       },
     },

@@ -9,7 +9,9 @@ const require = createRequire(import.meta.url)
 const judge = require('kafkajs/src/protocol/requests/produce/v7/response') as {
   decode(bytes: Buffer): Promise<{
     readonly clientSideThrottleTime: number
-    readonly topics: readonly { readonly partitions: readonly { readonly errorCode: number }[] }[]
+    readonly topics: readonly {
+      readonly partitions: readonly { readonly errorCode: number; readonly baseOffset: string }[]
+    }[]
   }>
 }
 
@@ -33,6 +35,9 @@ describe('encodeProduce', () => {
   })
 })
 
+/** More than 32 bits. */
+const BASE_OFFSET = 2n ** 40n + 7n
+
 /** Of one partition; with the start of the log from version 5 on. */
 function replyOf(errorCode: number, throttle: number, logStart: boolean): Buffer {
   const topic = Buffer.from('calls')
@@ -42,6 +47,7 @@ function replyOf(errorCode: number, throttle: number, logStart: boolean): Buffer
   topic.copy(bytes, 6)
   bytes.writeInt32BE(1, 6 + topic.length)
   bytes.writeInt16BE(errorCode, 14 + topic.length)
+  bytes.writeBigInt64BE(BASE_OFFSET, 16 + topic.length)
   bytes.writeInt32BE(throttle, bytes.length - 4)
   return bytes
 }
@@ -57,14 +63,20 @@ describe('decodeProduceReply', () => {
       const read = await judge.decode(bytes)
       assert.deepEqual(decodeProduceReply(bytes), {
         errorCode: read.topics[0]?.partitions[0]?.errorCode,
+        baseOffset: Number(read.topics[0]?.partitions[0]?.baseOffset),
         throttleMilliseconds: read.clientSideThrottleTime,
       })
-      assert.equal(decodeProduceReply(bytes).errorCode, errorCode)
+      const { errorCode: code, baseOffset } = decodeProduceReply(bytes)
+      assert.deepEqual([code, baseOffset], [errorCode, Number(BASE_OFFSET)])
     }
   })
 
   it('reads a reply of version 3', () => {
-    assert.deepEqual(decodeProduceReply(replyOf(6, 0, false)), { errorCode: 6, throttleMilliseconds: 0 })
+    assert.deepEqual(decodeProduceReply(replyOf(6, 0, false)), {
+      errorCode: 6,
+      baseOffset: Number(BASE_OFFSET),
+      throttleMilliseconds: 0,
+    })
   })
 
   it('throws a RangeError where a reply ends too early', () => {

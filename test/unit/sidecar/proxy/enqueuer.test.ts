@@ -6,8 +6,9 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { ErrorCode } from '../../../../sidecar/errors.ts'
 import { ProduceError } from '../../../../sidecar/kafka/producer.ts'
+import type { ProducedBatch } from '../../../../sidecar/kafka/producer.ts'
 import { decodeRecord, encodeRecord } from '../../../../sidecar/kafka/record.ts'
-import type { OutgoingRecord } from '../../../../sidecar/kafka/record.ts'
+import type { OutgoingRecord, RecordOrigin } from '../../../../sidecar/kafka/record.ts'
 import { Enqueuer } from '../../../../sidecar/proxy/enqueuer.ts'
 import type { Enqueued } from '../../../../sidecar/proxy/enqueuer.ts'
 import { createLogger } from '../../../../sidecar/telemetry/log.ts'
@@ -39,6 +40,9 @@ class Waiting implements Enqueued {
     })
   }
 
+  readonly places: RecordOrigin[] = []
+  readonly onKafka = (place: RecordOrigin): void => void this.places.push(place)
+
   fail(code: ErrorCode): void {
     this.failure = code
     this.ended = true
@@ -61,14 +65,15 @@ class Broker {
     readonly records: readonly OutgoingRecord[]
     readonly names: string[]
     readonly partition: number | undefined
-    take(): void
+    take(place?: ProducedBatch): void
     refuse(error: unknown): void
   }[] = []
 
-  async produce(_topic: string, records: readonly OutgoingRecord[], partition?: number): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
+  async produce(_topic: string, records: readonly OutgoingRecord[], partition?: number): Promise<ProducedBatch> {
+    const { promise, resolve, reject } = Promise.withResolvers<ProducedBatch>()
+    const take = (place: ProducedBatch = { partition: 0, baseOffset: 0 }) => resolve(place)
     const names = records.map(({ value }) => value.toString())
-    this.requests.push({ records, names, partition, take: resolve, refuse: reject })
+    this.requests.push({ records, names, partition, take, refuse: reject })
     return promise
   }
 
@@ -142,6 +147,25 @@ suite('Enqueuer', () => {
     assert.deepEqual(broker.names, [])
     await settle()
     assert.deepEqual(broker.names, [['a', 'b']])
+  })
+
+  test('each is told where Kafka has it, once Kafka has', async (t) => {
+    const { broker, add, settle, pass } = setUp(t)
+    const calls = ['a', 'b'].map((name) => add(name))
+    await settle()
+    broker.requests[0]?.refuse(new ProduceError('AMBIGUOUS', 'cut'))
+    await settle()
+    await pass(50)
+    assert.deepEqual(
+      calls.map(({ places }) => places),
+      [[], []],
+    )
+    broker.requests[1]?.take({ partition: 3, baseOffset: 41 })
+    await settle()
+    assert.deepEqual(
+      calls.map(({ places }) => places),
+      [[{ partition: 3, offset: 41 }], [{ partition: 3, offset: 42 }]],
+    )
   })
 
   test('gathers while two requests are in flight', async (t) => {

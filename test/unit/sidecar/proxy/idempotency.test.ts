@@ -4,6 +4,7 @@ import type { TestContext } from 'node:test'
 import { Metadata, logVerbosity, setLogVerbosity } from '@grpc/grpc-js'
 import fc from 'fast-check'
 import { isKeyed, keyedCallId } from '../../../../sidecar/call-id.ts'
+import type { Delivery } from '../../../../sidecar/config.ts'
 import { Pipeline } from '../../../../sidecar/proxy/call.ts'
 import type { Call, End } from '../../../../sidecar/proxy/call.ts'
 import { idempotency, idempotencyKey } from '../../../../sidecar/proxy/idempotency.ts'
@@ -74,11 +75,19 @@ function setUp(t: TestContext) {
     }),
     () => ({ enter: () => behind.push('enter'), leave: () => behind.push('leave') }),
   ])
-  const start = (metadata = metadataOf('key'), message = 'hello') => {
+  const start = (metadata = metadataOf('key'), message = 'hello', delivery: Delivery = 'Queued') => {
     const ends: End[] = []
     const call = pipeline.start({
       id: Buffer.alloc(16),
-      method: { name: 's.S/M', timeoutMilliseconds: 3000, metadata: [], cacheSeconds: 0, partitionKey: undefined },
+      method: {
+        name: 's.S/M',
+        delivery,
+        timeoutMilliseconds: 3000,
+        metadata: [],
+        cacheSeconds: 0,
+        partitionKey: undefined,
+        cloudEvents: false,
+      },
       message: Buffer.from(message),
       metadata,
       clientDeadline: Infinity,
@@ -163,6 +172,45 @@ suite('the idempotency key of a request', () => {
 })
 
 suite('a call', () => {
+  test('that is one-way has all that it asks for once Kafka has the one before, or had it', (t) => {
+    const { start, answer, behind } = setUp(t)
+    const place = { partition: 1, offset: 2, attempts: 1 }
+    const ends = (
+      [
+        { kind: 'Enqueued' },
+        { kind: 'Outcome', outcome: { ...ANSWER, place } },
+        { kind: 'Outcome', outcome: CANCELLED },
+        { kind: 'Outcome', outcome: undefined },
+      ] as const
+    ).map((given) => {
+      const call = start(metadataOf('key'), 'hello', 'OneWay')
+      answer(given)
+      return call.ends
+    })
+    const accepted = (place?: object) => [{ kind: 'Accepted', place }]
+    assert.deepEqual(ends, [accepted(), accepted(place), accepted(), accepted()])
+    assert.deepEqual(
+      behind.filter((what) => what === 'enter'),
+      [],
+    )
+  })
+
+  test('that is one-way waits while Kafka may not have the one before', (t) => {
+    const { start, answer, claims } = setUp(t)
+    const { ends } = start(metadataOf('key'), 'hello', 'OneWay')
+    answer({ kind: 'Waits' })
+    t.mock.timers.tick(25)
+    assert.deepEqual([ends, claims.askings.length], [[], 1])
+  })
+
+  test('that is queued waits for the answer to the one before, whether or not Kafka has it', (t) => {
+    const { start, answer, claims } = setUp(t)
+    const { ends } = start()
+    answer({ kind: 'Enqueued' })
+    t.mock.timers.tick(25)
+    assert.deepEqual([ends, claims.askings.length], [[], 1])
+  })
+
   test('without a key goes on at once, under its own id', (t) => {
     const { start, behind, claims } = setUp(t)
     const { call } = start(new Metadata())

@@ -4,13 +4,14 @@ import type { TestContext } from 'node:test'
 import { Metadata } from '@grpc/grpc-js'
 import type { CallId } from '../../../../sidecar/call-id.ts'
 import { parseConfig } from '../../../../sidecar/config.ts'
-import type { ProxyConfig } from '../../../../sidecar/config.ts'
+import type { Delivery, ProxyConfig } from '../../../../sidecar/config.ts'
 import { decodeRecord } from '../../../../sidecar/kafka/record.ts'
 import type { CallRecord } from '../../../../sidecar/kafka/record.ts'
 import { Admission } from '../../../../sidecar/proxy/admission.ts'
 import type { Call, End } from '../../../../sidecar/proxy/call.ts'
 import type { Enqueued } from '../../../../sidecar/proxy/enqueuer.ts'
 import { Gate } from '../../../../sidecar/proxy/gate.ts'
+import type { CallHandle } from '../../../../sidecar/results/call-handles.ts'
 import { LiveConfig } from '../../../../sidecar/live-config.ts'
 import { callPipeline } from '../../../../sidecar/proxy/pipeline.ts'
 import { QueueEstimate } from '../../../../sidecar/proxy/queue-estimate.ts'
@@ -62,6 +63,8 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
   const enqueued: Enqueued[] = []
   const forgotten: Enqueued[] = []
   const waiting = new Map<string, (outcome: Outcome | undefined) => void>()
+  const handles: CallHandle[] = []
+  const onKepts: (() => void)[] = []
   const pipeline = callPipeline({
     live,
     gate,
@@ -72,6 +75,12 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
     waiters: {
       add: (id: CallId, onOutcome) => waiting.set(id.toString('hex'), onOutcome),
       remove: (id: CallId) => waiting.delete(id.toString('hex')),
+    },
+    handles: {
+      keep: (handle, onKept) => {
+        handles.push(handle)
+        if (onKept !== undefined) onKepts.push(onKept)
+      },
     },
     claims,
     nextClaimToken: () => Buffer.alloc(16, 1),
@@ -84,6 +93,8 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
   const start = ({
     cacheSeconds = 0,
     partitionKey,
+    delivery = 'Queued',
+    cloudEvents = false,
     ...part
   }: {
     readonly clientDeadline?: number
@@ -91,12 +102,22 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
     readonly message?: Buffer
     readonly cacheSeconds?: number
     readonly partitionKey?: string | undefined
+    readonly delivery?: Delivery
+    readonly cloudEvents?: boolean
   } = {}) => {
     const ends: End[] = []
     const id = Buffer.alloc(16, ++calls)
     const call = pipeline.start({
       id,
-      method: { name: 's.S/M', timeoutMilliseconds: 3000, metadata: ['tenant'], cacheSeconds, partitionKey },
+      method: {
+        name: 's.S/M',
+        delivery,
+        timeoutMilliseconds: 3000,
+        metadata: ['tenant'],
+        cacheSeconds,
+        partitionKey,
+        cloudEvents,
+      },
       message: Buffer.from('hello'),
       metadata: new Metadata(),
       clientDeadline: Infinity,
@@ -113,7 +134,7 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
   }
   /** Everything that a call could leave behind. */
   const left = () => ({ waiting: waiting.size, calls: admission.calls, bytes: admission.bytes })
-  return { live, gate, admission, queueEstimate, enqueued, forgotten, waiting, start, record, left }
+  return { live, gate, admission, queueEstimate, enqueued, forgotten, waiting, handles, onKepts, start, record, left }
 }
 
 const NOTHING = { waiting: 0, calls: 0, bytes: 0 }
@@ -193,6 +214,102 @@ suite('the way of a call', () => {
     const { ends, answer } = start()
     answer(undefined)
     assert.deepEqual(ends, [failed('RESULT_UNREADABLE')])
+  })
+
+  test('that is one-way ends when Kafka has it, and nobody is to be woken', (t) => {
+    const { start, enqueued, waiting, handles, onKepts, record, left } = setUp(t)
+    const { call, ends } = start({ delivery: 'OneWay' })
+    assert.deepEqual([record(0).replyTo, waiting.size, ends], ['', 0, []])
+    const place = { partition: 2, offset: 7 }
+    enqueued[0]?.onKafka?.(place)
+    const { deadline } = record(0)
+    assert.deepEqual(handles, [{ id: call.id, method: 's.S/M', caller: '', deadline, place }])
+    assert.deepEqual(ends, [], 'it is not known by its id yet')
+    onKepts[0]?.()
+    assert.deepEqual(ends, [{ kind: 'Accepted', place: { partition: 2, offset: 7 } }])
+    assert.deepEqual(left(), NOTHING)
+  })
+
+  test('that is one-way has the time of its method, however soon its caller must be answered', (t) => {
+    const { start, enqueued, record, left } = setUp(t)
+    const { ends } = start({ delivery: 'OneWay', clientDeadline: 1_000_200 })
+    assert.equal(record(0).deadline, 1_000_000 + AHEAD + 3000)
+    t.mock.timers.tick(200)
+    assert.deepEqual(ends, [failed('DEADLINE_BEFORE_START')])
+    const late = start({ delivery: 'OneWay', clientDeadline: 1_000_400 })
+    enqueued[1]!.maybeOnKafka = true
+    t.mock.timers.tick(200)
+    assert.deepEqual(late.ends, [
+      {
+        ...failed('DEADLINE_PASSED'),
+        details: 'Kafka did not acknowledge the call before the deadline; it may still run',
+      },
+    ])
+    enqueued[1]?.onKafka?.({ partition: 0, offset: 0 })
+    assert.equal(late.ends.length, 1)
+    assert.deepEqual(left(), NOTHING)
+  })
+
+  test('that is one-way and on Kafka is accepted at its deadline, also where Redis does not say what it is known by', (t) => {
+    const { start, enqueued, onKepts } = setUp(t)
+    const { ends } = start({ delivery: 'OneWay', clientDeadline: 1_000_200 })
+    const place = { partition: 2, offset: 7 }
+    enqueued[0]!.maybeOnKafka = true
+    enqueued[0]?.onKafka?.(place)
+    t.mock.timers.tick(200)
+    assert.deepEqual(ends, [{ kind: 'Accepted', place }])
+    onKepts[0]?.()
+    assert.equal(ends.length, 1)
+  })
+
+  test('is known by its id where its caller was told that it may still run, and nowhere else', (t) => {
+    const { start, enqueued, handles, gate } = setUp(t)
+    const [late, cut, unsent, abandoned, answered] = Array.from({ length: 5 }, () => start())
+    for (const index of [0, 1, 3, 4]) enqueued[index]!.maybeOnKafka = true
+    answered?.answer(OK)
+    abandoned?.call.end({ kind: 'Abandoned' })
+    unsent?.call.fail('KAFKA_UNAVAILABLE')
+    cut?.call.fail('CUT_OFF')
+    t.mock.timers.tick(3000)
+    assert.deepEqual(late?.ends, [failed('DEADLINE_PASSED')])
+    assert.deepEqual(
+      handles.map(({ id, place }) => [id, place]),
+      [cut, late].map((one) => [one?.call.id, undefined]),
+    )
+    assert.equal(gate.state, 'Open')
+  })
+
+  test('that waits for another with its key is known until the latest deadline which that may have', (t) => {
+    const { start, handles } = setUp(t, {}, { ...NO_CLAIMS, ask: (_, answer) => answer({ kind: 'Waits' }) })
+    const metadata = new Metadata()
+    metadata.set('idempotency-key', 'shared')
+    const { ends } = start({ metadata, clientDeadline: 1_000_010 })
+    t.mock.timers.tick(10)
+    assert.deepEqual(ends, [failed('DEADLINE_PASSED')])
+    assert.deepEqual(
+      handles.map(({ deadline }) => deadline),
+      [1_000_010 + AHEAD + 3000],
+    )
+  })
+
+  test('has the headers of a CloudEvent where its method says so, and they count', (t) => {
+    const { start, enqueued, record } = setUp(t)
+    start()
+    start({ cloudEvents: true })
+    const [plain, event] = enqueued.map((call) => call.record.headers)
+    assert.deepEqual(Object.keys(plain!), ['grpc-kafka'])
+    const { 'grpc-kafka': ours, ...others } = event!
+    assert.deepEqual(others, {
+      ce_specversion: '1.0',
+      ce_id: '02020202-0202-0202-0202-020202020202',
+      ce_source: '/s.S',
+      ce_type: 's.S.M',
+      ce_time: new Date(1_000_000 + AHEAD).toISOString(),
+      'content-type': 'application/protobuf',
+    })
+    assert.ok(Buffer.isBuffer(ours))
+    assert.equal(record(1).message.toString(), 'hello')
+    assert.ok(enqueued[1]!.recordBytes > enqueued[0]!.recordBytes + 150)
   })
 
   test('with a partition key it is the key of the record, and decides the partition', (t) => {

@@ -18,6 +18,17 @@ const outcome = (outcome: Extract<Parameters<typeof replyTo>[0], { kind: 'Outcom
   replyTo({ kind: 'Outcome', outcome }, LIMIT)
 
 suite('replyTo', () => {
+  test('a call that Kafka has is answered with nothing, and where it stands before and after', () => {
+    const reply = replyTo({ kind: 'Accepted', place: { partition: 3, offset: 2 ** 40 } }, LIMIT)
+    const place = { 'grpc-kafka-partition': ['3'], 'grpc-kafka-offset': [String(2 ** 40)] }
+    assert.deepEqual(
+      [reply.status, reply.message, reply.initialMetadata?.toJSON(), reply.trailingMetadata?.toJSON()],
+      [0, Buffer.alloc(0), place, place],
+    )
+    const { initialMetadata, message } = replyTo({ kind: 'Accepted', place: undefined }, LIMIT)
+    assert.deepEqual([initialMetadata?.toJSON(), message], [{}, Buffer.alloc(0)])
+  })
+
   test("the handler's answer comes back as it is", () => {
     const reply = outcome({
       state: 'Answered',

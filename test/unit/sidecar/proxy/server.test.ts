@@ -14,6 +14,7 @@ import { parseConfig } from '../../../../sidecar/config.ts'
 import type { ProxyConfig } from '../../../../sidecar/config.ts'
 import { Pipeline } from '../../../../sidecar/proxy/call.ts'
 import type { Call } from '../../../../sidecar/proxy/call.ts'
+import { CallsService } from '../../../../sidecar/proxy/calls-service.ts'
 import { LiveConfig } from '../../../../sidecar/live-config.ts'
 import { ProxyServer } from '../../../../sidecar/proxy/server.ts'
 import type { Answer } from '../../../../sidecar/results/outcome.ts'
@@ -22,6 +23,8 @@ import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 
 const SERVICE = 'test.Calculator'
 const raw = (bytes: Buffer): Buffer => bytes
+
+const notAsked = () => Promise.reject(new Error('not asked'))
 
 /** A server whose every call is handed to `onCall`. */
 async function start(
@@ -44,8 +47,17 @@ async function start(
   ) as ProxyConfig
   const metrics = new Metrics()
   const live = new LiveConfig({ ...parsed, proxy: { ...parsed.proxy, port: 0, ...proxy } })
+  const calls = new CallsService({
+    results: { find: () => Promise.resolve(undefined), isPending: notAsked, cancel: notAsked },
+    gate: { state: 'Open' },
+    service: SERVICE,
+    maxMessageBytes: 100_000,
+    monotonicNow: () => performance.now(),
+    metrics,
+  })
   const server = new ProxyServer({
     live,
+    calls,
     pipeline: new Pipeline([() => ({ enter: onCall })]),
     nextCallId: callIdSource(Date.now),
     localNow,
@@ -351,8 +363,10 @@ suite('a configuration that changes', () => {
   const method = (name: string, timeoutMilliseconds: number) => ({
     name,
     timeoutMilliseconds,
+    delivery: 'Queued' as const,
     metadata: [],
     cacheSeconds: 0,
+    cloudEvents: 'Disabled' as const,
   })
 
   test('serves a method from then on, and no more once it is removed', async (t) => {

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
   callKey,
+  cancelledKey,
+  handleKey,
   observedKey,
   observedStartsKey,
   replyChannel,
@@ -20,12 +22,21 @@ test('the names in Redis, which replicas of several versions share', () => {
   assert.equal(startsKey(id, 3), 'gk:{00112233445566778899aabbccddeeff}:starts:3')
   assert.equal(observedKey(id, 'audit'), 'gk:{00112233445566778899aabbccddeeff}:observed:audit')
   assert.equal(observedStartsKey(id, 'audit'), 'gk:{00112233445566778899aabbccddeeff}:observed:audit:starts')
+  assert.equal(handleKey(id, 'orders'), 'gk:{00112233445566778899aabbccddeeff}:of:orders')
+  assert.equal(cancelledKey('orders'), 'gk:cancelled:{orders}')
   assert.equal(replyChannel('proxy-1'), 'gk:reply:proxy-1')
   assert.equal(workingKey('group', 'topic', 3), 'gk:working:{group/topic/3}')
 })
 
 test('what one script touches for a call lies in one slot', () => {
-  const keys = [callKey(id), startsKey(id), observedKey(id, 'a{b}c'), observedStartsKey(id, 'a{b}c'), startsKey(id, 1)]
+  const keys = [
+    callKey(id),
+    handleKey(id, 'orders'),
+    startsKey(id),
+    observedKey(id, 'a{b}c'),
+    observedStartsKey(id, 'a{b}c'),
+    startsKey(id, 1),
+  ]
   assert.equal(new Set(keys.map(hashTag)).size, 1)
   assert.equal(new Set(keys).size, keys.length)
 })

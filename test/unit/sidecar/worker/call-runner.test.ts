@@ -76,6 +76,10 @@ class Harness {
           this.log.push('call')
           this.requests.push(request)
           this.#answer = onResult
+          return () => {
+            this.log.push('cancel')
+            onResult({ kind: 'Cancelled' })
+          }
         },
       } as unknown as HandlerClient,
       store: {
@@ -445,6 +449,22 @@ describe('with retry topics a call that is tried again', () => {
     harness.start(entryOf(fetchedOfVersion2(7, { origin: { partition: 3, offset: 99 } }), { attempt: 2 }))
     harness.answer(answered(GrpcStatus.OK))
     assert.deepEqual(harness.place, { partition: 3, offset: 99, attempts: 2 })
+  })
+})
+
+describe('a call that is cancelled', () => {
+  test('while it is with the handler is taken from it, and has that as its outcome', () => {
+    const harness = new Harness().start(callOf())
+    harness.runner.cancel(idAt(8))
+    harness.runner.cancel(idAt(7))
+    harness.stored()
+    assert.deepEqual(harness.log, ['call', 'cancel', 'free', 'store Cancelled', 'finished skipped'])
+  })
+
+  test('when the handler has answered keeps that', () => {
+    const harness = new Harness().start(callOf()).answer(answered(0))
+    harness.runner.cancel(idAt(7))
+    assert.deepEqual(harness.log, ['call', 'free', 'store Answered'])
   })
 })
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { pino } from 'pino'
 import { ProduceError } from '../../../../sidecar/kafka/producer.ts'
-import type { RecordProducer } from '../../../../sidecar/kafka/producer.ts'
+import type { RecordProducer, RecordSink } from '../../../../sidecar/kafka/producer.ts'
 import { decodeRecord, type RawRecord } from '../../../../sidecar/kafka/record.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import { DeadLetters } from '../../../../sidecar/worker/dead-letters.ts'
@@ -10,7 +10,7 @@ import { Partition } from '../../../../sidecar/worker/partition.ts'
 import type { Entry } from '../../../../sidecar/worker/partition.ts'
 import { fetched } from './records.ts'
 
-type Produce = RecordProducer['produce']
+type Produce = RecordSink['produce']
 
 const deadLetters = (produce: Produce, observer = false): DeadLetters =>
   new DeadLetters({

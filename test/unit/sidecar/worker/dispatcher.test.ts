@@ -88,6 +88,8 @@ class Harness {
   readonly starts: string[] = []
   readonly expired: number[] = []
   readonly skipped: number[] = []
+  /** Ids that are said to be cancelled, in hexadecimal. */
+  readonly cancelled = new Set<string>()
   readonly buried: { readonly entry: Entry; readonly code: string; readonly reason: string }[] = []
   readonly paused: number[] = []
   readonly resumed: number[] = []
@@ -126,6 +128,7 @@ class Harness {
       maxAttempts,
       startsRetentionMilliseconds: 60_000,
       longestWaitMilliseconds,
+      isCancelled: (id) => this.cancelled.has(id.toString('hex')),
       beyondDeadlineMilliseconds,
       store: this.store as unknown as OutcomeStore,
       now: () => this.clock,
@@ -439,6 +442,21 @@ describe('the window of an earlier owner', () => {
     await harness.settle()
     assert.equal(harness.store.lookedUp, 0)
     assert.deepEqual(harness.starts, ['0/0'])
+  })
+})
+
+describe('what is said to be cancelled', () => {
+  test('is asked about, and skipped where it has its outcome', async (t) => {
+    const harness = new Harness(t)
+    for (const offset of [0, 2]) harness.cancelled.add(idAt(offset).toString('hex'))
+    harness.store.answer = ({ id, attempt }) =>
+      id.equals(idAt(0)) ? { kind: 'Done' } : { kind: 'Counted', start: attempt, token: 'token' }
+    await harness.own(range(0, 3))
+    assert.deepEqual(
+      harness.store.asked.map(({ offset }) => offset),
+      [0, 2],
+    )
+    assert.deepEqual([harness.skipped, harness.starts], [[0], ['0/1', '0/2']])
   })
 })
 

@@ -338,6 +338,23 @@ describe('NotGrpc is an answer', () => {
   }
 })
 
+test('a call that is cancelled has that as its result, and the handler is told', async (t) => {
+  const { promise: cut, resolve: onCut } = Promise.withResolvers<number>()
+  const { promise: there, resolve: onThere } = Promise.withResolvers<void>()
+  const { client } = await pair(t, (stream) => {
+    stream.on('close', () => onCut(stream.rstCode))
+    onThere()
+  })
+  const results: AttemptResult[] = []
+  const request = { path: '/a.B/C', message: Buffer.from('ask'), metadata: [], extra: {}, timeoutMilliseconds: 5000 }
+  const cancel = client.call(request, (result) => results.push(result))
+  await there
+  cancel()
+  assert.equal(await cut, 8, 'CANCEL (RFC 9113, section 7)')
+  cancel()
+  assert.deepEqual(results, [{ kind: 'Cancelled' }])
+})
+
 describe('an HTTP status other than 200 becomes a gRPC status', () => {
   for (const [http, status] of [
     [400, 13],
