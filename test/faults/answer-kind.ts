@@ -14,7 +14,7 @@ export type AnswerKind = 'Outcome' | 'Refused' | 'Unknown'
 /** What the handlers of these tests begin every status message with. */
 export const HANDLER_SAYS = 'handler: '
 
-const OUTCOMES: readonly ErrorCode[] = [
+const OUTCOMES: ReadonlySet<string> = new Set<ErrorCode>([
   'EXPIRED_NOT_STARTED',
   'EXPIRED',
   'CALL_CANCELLED',
@@ -25,11 +25,11 @@ const OUTCOMES: readonly ErrorCode[] = [
   'UNREADABLE_RECORD',
   'METHOD_NOT_SERVED',
   'RESULT_TOO_LARGE',
-]
+])
 
 const BY_MESSAGE = new Map<string, AnswerKind>(
   Object.entries(ERRORS).flatMap(([code, { message, refusal }]): [string, AnswerKind][] =>
-    refusal ? [[message, 'Refused']] : OUTCOMES.includes(code as ErrorCode) ? [[message, 'Outcome']] : [],
+    refusal ? [[message, 'Refused']] : OUTCOMES.has(code) ? [[message, 'Outcome']] : [],
   ),
 )
 

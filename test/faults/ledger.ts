@@ -7,7 +7,7 @@ const sync = promisify(fdatasync)
 /** Several processes may append to one file: each flush is one write at the end. */
 export class Ledger {
   readonly #file: number
-  #waiting: string[] = []
+  readonly #waiting: string[] = []
   #flushing: Promise<void> | undefined
 
   constructor(path: string) {

@@ -37,7 +37,10 @@ test('every victim, broker and connection is chosen sooner or later, and none th
     ),
     ...[0, 1].map((number) => `proxy ${number}`),
     ...['Kafka', 'Redis'].flatMap((to) => [`cut-connections ${to}`, `slow-connections ${to}`]),
-    ...['restart-redis', 'cut-subscriptions', 'slow-handler', 'failing-handler'],
+    'restart-redis',
+    'cut-subscriptions',
+    'slow-handler',
+    'failing-handler',
   ]
   assert.deepEqual([...chosen].sort(), expected.sort())
 })
