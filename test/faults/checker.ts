@@ -74,11 +74,6 @@ export function repeats({ runs }: History): ReadonlyMap<string, number> {
   return new Map(counts.filter(([, count]) => count > 1))
 }
 
-/** Whether the call was on its way at the fault: made before it was over, and not finished before it began. */
-export function isInFlight({ at, until }: Fault, madeAt: number, finishedAt: number): boolean {
-  return madeAt <= until && finishedAt >= at
-}
-
 function storiesOf(history: History): ReadonlyMap<string, Story> {
   const { sent, answered, runs, records, stored, exempt } = history
   const answers = new Map(answered.map((one) => [one.request, one]))
@@ -166,6 +161,11 @@ function* repeated(story: Story, faults: readonly Fault[], rules: Rules): Genera
         `${call} ran ${runs.length} times (${runs.map(({ beganAt, attempt }) => `${attempt} at ${beganAt}`).join(', ')}), ` +
         `made at ${madeAt}, finished at ${finishedAt(story)}; ${byPolicy} by its policy, ${struck.length} faults`,
     }
+}
+
+/** Whether the call was on its way at the fault: made before it was over, and not finished before it began. */
+function isInFlight({ at, until }: Fault, madeAt: number, finishedAt: number): boolean {
+  return madeAt <= until && finishedAt >= at
 }
 
 /** When its outcome stood; without one, its last sign of life. */
