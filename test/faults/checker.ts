@@ -179,21 +179,25 @@ function* notBuried({ call, exempt, stored }: Story, buried: ReadonlySet<string>
     yield { kind: 'NotBuried', text: `${call} is DeadLettered in Redis, and not on the failure topic` }
 }
 
-function* late({ sent, answered }: History, { lateMilliseconds }: Rules): Generator<Finding> {
+function* late({ sent, answered, delays }: History, { lateMilliseconds }: Rules): Generator<Finding> {
   const answers = new Map(answered.map((one) => [one.request, one]))
-  for (const { request, deadlineMilliseconds, at } of sent) {
+  for (const { request, deadlineMilliseconds, at, endedBy, proxy } of sent) {
     const answer = answers.get(request)
     if (answer === undefined) {
       yield { kind: 'Unanswered', text: `${request}, made at ${at}` }
       continue
     }
     const over = answer.milliseconds - deadlineMilliseconds
-    if (over > lateMilliseconds + answer.loopDelayMilliseconds)
+    if (over <= lateMilliseconds + answer.loopDelayMilliseconds) continue
+    const ofProxy = endedBy === 'Client' ? [] : delays.filter((one) => one.proxy === proxy && one.at >= at)
+    const inTime = ofProxy.filter((one) => one.at - one.milliseconds <= answer.at)
+    const delay = inTime.reduce((sum, { milliseconds }) => sum + milliseconds, answer.loopDelayMilliseconds)
+    if (over > lateMilliseconds + delay)
       yield {
         kind: 'Late',
         text:
           `${request} had its status ${Math.round(over)} ms after its deadline of ${deadlineMilliseconds} ms ` +
-          `(its own delay: ${Math.round(answer.loopDelayMilliseconds)} ms): ${textOf(answer)}`,
+          `(its ender's own delay: ${Math.round(delay)} ms): ${textOf(answer)}`,
       }
   }
 }

@@ -5,7 +5,7 @@
  * Its one argument is a `ClientOptions` in JSON. It prints a `ClientReport` ten times a second.
  */
 import { Metadata } from '@grpc/grpc-js'
-import type { Client, ServiceError } from '@grpc/grpc-js'
+import type { ServiceError } from '@grpc/grpc-js'
 import { setTimeout as pause } from 'node:timers/promises'
 import { GrpcStatus } from '../../sidecar/errors.ts'
 import { withKey } from '../integration/support/keyed.ts'
@@ -53,24 +53,35 @@ const raw = (bytes: Buffer): Buffer => bytes
 const write = (line: ClientLine): Promise<void> => ledger.write(line)
 
 /** Makes one request; resolves with its status, which is on disk then. */
-async function request(name: string, { request, method, deadlineMilliseconds }: Asked, client: Client, key?: string) {
+async function request(name: string, { request, method, deadlineMilliseconds }: Asked, target: number, key?: string) {
+  const proxy = target % clients.length
   inFlight += 1
   const patience = deadlineMilliseconds ?? HURRIED_MILLISECONDS
-  const about = { request: name, call: request.call, keyed: key !== undefined, deadlineMilliseconds: patience }
-  await write({ event: 'sent', at: Date.now(), ...about })
+  const ofProxy = deadlineMilliseconds === undefined
+  await write({
+    event: 'sent',
+    at: Date.now(),
+    request: name,
+    call: request.call,
+    keyed: key !== undefined,
+    deadlineMilliseconds: patience,
+    endedBy: ofProxy ? 'Proxy' : 'Client',
+    proxy,
+  })
   const started = performance.now()
   const answer = await new Promise<Answered>((resolve) => {
     let callId: string | undefined
-    const call = client.makeUnaryRequest(
+    const call = clients[proxy]!.makeUnaryRequest(
       method,
       raw,
       raw,
       Buffer.from(JSON.stringify(request)),
       key === undefined ? new Metadata() : withKey(key),
-      deadlineMilliseconds === undefined ? {} : { deadline: Date.now() + deadlineMilliseconds },
+      ofProxy ? {} : { deadline: Date.now() + deadlineMilliseconds },
       (error: ServiceError | null, reply?: Buffer) => {
         const milliseconds = performance.now() - started
-        const loopDelayMilliseconds = milliseconds > patience ? loopDelay.since(started + patience) : 0
+        const loopDelayMilliseconds =
+          milliseconds > patience ? loopDelay.since(ofProxy ? started : started + patience) : 0
         // The status event comes with or right after the callback: its metadata is wanted too.
         setImmediate(() =>
           resolve({
@@ -100,8 +111,7 @@ async function request(name: string, { request, method, deadlineMilliseconds }: 
 /** Asks again while a lost connection is all that is known. */
 async function keyedRequest(name: string, one: Asked, first: number): Promise<void> {
   for (let attempt = 0; attempt < KEYED_TRIES; attempt++) {
-    const client = clients[(first + attempt) % clients.length]!
-    const answer = await request(`${name}.${attempt}`, one, client, one.request.call)
+    const answer = await request(`${name}.${attempt}`, one, first + attempt, one.request.call)
     if (answer.code !== GrpcStatus.UNAVAILABLE || answer.callId !== undefined) return
     await pause(KEYED_PAUSE_MILLISECONDS)
   }
@@ -111,7 +121,7 @@ async function begin(number: number, one: Asked): Promise<void> {
   const { call } = one.request
   const { againAfterMilliseconds } = one
   if (againAfterMilliseconds === undefined) {
-    await request(call, one, clients[number % clients.length]!)
+    await request(call, one, number)
     return
   }
   await Promise.all([

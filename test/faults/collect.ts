@@ -11,7 +11,7 @@ import { STATES, decodeOutcome } from '../../sidecar/results/outcome.ts'
 import { idOfKey } from '../integration/support/keyed.ts'
 import type { ClientLine } from './client.ts'
 import type { HandlerLine, Request } from './handler.ts'
-import type { Answered, Commit, HeldRecord, Run, Sent, Stored } from './history.ts'
+import type { Answered, Commit, HeldRecord, ProxyDelay, Run, Sent, Stored } from './history.ts'
 import { readLedger } from './ledger.ts'
 import { OFFSETS_TOPIC, readOffsetCommit } from './offsets-topic.ts'
 import { RETENTION_SECONDS } from './scene.ts'
@@ -35,6 +35,8 @@ export function readClients({ clientLedgers }: Scene): {
     answered: lines.flatMap((line) => (line.event === 'answered' ? [line] : [])),
   }
 }
+
+export const readDelays = ({ delayLedger }: Scene): readonly ProxyDelay[] => readLedger<ProxyDelay>(delayLedger)
 
 export function readHandlers({ route }: Scene): readonly Run[] {
   const lines = readLedger<HandlerLine>(route.ledgerFile)

@@ -10,8 +10,11 @@ export interface Sent {
   readonly request: string
   readonly call: string
   readonly at: number
-  /** How long the client is ready to wait. */
   readonly deadlineMilliseconds: number
+  /** Who ends it: the client by the deadline that it sent, or the proxy, where it sent none, by the method's. */
+  readonly endedBy: 'Client' | 'Proxy'
+  /** Number of the proxy that it went to. */
+  readonly proxy: number
   readonly keyed: boolean
 }
 
@@ -21,13 +24,20 @@ export interface Answered {
   readonly at: number
   /** From the request, on the client's monotonic clock. */
   readonly milliseconds: number
-  /** How much too late the client's own event loop was at worst while the status was due. */
+  /** How much too late the client's own event loop was altogether, while the status was due; for the proxy's deadlines from the request on. */
   readonly loopDelayMilliseconds: number
   readonly code: number
   readonly details: string
   /** Of an OK answer. */
   readonly reply?: string
   readonly callId?: string
+}
+
+/** How much too late a timer of a proxy fired. */
+export interface ProxyDelay {
+  readonly proxy: number
+  readonly at: number
+  readonly milliseconds: number
 }
 
 /** One start of a call in a handler; its line is on disk before the handler does anything. */
@@ -84,6 +94,7 @@ export interface Fault {
 export interface History {
   readonly sent: readonly Sent[]
   readonly answered: readonly Answered[]
+  readonly delays: readonly ProxyDelay[]
   readonly runs: readonly Run[]
   readonly records: readonly HeldRecord[]
   /** Calls that the failure topic holds. */

@@ -1,4 +1,6 @@
 const TICK_MILLISECONDS = 10
+/** Shorter ones are a timer's own. */
+const SHORTEST_MILLISECONDS = 5
 /** Longer ago nobody asks. */
 const KEPT_MILLISECONDS = 120_000
 
@@ -7,6 +9,7 @@ export class LoopDelay {
   readonly #late: { readonly at: number; readonly milliseconds: number }[] = []
   readonly #onDelay: (milliseconds: number) => void
   #due = 0
+  #mayEnd = false
   #timer: NodeJS.Timeout | undefined
 
   /** @param onDelay told of each, by how much. */
@@ -23,6 +26,12 @@ export class LoopDelay {
     return past + pending
   }
 
+  /** From now on the process may end. */
+  unref(): void {
+    this.#mayEnd = true
+    this.#timer?.unref()
+  }
+
   stop(): void {
     clearTimeout(this.#timer)
   }
@@ -32,10 +41,13 @@ export class LoopDelay {
     this.#timer = setTimeout(() => {
       const now = performance.now()
       const milliseconds = now - this.#due
-      if (milliseconds > 1) this.#late.push({ at: now, milliseconds })
+      if (milliseconds > SHORTEST_MILLISECONDS) {
+        this.#late.push({ at: now, milliseconds })
+        this.#onDelay(milliseconds)
+      }
       while ((this.#late[0]?.at ?? now) < now - KEPT_MILLISECONDS) this.#late.shift()
-      this.#onDelay(milliseconds)
       this.#wait()
     }, TICK_MILLISECONDS)
+    if (this.#mayEnd) this.#timer.unref()
   }
 }

@@ -79,23 +79,30 @@ export class Relay {
   }
 
   #pass(from: Socket, to: Socket): void {
-    let waiting = 0
-    let lastDue = 0
+    const waiting: { readonly due: number; readonly bytes: Buffer }[] = []
+    const give = (): void => {
+      for (;;) {
+        const [first] = waiting
+        if (first === undefined) return
+        const left = first.due - performance.now()
+        if (left > 0) {
+          setTimeout(give, left)
+          return
+        }
+        waiting.shift()
+        this.#held -= 1
+        to.write(first.bytes)
+      }
+    }
     from.on('data', (bytes: Buffer) => {
-      const now = performance.now()
-      const due = Math.max(lastDue, now + this.#delayMilliseconds)
-      if (waiting === 0 && due <= now) {
+      if (waiting.length === 0 && this.#delayMilliseconds === 0) {
         to.write(bytes)
         return
       }
-      waiting += 1
       this.#held += 1
-      lastDue = due
-      setTimeout(() => {
-        waiting -= 1
-        this.#held -= 1
-        to.write(bytes)
-      }, due - now)
+      waiting.push({ due: performance.now() + this.#delayMilliseconds, bytes })
+      // The others are given after the first, whenever they are due.
+      if (waiting.length === 1) give()
     })
   }
 }

@@ -6,7 +6,7 @@ import { until } from '../integration/support/route.ts'
 import type { Process } from '../integration/support/route.ts'
 import { answerKind } from './answer-kind.ts'
 import { check, repeats } from './checker.ts'
-import { idsOf, readClients, readHandlers, readKafka, readRedis } from './collect.ts'
+import { idsOf, readClients, readDelays, readHandlers, readKafka, readRedis } from './collect.ts'
 import type { OnKafka } from './collect.ts'
 import { deleteTopic, joined } from './deleted-topic.ts'
 import { exposureOf, exposures } from './exposure.ts'
@@ -53,12 +53,29 @@ const CLIENT_END_MILLISECONDS = 90_000
 /** Resolves with all that is wrong; empty: the run passed. */
 export async function run(
   platform: Platform,
-  { seed, minutes, classes }: RunOptions,
+  options: RunOptions,
   report: Report,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   await using stack = new AsyncDisposableStack()
   const scene = await Scene.start(platform, stack)
+  let wrong: readonly string[] | undefined
+  try {
+    wrong = await judge(scene, options, stack, report, signal)
+    return wrong
+  } finally {
+    if (wrong?.length === 0) scene.discard()
+    else scene.keep()
+  }
+}
+
+async function judge(
+  scene: Scene,
+  { seed, minutes, classes }: RunOptions,
+  stack: AsyncDisposableStack,
+  report: Report,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
   const { route } = scene
   const faults: Fault[] = []
   const loop = new LoopDelay((milliseconds) => {
@@ -72,12 +89,14 @@ export async function run(
   await untilIdle(route)
   const before = { proxies: await restOf(route, 'proxies'), workers: await restOf(route, 'workers') }
 
-  const struck = async (make: () => Promise<Fault>): Promise<void> => {
+  const struck = async (what: string, make: () => Promise<Fault>): Promise<void> => {
     signal.throwIfAborted()
+    // Said before: where it does not heal, it is known what was done.
+    report(`  ${new Date().toISOString()} ${what}`)
     await until('enough calls are on their way', () => scene.clients.inFlight >= LEAST_IN_FLIGHT)
     const fault = await make()
     faults.push(fault)
-    report(`  ${fault.kind}: ${fault.what}, ${fault.until - fault.at} ms; whole after ${Date.now() - fault.at} ms`)
+    report(`    ${fault.what}; ${fault.until - fault.at} ms; whole after ${Date.now() - fault.at} ms`)
     await scene.goesOn(CALLS_BETWEEN)
   }
   const clientsOf = (phase: string): readonly Process[] =>
@@ -97,7 +116,7 @@ export async function run(
     for (const { quietMilliseconds, plan } of scheduleOf(others, sizes, random)) {
       if (performance.now() > end && steps >= roundOf(others)) break
       await pause(quietMilliseconds, undefined, { signal })
-      await struck(() => strike(scene, plan))
+      await struck(JSON.stringify(plan), () => strike(scene, plan))
       steps += 1
     }
   }
@@ -111,7 +130,7 @@ export async function run(
     const readAt = Date.now()
     const late = clientsOf('d')
     await scene.goesOn(CALLS_BETWEEN)
-    await struck(() => deleteTopic(scene))
+    await struck('{"kind":"delete-topic"}', () => deleteTopic(scene))
     await endAll(late)
     await scene.untilDrained()
     const fault = faults.find(({ kind }) => kind === 'delete-topic')!
@@ -126,9 +145,10 @@ export async function run(
   )
   const { sent, answered } = readClients(scene)
   const runs = readHandlers(scene)
+  const delays = readDelays(scene)
   const { records, buried, commits, ids } = onKafka
   const stored = await readRedis(scene, idsOf(sent, answered, runs, ids))
-  const history: History = { sent, answered, runs, records, buried, stored, commits, faults, exempt }
+  const history: History = { sent, answered, delays, runs, records, buried, stored, commits, faults, exempt }
 
   const found = check(history, RULES).map(({ kind, text }) => `${kind}: ${text}`)
   const idle = [...exposures(history)].flatMap(([kind, { inFlight, acknowledged }]) =>
@@ -142,10 +162,7 @@ export async function run(
     before,
   ))
     report(`  ${line}`)
-  const wrong = [...found, ...idle, ...rests.flatMap(({ more }) => more)]
-  if (wrong.length === 0) scene.discard()
-  else scene.keep()
-  return wrong
+  return [...found, ...idle, ...rests.flatMap(({ more }) => more)]
 }
 
 const STOOD_STILL = 'the machine stood still'

@@ -2,7 +2,7 @@
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Route, until } from '../integration/support/route.ts'
-import type { Process, Proxy, Worker } from '../integration/support/route.ts'
+import type { Process, Proxy, Sidecar, Worker } from '../integration/support/route.ts'
 import { HURRIED_MILLISECONDS, PATIENT_MILLISECONDS } from './call-mix.ts'
 import type { ClientOptions, ClientReport } from './client.ts'
 import type { Mode } from './handler.ts'
@@ -23,6 +23,7 @@ export class Scene {
   /** Ledgers and the handlers' mode; kept where something was found. */
   readonly directory: string
   readonly clientLedgers: string[] = []
+  readonly delayLedger: string
   readonly #modeFile: string
   readonly #processes: Process[] = []
 
@@ -30,6 +31,8 @@ export class Scene {
     this.platform = platform
     this.directory = mkdtempSync(join(platform.directory, 'run-'))
     this.#modeFile = join(this.directory, 'mode')
+    this.delayLedger = join(this.directory, 'delays')
+    writeFileSync(this.delayLedger, '')
     this.setMode({})
     this.route = new Route({
       brokers: platform.cluster.brokers,
@@ -44,6 +47,7 @@ export class Scene {
       handlerEnv: { MODE_FILE: this.#modeFile },
       service: { resultRetentionSeconds: RETENTION_SECONDS },
       proxy: { methods: METHODS },
+      proxyEnv: (index) => this.#proxyEnv(index),
       worker: {
         methods: METHODS,
         concurrency: 32,
@@ -68,6 +72,10 @@ export class Scene {
       ...Array.from({ length: PROXIES }, () => scene.route.startProxy()),
     ])
     return scene
+  }
+
+  #proxyEnv(index: number): Readonly<Record<string, string>> {
+    return { TEST_IMPORT: 'test/faults/delay-ledger.ts', DELAY_LEDGER: this.delayLedger, PROXY: String(index) }
   }
 
   get topics(): readonly string[] {
@@ -111,16 +119,17 @@ export class Scene {
   async restart(kind: 'worker' | 'proxy', number: number): Promise<void> {
     const { route } = this
     const sidecar = kind === 'worker' ? route.workers[number]! : route.proxies[number]!
-    const process = route.spawn('sidecar/main.ts', ['--config', sidecar.configFile])
+    const env = kind === 'proxy' ? this.#proxyEnv(number) : {}
+    const process = route.spawn('sidecar/main.ts', ['--config', sidecar.configFile], env)
     if (kind === 'worker') route.workers[number] = { ...(sidecar as Worker), process }
     else route.proxies[number] = { ...(sidecar as Proxy), process }
-    await this.route.ready({ ...sidecar, process })
+    await this.#ready({ ...sidecar, process })
   }
 
   /** Resolves when all parts are ready and every partition has its copies in sync. */
   async untilWhole(): Promise<void> {
     const { route } = this
-    await Promise.all([...route.workers, ...route.proxies].map((sidecar) => route.ready(sidecar)))
+    await Promise.all([...route.workers, ...route.proxies].map((sidecar) => this.#ready(sidecar)))
     await until(
       'every copy is in sync',
       async () => {
@@ -130,6 +139,16 @@ export class Scene {
       HEAL_MILLISECONDS,
       // A question may find no broker that answers.
     )
+  }
+
+  async #ready(sidecar: Sidecar): Promise<void> {
+    await this.route.ready(sidecar).catch(async (cause: unknown) => {
+      const reason = await fetch(`http://127.0.0.1:${sidecar.adminPort}/readyz`).then(
+        (response) => response.text(),
+        (error: unknown) => String(error),
+      )
+      throw new Error(`${sidecar.config.instance} is not ready: ${reason.trim()}`, { cause })
+    })
   }
 
   /** Resolves when everything that is on the topics is finished and committed. */

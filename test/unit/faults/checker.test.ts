@@ -14,6 +14,8 @@ const sent = (call: string, at: number, more: Partial<Sent> = {}): Sent => ({
   call,
   at,
   deadlineMilliseconds: 10_000,
+  endedBy: 'Client',
+  proxy: 0,
   keyed: false,
   ...more,
 })
@@ -91,6 +93,7 @@ const CLEAN: History = {
     ours('expired', 7000, 'EXPIRED_NOT_STARTED'),
     failed('dead', 7800, 14, 'handler: busy'),
   ],
+  delays: [],
   runs: [
     run('a', 1020, 'a/1'),
     run('b', 2020),
@@ -250,6 +253,19 @@ test('a status after the deadline and the allowance is late, but for what the cl
   assert.deepEqual(found(at(10_250, 0)), [])
   assert.deepEqual(found(at(10_251, 0)), ['Late'])
   assert.deepEqual(found(at(10_300, 60)), [])
+})
+
+test("a status that is the proxy's to give is late but for what that proxy was late meanwhile", () => {
+  const at = (endedBy: Sent['endedBy'], proxy: number, delayedAt: number) => ({
+    sent: CLEAN.sent.map((one) => (one.request === 'a' ? { ...one, endedBy, deadlineMilliseconds: 60 } : one)),
+    answered: CLEAN.answered.map((one) => (one.request === 'a' ? { ...one, at: 1400, milliseconds: 400 } : one)),
+    delays: [{ proxy, at: delayedAt, milliseconds: 100 }],
+  })
+  assert.deepEqual(found(at('Proxy', 0, 1050)), [])
+  assert.deepEqual(found(at('Client', 0, 1050)), ['Late'])
+  assert.deepEqual(found(at('Proxy', 1, 1050)), ['Late'], 'another proxy')
+  assert.deepEqual(found(at('Proxy', 0, 990)), ['Late'], 'before the request')
+  assert.deepEqual(found(at('Proxy', 0, 1600)), ['Late'], 'after the answer')
 })
 
 test('a request without a status is found', () => {

@@ -8,6 +8,8 @@ const sent = (request: string, at: number): Sent => ({
   call: request,
   at,
   deadlineMilliseconds: 1000,
+  endedBy: 'Client',
+  proxy: 0,
   keyed: false,
 })
 const answered = (request: string, at: number, code = 0): Answered => ({
@@ -22,6 +24,7 @@ const fault = (at: number, until: number): Fault => ({ kind: 'kill', what: '', a
 const HISTORY: History = {
   sent: [sent('before', 10), sent('during', 90), sent('dropped', 95), sent('open', 96), sent('after', 130)],
   answered: [answered('before', 50), answered('during', 150), answered('dropped', 101, 14), answered('after', 140)],
+  delays: [],
   runs: [],
   records: [],
   buried: new Set(),
