@@ -1,5 +1,5 @@
 /** The route of one run: proxies, workers and handlers as processes, on topics of its own, and its clients. */
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Route, until } from '../integration/support/route.ts'
 import type { Process, Proxy, Sidecar, Worker } from '../integration/support/route.ts'
@@ -84,7 +84,9 @@ export class Scene {
 
   /** What is wrong with all handlers from now on; nothing where not given. */
   setMode(mode: Partial<Mode>): void {
-    writeFileSync(this.#modeFile, JSON.stringify({ ...HEALTHY, ...mode }))
+    // Handlers read it at any time: it is there whole, or as it was.
+    writeFileSync(`${this.#modeFile}.new`, JSON.stringify({ ...HEALTHY, ...mode }))
+    renameSync(`${this.#modeFile}.new`, this.#modeFile)
   }
 
   startClient(options: Omit<ClientOptions, 'proxies' | 'ledger'>): Process {
@@ -126,9 +128,16 @@ export class Scene {
     await this.#ready({ ...sidecar, process })
   }
 
-  /** Resolves when all parts are ready and every partition has its copies in sync. */
+  /**
+   * Resolves when all parts are ready and every partition has its copies in sync.
+   * @throws where a part has ended that nobody killed.
+   */
   async untilWhole(): Promise<void> {
     const { route } = this
+    const parts = [...route.workers, ...route.proxies].map(({ process }) => process)
+    for (const one of [...parts, ...route.workers.map(({ handler }) => handler)]) {
+      if (!one.running) throw new Error(`process ${one.child.pid} ended by itself:\n${one.lines.slice(-20).join('\n')}`)
+    }
     await Promise.all([...route.workers, ...route.proxies].map((sidecar) => this.#ready(sidecar)))
     await until(
       'every copy is in sync',
