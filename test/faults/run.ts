@@ -1,26 +1,23 @@
 /** One run: a route, calls, faults, and the judgement on what they left behind. */
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Report } from '../../local/report.ts'
-import { GrpcStatus } from '../../sidecar/errors.ts'
 import { until } from '../integration/support/route.ts'
 import type { Process } from '../integration/support/route.ts'
-import { answerKind } from './answer-kind.ts'
-import { check, repeats } from './checker.ts'
-import { idsOf, readClients, readDelays, readHandlers, readKafka, readRedis } from './collect.ts'
+import { readClients, readKafka } from './collect.ts'
 import type { OnKafka } from './collect.ts'
 import { deleteTopic, joined } from './deleted-topic.ts'
-import { exposureOf, exposures } from './exposure.ts'
-import type { Fault, History } from './history.ts'
+import type { Fault } from './history.ts'
+import { LEAST_IN_FLIGHT, STOOD_STILL, judge } from './judge.ts'
 import { LoopDelay } from './loop-delay.ts'
 import { BROKERS } from './platform.ts'
 import type { Platform } from './platform.ts'
 import { randomOf } from './random.ts'
 import { backAtRest, restOf, untilIdle } from './rest.ts'
-import type { Rest } from './rest.ts'
-import { MAX_ATTEMPTS, PROXIES, Scene, WORKERS } from './scene.ts'
+import { PROXIES, Scene, WORKERS } from './scene.ts'
 import { roundOf, scheduleOf } from './schedule.ts'
 import type { FaultClass } from './schedule.ts'
 import { strike } from './strike.ts'
+import { restLine, summary } from './summary.ts'
 
 export interface RunOptions {
   readonly seed: number
@@ -28,19 +25,9 @@ export interface RunOptions {
   readonly classes: readonly FaultClass[]
 }
 
-const RULES = {
-  maxAttempts: MAX_ATTEMPTS,
-  retryableCodes: [GrpcStatus.UNAVAILABLE],
-  lateMilliseconds: 250,
-  clockMilliseconds: 5,
-}
 const CLIENTS = 2
 const CALLS_PER_SECOND = 25
-const WARM_UP_CALLS = 150
-/** A fault waits until so many requests are on their way. */
-const LEAST_IN_FLIGHT = 5
-/** Of each class, all of its faults together. */
-const LEAST_ACKNOWLEDGED = 5
+const WARM_UP = { name: 'w', perSecond: 100, calls: 150 }
 /** After a fault calls are answered again before the next one comes. */
 const CALLS_BETWEEN = 25
 /** Of the time, where the topic is deleted: for that. */
@@ -61,7 +48,7 @@ export async function run(
   const scene = await Scene.start(platform, stack)
   let wrong: readonly string[] | undefined
   try {
-    wrong = await judge(scene, options, stack, report, signal)
+    wrong = await new Run(scene, options, report, signal).toItsEnd(stack)
     return wrong
   } finally {
     if (wrong?.length === 0) scene.discard()
@@ -69,133 +56,118 @@ export async function run(
   }
 }
 
-async function judge(
-  scene: Scene,
-  { seed, minutes, classes }: RunOptions,
-  stack: AsyncDisposableStack,
-  report: Report,
-  signal: AbortSignal,
-): Promise<readonly string[]> {
-  const { route } = scene
-  const faults: Fault[] = []
-  const loop = new LoopDelay((milliseconds) => {
-    const until = Date.now()
-    if (milliseconds > STOOD_STILL_MILLISECONDS)
-      faults.push({ kind: STOOD_STILL, what: `for ${milliseconds.toFixed(0)} ms`, at: until - milliseconds, until })
-  })
-  stack.defer(() => loop.stop())
+class Run {
+  readonly #scene: Scene
+  readonly #options: RunOptions
+  readonly #report: Report
+  readonly #signal: AbortSignal
+  readonly #faults: Fault[] = []
 
-  await ended(scene.startClient({ name: 'w', seed, perSecond: 100, calls: WARM_UP_CALLS }))
-  await untilIdle(route)
-  const before = { proxies: await restOf(route, 'proxies'), workers: await restOf(route, 'workers') }
-
-  const struck = async (what: string, make: () => Promise<Fault>): Promise<void> => {
-    signal.throwIfAborted()
-    // Said before: where it does not heal, it is known what was done.
-    report(`  ${new Date().toISOString()} ${what}`)
-    await until('enough calls are on their way', () => scene.clients.inFlight >= LEAST_IN_FLIGHT)
-    const fault = await make()
-    faults.push(fault)
-    report(`    ${fault.what}; ${fault.until - fault.at} ms; whole after ${Date.now() - fault.at} ms`)
-    await scene.goesOn(CALLS_BETWEEN)
+  constructor(scene: Scene, options: RunOptions, report: Report, signal: AbortSignal) {
+    this.#scene = scene
+    this.#options = options
+    this.#report = report
+    this.#signal = signal
   }
-  const clientsOf = (phase: string): readonly Process[] =>
-    Array.from({ length: CLIENTS }, (_, number) =>
-      scene.startClient({ name: `${phase}${number}`, seed: seed + number, perSecond: CALLS_PER_SECOND }),
-    )
 
-  const sizes = { proxies: PROXIES, workers: WORKERS, brokers: BROKERS }
-  const random = randomOf(seed)
-  const others = classes.filter((one) => one !== 'delete-topic')
-  const deletes = classes.includes('delete-topic')
-  const end = performance.now() + minutes * 60_000 - (deletes ? DELETION_MILLISECONDS : 0)
-  const clients = clientsOf('c')
-  await scene.goesOn(CALLS_BETWEEN)
-  if (others.length > 0) {
-    let steps = 0
-    for (const { quietMilliseconds, plan } of scheduleOf(others, sizes, random)) {
-      if (performance.now() > end && steps >= roundOf(others)) break
-      await pause(quietMilliseconds, undefined, { signal })
-      await struck(JSON.stringify(plan), () => strike(scene, plan))
-      steps += 1
+  async toItsEnd(stack: AsyncDisposableStack): Promise<readonly string[]> {
+    const { route } = this.#scene
+    const loop = this.#watchForStandstill()
+    stack.defer(() => loop.stop())
+    await ended(this.#scene.startClient({ ...WARM_UP, seed: this.#options.seed }))
+    await untilIdle(route)
+    const before = { proxies: await restOf(route, 'proxies'), workers: await restOf(route, 'workers') }
+
+    await this.#breakThings()
+    const { onKafka, exempt } = this.#options.classes.includes('delete-topic')
+      ? await this.#deletion()
+      : { onKafka: await readKafka(this.#scene, this.#signal), exempt: new Set<string>() }
+    loop.stop()
+
+    await untilIdle(route)
+    const { history, wrong } = await judge(this.#scene, onKafka, this.#faults, exempt)
+    const all = [...wrong]
+    for (const line of summary(history)) this.#report(`  ${line}`)
+    for (const kind of ['proxies', 'workers'] as const) {
+      const { rest, more } = await backAtRest(route, kind, before[kind])
+      this.#report(`  at rest, most of ${kind}: ${restLine(rest)}; before: ${restLine(before[kind])}`)
+      all.push(...more)
     }
+    return all
   }
-  await endAll(clients)
-  await scene.untilDrained()
 
-  let onKafka: OnKafka
-  let exempt: ReadonlySet<string> = new Set()
-  if (deletes) {
-    const kept = await readKafka(scene, signal)
+  async #breakThings(): Promise<void> {
+    const { seed, minutes, classes } = this.#options
+    const others = classes.filter((one) => one !== 'delete-topic')
+    if (others.length === 0) return
+    const milliseconds = minutes * 60_000 - (others.length < classes.length ? DELETION_MILLISECONDS : 0)
+    const end = performance.now() + milliseconds
+    const clients = await this.#startClients('c')
+    const sizes = { proxies: PROXIES, workers: WORKERS, brokers: BROKERS }
+    let left = roundOf(others)
+    for (const { quietMilliseconds, plan } of scheduleOf(others, sizes, randomOf(seed))) {
+      if (performance.now() > end && left <= 0) break
+      await pause(quietMilliseconds, undefined, { signal: this.#signal })
+      await this.#struck(JSON.stringify(plan), () => strike(this.#scene, plan))
+      left -= 1
+    }
+    await this.#endClients(clients)
+  }
+
+  /** By itself and last: the records of before are read first, and those of calls in between are gone for good. */
+  async #deletion(): Promise<{ readonly onKafka: OnKafka; readonly exempt: ReadonlySet<string> }> {
+    const scene = this.#scene
+    const kept = await readKafka(scene, this.#signal)
     const readAt = Date.now()
-    const late = clientsOf('d')
-    await scene.goesOn(CALLS_BETWEEN)
-    await struck('{"kind":"delete-topic"}', () => deleteTopic(scene))
-    await endAll(late)
-    await scene.untilDrained()
-    const fault = faults.find(({ kind }) => kind === 'delete-topic')!
-    onKafka = joined(kept, await readKafka(scene, signal), route.topic, fault)
+    const clients = await this.#startClients('d')
+    const fault = await this.#struck('the topic is deleted', () => deleteTopic(scene))
+    await this.#endClients(clients)
+    const onKafka = joined(kept, await readKafka(scene, this.#signal), scene.route.topic, fault)
     const { sent } = readClients(scene)
-    exempt = new Set(sent.flatMap(({ call, at }) => (at >= readAt && at <= fault.until ? [call] : [])))
-  } else onKafka = await readKafka(scene, signal)
+    const gone = sent.filter(({ at }) => at >= readAt && at <= fault.until)
+    return { onKafka, exempt: new Set(gone.map(({ call }) => call)) }
+  }
 
-  await untilIdle(route)
-  const rests = await Promise.all(
-    (['proxies', 'workers'] as const).map((kind) => backAtRest(route, kind, before[kind])),
-  )
-  const { sent, answered } = readClients(scene)
-  const runs = readHandlers(scene)
-  const delays = readDelays(scene)
-  const { records, buried, commits, ids } = onKafka
-  const stored = await readRedis(scene, idsOf(sent, answered, runs, ids))
-  const history: History = { sent, answered, delays, runs, records, buried, stored, commits, faults, exempt }
+  async #startClients(phase: string): Promise<readonly Process[]> {
+    const { seed } = this.#options
+    const clients = Array.from({ length: CLIENTS }, (_, number) =>
+      this.#scene.startClient({ name: `${phase}${number}`, seed: seed + number, perSecond: CALLS_PER_SECOND }),
+    )
+    await this.#scene.goesOn(CALLS_BETWEEN)
+    return clients
+  }
 
-  const found = check(history, RULES).map(({ kind, text }) => `${kind}: ${text}`)
-  const idle = [...exposures(history)].flatMap(([kind, { inFlight, acknowledged }]) =>
-    kind !== STOOD_STILL && (inFlight < LEAST_IN_FLIGHT || acknowledged < LEAST_ACKNOWLEDGED)
-      ? [`${kind} hit too little: ${inFlight} in flight, ${acknowledged} acknowledged`]
-      : [],
-  )
-  for (const line of summary(
-    history,
-    rests.map(({ rest }) => rest),
-    before,
-  ))
-    report(`  ${line}`)
-  return [...found, ...idle, ...rests.flatMap(({ more }) => more)]
+  /** Resolves when every call has ended and every offset is committed. */
+  async #endClients(clients: readonly Process[]): Promise<void> {
+    for (const client of clients) client.kill('SIGTERM')
+    await Promise.all(clients.map(ended))
+    await this.#scene.untilDrained()
+  }
+
+  async #struck(what: string, make: () => Promise<Fault>): Promise<Fault> {
+    this.#signal.throwIfAborted()
+    await until('enough calls are on their way', () => this.#scene.clients.inFlight >= LEAST_IN_FLIGHT)
+    // Said before: where it does not heal, it is known what was done.
+    this.#report(`  ${new Date().toISOString()} ${what}`)
+    const fault = await make()
+    this.#faults.push(fault)
+    this.#report(`    ${fault.what}; ${fault.until - fault.at} ms; whole after ${Date.now() - fault.at} ms`)
+    await this.#scene.goesOn(CALLS_BETWEEN)
+    return fault
+  }
+
+  #watchForStandstill(): LoopDelay {
+    return new LoopDelay((milliseconds) => {
+      if (milliseconds < STOOD_STILL_MILLISECONDS) return
+      const until = Date.now()
+      const what = `for ${milliseconds.toFixed(0)} ms`
+      this.#faults.push({ kind: STOOD_STILL, what, at: until - milliseconds, until })
+    })
+  }
 }
-
-const STOOD_STILL = 'the machine stood still'
 
 /** Resolves when the client has its last answer. */
 async function ended(client: Process): Promise<void> {
   await until(`client ${client.child.pid} ends`, () => !client.running, CLIENT_END_MILLISECONDS)
   if (client.child.exitCode !== 0) throw new Error(`a client failed:\n${client.lines.slice(-20).join('\n')}`)
-}
-
-async function endAll(clients: readonly Process[]): Promise<void> {
-  for (const client of clients) client.kill('SIGTERM')
-  await Promise.all(clients.map(ended))
-}
-
-function summary(history: History, rests: readonly Rest[], before: Readonly<Record<string, Rest>>): readonly string[] {
-  const { sent, answered, runs, records, stored, commits, faults } = history
-  const kinds = Map.groupBy(answered, (one) => answerKind(one))
-  const states = [...Map.groupBy(stored, ({ state }) => state)].map(([state, all]) => `${state} ${all.length}`)
-  const classes = [...exposures(history)].map(
-    ([kind, { inFlight, acknowledged }]) => `${kind} (in flight ${inFlight}, acknowledged ${acknowledged})`,
-  )
-  const text = ({ sockets, timers, heapMebibytes, residentMebibytes }: Rest): string =>
-    `sockets ${sockets}, timers ${timers}, heap ${heapMebibytes.toFixed(0)} MiB, resident ${residentMebibytes.toFixed(0)} MiB`
-  return [
-    `requests ${sent.length}: ${['Outcome', 'Refused', 'Unknown'].map((kind) => `${kind} ${kinds.get(kind as 'Outcome')?.length ?? 0}`).join(', ')}`,
-    `in Redis: ${states.join(', ')}; records ${records.length}, commits ${commits.length}`,
-    `runs ${runs.length}, calls that ran again ${repeats(history).size}`,
-    `${faults.length} faults: ${classes.join(', ')}`,
-    `fewest in flight at one: ${Math.min(...faults.map((fault) => exposureOf(fault, history).inFlight))}`,
-    ...rests.map(
-      (rest, index) =>
-        `at rest, a ${index === 0 ? 'proxy' : 'worker'}: ${text(rest)}; before: ${text(before[index === 0 ? 'proxies' : 'workers']!)}`,
-    ),
-  ]
 }
