@@ -46,6 +46,10 @@ export async function run(
 ): Promise<readonly string[]> {
   await using stack = new AsyncDisposableStack()
   const scene = await Scene.start(platform, stack)
+  // Whoever interrupts does not wait until something has healed.
+  const onAbort = (): void => void scene.route.close()
+  signal.addEventListener('abort', onAbort, { once: true })
+  stack.defer(() => signal.removeEventListener('abort', onAbort))
   let wrong: readonly string[] | undefined
   try {
     wrong = await new Run(scene, options, report, signal).toItsEnd(stack)

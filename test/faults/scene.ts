@@ -1,5 +1,5 @@
 /** The route of one run: proxies, workers and handlers as processes, on topics of its own, and its clients. */
-import { copyFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Route, until } from '../integration/support/route.ts'
 import type { Process, Proxy, Sidecar, Worker } from '../integration/support/route.ts'
@@ -172,7 +172,7 @@ export class Scene {
 
   /** Keeps what goes with the route: the handlers' ledger, and the last words of all. */
   keep(): void {
-    copyFileSync(this.route.ledgerFile, join(this.directory, 'handlers'))
+    if (existsSync(this.route.ledgerFile)) copyFileSync(this.route.ledgerFile, join(this.directory, 'handlers'))
     writeFileSync(join(this.directory, 'last-words'), this.route.lastWords(200))
   }
 }
