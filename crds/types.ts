@@ -138,7 +138,7 @@ export interface CalculateService {
       /** A command without an answer is given up after so long, and its connection replaced. 100 to 60000. Default 5000. */
       readonly commandTimeoutMilliseconds: number
     }
-    /** The topic of the calls. What cannot be done goes to a second one, `<name>.dead`. */
+    /** The topic of the calls. What cannot be done goes to a second one, `<name>.dead`; what is tried again waits on `<name>.retry.1` and on. */
     readonly topic: {
       /** The topic's name. Immutable. */
       readonly name: string
@@ -148,6 +148,8 @@ export interface CalculateService {
       readonly replicationFactor: number
       /** Kafka topic settings, as Kafka names and writes them (`retention.ms`, in quotes). */
       readonly config: Readonly<Record<string, string>>
+      /** How long dead letters are kept on the failure topic, `<name>.dead`. Default 30 days. 1 to 87600. Default 720. */
+      readonly deadLetterRetentionHours: number
       /** What becomes of the topics with this resource. Delete: those that were made for it go, with all records that they hold; one that was there before stays. Default "Retain". */
       readonly deletionPolicy: 'Retain' | 'Delete'
     }
@@ -163,6 +165,11 @@ export interface CalculateService {
       readonly cacheSeconds: number
       /** Names of the request metadata that travel to the handler. Credentials never do. Default []. */
       readonly metadata: readonly string[]
+      /** What calls with an order have in common. Those with the same one are in one partition of the topic, and run in their order where a ConsumerGroup's `ordering` is Key. A call without it has no order. */
+      readonly partitionKey?: {
+        /** Name of the request metadata whose value it is, of 1024 bytes at the most. It goes on Kafka as the record's key, so credentials cannot be it. */
+        readonly metadata: string
+      }
     }[]
     /** What becomes of outcomes. */
     readonly results: {
@@ -255,9 +262,15 @@ export interface CalculateService {
     readonly registration: {
       /** The Service `<name>-proxy`. ClusterIP: one address. Headless: each proxy by its own, for clients that balance by themselves. None: no Service. Default "ClusterIP". */
       readonly kubernetes: 'ClusterIP' | 'Headless' | 'None'
-      /** A Consul catalog in which the operator keeps one instance for each proxy, with a check that says whether it is ready. */
+      /** A Consul that has one instance for each proxy, with a check that says whether it is ready. */
       readonly consul?: {
-        /** Its HTTP API: `http://host:port` or `https://host:port`. */
+        /** Who keeps an instance and what its check says. Readiness: the operator, in the catalog; the readiness of its pod. TTL: each proxy, at the agent at `address`; critical as well when it says nothing for `ttlSeconds`. Default "Readiness". */
+        readonly check: 'Readiness' | 'TTL'
+        /** With check TTL, the check is critical when its proxy said nothing for so long. 2 to 3600. Default 15. */
+        readonly ttlSeconds: number
+        /** With check TTL, how often a proxy says how it is; at most half of `ttlSeconds`. 1 to 1800. Default 5. */
+        readonly intervalSeconds: number
+        /** Its HTTP API: `http://host:port` or `https://host:port`. With check TTL that of the agent which each proxy calls. */
         readonly address: string
         /** The service's name in Consul. Without it that of this resource. */
         readonly name?: string
@@ -368,10 +381,14 @@ export interface ConsumerGroup {
     }
     /** A Responder answers; an Observer runs the same calls and its answers go nowhere. Immutable. Default "Responder". */
     readonly role: 'Responder' | 'Observer'
+    /** What an Observer reads in place of the service's topic, such as its failure topic `<topic>.dead`. Records that are no calls of the service are passed over. */
+    readonly topics?: readonly string[]
     /** The Kafka consumer group. Immutable, for its offsets are under this name. */
     readonly groupId: string
     /** Where a group without offsets starts. A Responder skips no acknowledged call, so it is always Earliest. Default "Earliest". */
     readonly startFrom: 'Earliest' | 'Latest'
+    /** Which calls run one after the other, in the order in which Kafka has them, retries included. Key: those with the same partition key (see `partitionKey` of the service). Partition: all those of one partition. The pauses of the RetryPolicy may then add up to a minute at the most. Default "None". */
+    readonly ordering: 'None' | 'Key' | 'Partition'
     /** A RetryPolicy in the same namespace. Without it each call is tried once. */
     readonly retryPolicyRef?: {
       /** Its name. */
@@ -501,6 +518,8 @@ export interface ConsumerGroup {
     readonly selector?: string
     /** Calls that wait, rounded up to one significant digit. 0 to 9007199254740991. */
     readonly lag?: number
+    /** Dead letters of the service that are not done with, rounded up to one significant digit. Absent for an Observer. 0 to 9007199254740991. */
+    readonly deadLetters?: number
     /** Workers that are in the Kafka consumer group. 0 to 2147483647. */
     readonly members?: number
     /** What `scaling` decided last. 0 to 1000. */
@@ -541,6 +560,8 @@ export interface RetryPolicy {
       | 'UNAVAILABLE'
       | 'DATA_LOSS'
     )[]
+    /** What becomes of a call whose deadline passes before it has an answer. Drop: it ends, and does not run if it had not begun. Continue: it is run, and tried again, for as long as results are kept (`results.retentionSeconds` of the CalculateService), for whoever asks for the result later. Default "Drop". */
+    readonly onExpired: 'Drop' | 'Continue'
   }
   /** What the operator saw and did. It alone writes this. */
   readonly status?: {

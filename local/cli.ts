@@ -17,7 +17,20 @@ grpc-kafka records TOPIC [--partition N] [--from OFFSET | --last N] [--json] [--
     prints records decoded, also those of a failure topic and unreadable ones
     --last           so many of each partition; 10
     --values         also the values of metadata: they may be somebody's data
-SERVERS, for both:
+grpc-kafka dead-letters list|show|redrive|discard [PLACE ...] [--topic TOPIC] [FILTER] [SERVERS]
+    looks after the dead letters of a service: the failure topic is TOPIC.dead; a PLACE is PARTITION/OFFSET there, as list prints it
+    list             prints those that are not done with
+    show PLACE ...   prints them with the history of their attempts, and with --values the request
+    redrive          runs their calls again, under their ids and with a fresh deadline, and marks them as done with
+    discard          only marks them as done with: the records stay until the topic's retention is over
+    FILTER           --method NAME  --status CODE  --call ID  --reason TEXT  --since TIME  --until TIME
+                     a TIME is 2026-01-31T12:00:00Z, or so long ago: 90s, 15m, 2h, 3d
+    --all            redrive or discard all of them; else give places or a filter
+    --rate           redrives a second, at most; 10
+    --deadline       seconds that a redriven call has; else its method's timeout where a configuration tells, else 60
+    --descriptors    a FileDescriptorSet, or --proto FILE: requests are printed as JSON
+    --json, --values as for records
+SERVERS, for all three:
     --kafka          HOST:PORT[,...]; else KAFKA_BROKERS
     --redis          URL; else REDIS_URL (a password in a flag is seen by all users of the machine)
     -c, --config     a sidecar's configuration file: its Kafka, its Redis and its topic
@@ -33,6 +46,7 @@ type Command = (args: readonly string[], signal: AbortSignal) => Promise<number>
 /** Loaded when asked for: the example is no part of the installed package. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   calls: async () => (await import('./commands/calls.ts')).calls,
+  'dead-letters': async () => (await import('./commands/dead-letters.ts')).deadLetters,
   local: async () => (await import('./commands/local.ts')).local,
   records: async () => (await import('./commands/records.ts')).records,
   start: async () => (await import('./commands/start.ts')).start,

@@ -1,7 +1,8 @@
 /** A record of a topic as people read it: one object, and one line. */
 import { formatCallId } from '../sidecar/call-id.ts'
+import { GRPC_STATUS_NAMES } from '../sidecar/errors.ts'
 import { HEADER, decodeRecord } from '../sidecar/kafka/record.ts'
-import type { RawRecord } from '../sidecar/kafka/record.ts'
+import type { AttemptFailure, RawRecord } from '../sidecar/kafka/record.ts'
 import { isPrintable } from '../sidecar/metadata.ts'
 import type { MetadataPairs } from '../sidecar/metadata.ts'
 import type { TopicRecord } from './kafka/topic-reader.ts'
@@ -29,10 +30,22 @@ export interface RecordView {
   /** Empty: anonymous. */
   readonly caller?: string
   readonly traceparent?: string
+  /** Of the redrive that produced it. */
+  readonly redriveRevision?: number
+  readonly failures?: readonly FailureView[]
   readonly metadata?: readonly MetadataView[]
   /** On a failure topic: whence it came and why. */
   readonly dead?: Readonly<Record<string, string>>
   readonly messageBytes: number
+}
+
+/** An attempt that failed. */
+interface FailureView {
+  readonly attempt: number
+  readonly at: string
+  /** gRPC status by name. */
+  readonly status: string
+  readonly worker: string
 }
 
 interface MetadataView {
@@ -70,12 +83,21 @@ export function viewRecord(raw: TopicRecord, showValues: boolean): RecordView {
       ...(decoded.record.firstFailureAt > 0 && { firstFailureAt: isoTime(decoded.record.firstFailureAt) }),
       caller: decoded.record.caller,
       ...(decoded.record.traceparent !== undefined && { traceparent: decoded.record.traceparent }),
+      ...((decoded.record.redriveRevision ?? 0) > 0 && { redriveRevision: decoded.record.redriveRevision }),
+      ...(decoded.record.failures !== undefined && { failures: decoded.record.failures.map(viewFailure) }),
       metadata: viewMetadata(decoded.record.metadata, showValues),
     }),
     ...(dead !== undefined && { dead }),
     messageBytes: raw.value?.length ?? 0,
   }
 }
+
+const viewFailure = ({ attempt, at, status, worker }: AttemptFailure): FailureView => ({
+  attempt,
+  at: isoTime(at),
+  status: GRPC_STATUS_NAMES[status] ?? String(status),
+  worker: printable(worker),
+})
 
 const viewMetadata = (metadata: MetadataPairs, showValues: boolean): readonly MetadataView[] =>
   metadata.map(([name, value]) => ({
@@ -102,6 +124,7 @@ export function recordLine(view: RecordView): string {
   if (view.id !== undefined) parts.push(view.id)
   if (view.method !== undefined) {
     parts.push(printable(view.method), `v${view.version} attempt ${view.attempt}`)
+    if (view.redriveRevision !== undefined) parts.push(`redrive ${view.redriveRevision}`)
     if (view.producedAgain === true) parts.push('produced again')
     if (view.firstFailureAt !== undefined) parts.push(`first failure ${view.firstFailureAt}`)
   }

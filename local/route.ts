@@ -24,7 +24,7 @@ const HOST = '127.0.0.1'
 const READY_MILLISECONDS = 60_000
 const HANDLER_GRACE_MILLISECONDS = 10_000
 /** Beyond the time that a sidecar takes to drain by itself. */
-const SIDECAR_GRACE_MILLISECONDS = 5_000
+const SIDECAR_GRACE_MILLISECONDS = 8_000
 /** A handler that ends this often before the route is up will not come up. */
 const HANDLER_TRIES = 3
 
@@ -114,7 +114,8 @@ export async function runRoutes(options: RouteOptions, signal: AbortSignal): Pro
   }
   for (const { service, groups } of routes) {
     const policies = groups.flatMap(({ group, policy }) =>
-      group.spec.role === 'Responder' && policy !== undefined ? [policy] : [],
+      // Calls with an order are tried again in their place.
+      group.spec.role === 'Responder' && group.spec.ordering === 'None' && policy !== undefined ? [policy] : [],
     )
     const retrySteps = retryStepsOf(service, policies)
     const done = await ensureTopics(infrastructure.brokers, (brokers) =>
@@ -174,12 +175,19 @@ async function startProxy(run: Run, service: CalculateService, index: number, po
       ...placement(run, name),
       admin,
       listen: { host: HOST, port },
+      registration: { host: HOST, access: consulAccess(globalThis.process.env) },
       ...(run.descriptorSetFile === undefined ? {} : { descriptorSetFile: run.descriptorSetFile }),
     }),
   )
   const process = await superviseSidecar(run, name, files)
   return { name, service, process, address: `${HOST}:${port}`, adminUrl: `http://${HOST}:${admin.port}` }
 }
+
+/** There are no Secrets on one machine: what signs in at Consul is named as Consul's own programs have it. */
+const consulAccess = ({ CONSUL_HTTP_TOKEN = '', CONSUL_CACERT = '' }: NodeJS.ProcessEnv) => ({
+  ...(CONSUL_HTTP_TOKEN === '' ? {} : { token: { env: 'CONSUL_HTTP_TOKEN' } }),
+  ...(CONSUL_CACERT === '' ? {} : { caFile: CONSUL_CACERT }),
+})
 
 async function startWorker(
   run: Run,

@@ -38,6 +38,7 @@ export const CONDITIONS = {
       TopicNotAllowed: isNot("the topic's name has none of the prefixes that its namespace may use"),
       TopicSettingsRefused: isNot('settings in spec.topic.config, or those that the topic has, would lose calls'),
       PartitionsWouldShrink: isNot('the topic has more partitions than spec.topic.partitions: partitions only grow'),
+      PartitionsWait: isNot('calls have an order: partitions are added when no proxy runs and nothing waits'),
       ReplicationFactorDiffers: isNot('the topic that was there has another number of copies; that is left as it is'),
       TooFewBrokers: isNot('spec.topic.replicationFactor is larger than the number of brokers'),
       NotSupported: isNot('this Kafka cannot do what is needed'),
@@ -60,7 +61,7 @@ export const CONDITIONS = {
     Registered: {
       Registered: is('clients find the proxies where the spec says'),
       NotAsked: is('spec.registration asks for nothing'),
-      Registering: isNot('the status is about to remember a Consul; then proxies are registered there'),
+      Registering: isNot('proxies are about to be registered in Consul; the message says what is waited for'),
       TopicNotOurs: isNot('nothing is registered while TopicReady says that the topic is not for it'),
       ConsulUnavailable: unknown('Consul does not answer'),
       ConsulNotAuthorized: isNot('Consul refuses the token'),
@@ -81,6 +82,12 @@ export const CONDITIONS = {
       TopicNotReady: isNot('the CalculateService has no topic of its own yet; its TopicReady says why'),
       SecretMissing,
       PolicyNotFound: isNot('there is no RetryPolicy of the name in spec.retryPolicyRef; each call is tried once'),
+      PausesTooLong: isNot(
+        'calls wait for each other by spec.ordering, and the pauses of the RetryPolicy add up to more than a minute',
+      ),
+      RetentionTooShort: isNot(
+        'calls go on beyond their deadlines (onExpired of the RetryPolicy), and may outlive what is kept of them; the message says what',
+      ),
     },
     WorkersAvailable: {
       WorkersAvailable: is('all workers are ready and run what the spec says'),
@@ -91,6 +98,9 @@ export const CONDITIONS = {
       NoWorkers: isNot('spec.replicas is 0'),
       WakeUpTooSlow: isNot(
         'workers may go to zero, and calls of a method would expire before one had started (spec.scaling.wakeUpSeconds)',
+      ),
+      NoPartitionKey: isNot(
+        'spec.ordering is Key, and no method of the service has a partitionKey: its calls have no order',
       ),
       WorkersRollingOut: isNot('workers are being made or replaced'),
       WorkersUnavailable: isNot('all workers are as the spec says, and some of them are not ready'),

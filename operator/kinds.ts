@@ -18,7 +18,12 @@ export interface Secret extends KubeObject {
 
 /** What is read of a Deployment. Counts are left out where they are 0. */
 export interface Deployment extends KubeObject {
-  readonly spec?: { readonly replicas?: number }
+  readonly spec?: {
+    readonly replicas?: number
+    readonly template?: {
+      readonly spec?: { readonly containers?: readonly { readonly env?: readonly { readonly name: string }[] }[] }
+    }
+  }
   readonly status?: {
     readonly observedGeneration?: number
     readonly replicas?: number

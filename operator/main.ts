@@ -25,7 +25,11 @@ await runOperator(configuration(), {
   written: [...new Set([...WRITTEN_FOR_SERVICES, ...WRITTEN_FOR_GROUPS, ...WRITTEN_FOR_POLICIES])],
   addControllers: (context) => {
     requests.expose(context.metrics)
-    addServiceController(context, topics, new PatientCatalog(new HttpConsulCatalog(), systemClock))
+    addServiceController(
+      context,
+      topics,
+      new PatientCatalog(new HttpConsulCatalog(context.config.instance), systemClock),
+    )
     addGroupController(context, groups)
     addPolicyController(context)
   },

@@ -1,6 +1,6 @@
 /** Writing a status: at most once in a reconcile, and not where it would say what stands there already. */
 import { isDeepStrictEqual } from 'node:util'
-import { identityOf } from './controller/object.ts'
+import { asStored, identityOf } from './controller/object.ts'
 import type { KubeObject } from './controller/object.ts'
 
 interface WithStatus extends KubeObject {
@@ -19,8 +19,8 @@ export function statusToApply(
   status: object,
   known: KubeObject | undefined = object,
 ): KubeObject | undefined {
-  const wanted: unknown = withoutUndefined(status)
-  if (isDeepStrictEqual(wanted, withoutUndefined(object.status ?? {}))) return undefined
+  const wanted = asStored(status)
+  if (isDeepStrictEqual(wanted, asStored(object.status ?? {}))) return undefined
   const { apiVersion, kind } = object
   const { resourceVersion } = known.metadata
   const applied: KubeObject & { readonly status: unknown } = {
@@ -31,6 +31,3 @@ export function statusToApply(
   }
   return applied
 }
-
-/** As it comes back from the API server. */
-const withoutUndefined = (value: object): unknown => JSON.parse(JSON.stringify(value))

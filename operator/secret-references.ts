@@ -22,7 +22,7 @@ export const kafkaSecrets = ({ spec: { kafka } }: CalculateService): readonly Se
   ...at('spec.kafka.sasl.passwordSecretRef', kafka.sasl?.passwordSecretRef),
 ]
 
-/** The keys of Secrets that the sidecars of a service need: those of its Kafka and of its Redis. */
+/** The keys of Secrets that the workers of a service need: those of its Kafka and of its Redis. */
 export const sidecarSecrets = (service: CalculateService): readonly SecretReference[] => {
   const { redis } = service.spec
   return [
@@ -34,7 +34,13 @@ export const sidecarSecrets = (service: CalculateService): readonly SecretRefere
   ]
 }
 
-/** The keys of Secrets with which the operator reaches a Consul that `path` names. */
+/** The same of its proxies, which may have to sign in at a Consul agent too. */
+export const proxySecrets = (service: CalculateService): readonly SecretReference[] => {
+  const { consul } = service.spec.registration
+  return [...sidecarSecrets(service), ...(consul?.check === 'TTL' ? consulSecrets(consul) : [])]
+}
+
+/** The keys of Secrets with which one reaches a Consul that `path` names. */
 export const consulSecrets = (
   { tokenSecretRef, caSecretRef }: { readonly tokenSecretRef?: SecretKey; readonly caSecretRef?: SecretKey },
   path = 'spec.registration.consul',

@@ -13,6 +13,9 @@ const SECRETS_VOLUME = 'grpc-kafka-secrets'
 /** The variable in which a sidecar finds its instance's name. */
 export const POD_NAME = 'POD_NAME'
 
+/** The variable in which a sidecar finds its pod's address, where it has to tell it somebody. */
+export const POD_IP = 'POD_IP'
+
 /** Of what a running sidecar does not take over: the pods are replaced when it changes, and for nothing else. */
 export const RESTART_HASH = 'grpckafka.dev/restart-hash'
 
@@ -35,14 +38,19 @@ export interface SidecarContainer {
   readonly adminPort: number
   /** Whether any Secret is mounted. */
   readonly hasSecrets: boolean
+  /** Whether it is told the pod's address. */
+  readonly hasAddress?: boolean
 }
 
 /** The part of a sidecar's container that does not depend on its role. */
-export const sidecarContainer = ({ name, image, adminPort, hasSecrets }: SidecarContainer) => ({
+export const sidecarContainer = ({ name, image, adminPort, hasSecrets, hasAddress }: SidecarContainer) => ({
   name,
   image,
   args: ['--config', `${CONFIG_DIRECTORY}/${CONFIG_KEY}`],
-  env: [{ name: POD_NAME, valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }],
+  env: [
+    { name: POD_NAME, valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+    ...(hasAddress === true ? [{ name: POD_IP, valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } }] : []),
+  ],
   startupProbe: { httpGet: { path: '/healthz', port: adminPort }, periodSeconds: 1, failureThreshold: 120 },
   livenessProbe: { httpGet: { path: '/healthz', port: adminPort }, timeoutSeconds: 5, failureThreshold: 6 },
   securityContext: {

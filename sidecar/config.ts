@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { OF_THE_HOP } from './metadata.ts'
+import { MOST_PAUSES_IN_ORDER_MILLISECONDS, pausesMilliseconds } from './retry-pauses.ts'
 import { Secret, SecretError } from './secret.ts'
 import type { SecretReference } from './secret.ts'
 import type { TlsConfig } from './tls.ts'
@@ -15,10 +16,10 @@ const port = z.int().min(1).max(65535)
 const milliseconds = z.int().min(1).max(86_400_000)
 const name = (max: number) => z.string().min(1).max(max)
 
-/** Kafka's own rule for topic names: letters, digits, `.`, `_`, `-`, at most 249; 5 are kept free for `.dead`. */
+/** Kafka's own rule for topic names: letters, digits, `.`, `_`, `-`, at most 249; 8 are kept free for `.retry.8`. */
 const topicName = z
   .string()
-  .regex(/^[a-zA-Z0-9._-]{1,244}$/, 'must be 1 to 244 of the characters a-z, A-Z, 0-9, ".", "_" and "-"')
+  .regex(/^[a-zA-Z0-9._-]{1,241}$/, 'must be 1 to 241 of the characters a-z, A-Z, 0-9, ".", "_" and "-"')
 
 /** A secret by reference. `{"env": "NAME"}` reads a variable, `{"file": "/path"}` a file (a trailing newline is cut). */
 const secretReference = z.union([z.strictObject({ env: name(256) }), z.strictObject({ file: name(4096) })])
@@ -116,6 +117,44 @@ const instanceName = z
   .string()
   .regex(/^[a-zA-Z0-9._-]{1,128}$/, 'must be 1 to 128 of the characters a-z, A-Z, 0-9, ".", "_" and "-"')
 
+/** Consul's own bounds for what names a service's data. */
+const metaPairs = z
+  .record(z.string().regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be a name of Consul meta data'), z.string().max(512))
+  .refine((meta) => Object.keys(meta).length <= 64, { message: 'must have at most 64 pairs' })
+
+const advertisedHost = z.string().regex(/^[a-zA-Z0-9._:-]{1,253}$/, 'must be an address or a host name')
+
+/** This replica in Consul: registered at an agent, with a check that lives as long as the replica says that it does. */
+const consulRegistration = z
+  .strictObject({
+    /** The agent's HTTP API. */
+    address: z
+      .string()
+      .max(261)
+      .regex(
+        /^https?:\/\/(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?$/,
+        'must be http://host:port or https://host:port',
+      ),
+    /** The service's name in Consul. */
+    name: name(63),
+    tags: z.array(name(128)).max(32).default([]),
+    meta: metaPairs.default({}),
+    /** The ACL token, read again for each request. */
+    token: secretReference.optional(),
+    /** Trusted for https, PEM, read again for each request. Absent: the well-known authorities. */
+    caFile: name(4096).optional(),
+    /** The check is critical when nothing was said for so long. */
+    ttlSeconds: z.int().min(2).max(3600).default(15),
+    /** How often it is said that this replica is ready, or is not. */
+    intervalSeconds: z.int().min(1).max(1800).default(5),
+    /** Where clients reach this replica. `{"env": "POD_IP"}` reads a variable. */
+    advertise: z.strictObject({ host: z.union([advertisedHost, z.strictObject({ env: name(256) })]), port }),
+  })
+  .refine(({ ttlSeconds, intervalSeconds }) => intervalSeconds * 2 <= ttlSeconds, {
+    message: 'must be at most half of ttlSeconds: one that is lost must not make it critical',
+    path: ['intervalSeconds'],
+  })
+
 const common = {
   /**
    * Unique among the replicas of the service: names the reply channel and the work in progress. `{"env": "POD_NAME"}` reads
@@ -139,24 +178,21 @@ const common = {
   log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
 }
 
+const metadataName = z
+  .string()
+  .regex(/^[a-z0-9._-]{1,128}$/, 'must be a lower-case metadata name')
+  .refine(
+    (key) => !FORBIDDEN_METADATA.has(key) && !key.startsWith('grpc-'),
+    'must not be credentials (authorization, cookie), grpc-* or a field of the connection (te, host, content-type)',
+  )
+
 const method = z.strictObject({
   /** The method's short name, `Calculate`. */
   name: z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_]{0,127}$/, 'must be a gRPC method name'),
   /** The longest a caller waits; a shorter client deadline wins. */
   timeoutMilliseconds: milliseconds.default(3000),
   /** Names of request metadata that travel to the handler. `authorization` and `cookie` never do. */
-  metadata: z
-    .array(
-      z
-        .string()
-        .regex(/^[a-z0-9._-]{1,128}$/, 'must be a lower-case metadata name')
-        .refine(
-          (key) => !FORBIDDEN_METADATA.has(key) && !key.startsWith('grpc-'),
-          'must not be credentials (authorization, cookie), grpc-* or a field of the connection (te, host, content-type)',
-        ),
-    )
-    .max(32)
-    .default([]),
+  metadata: z.array(metadataName).max(32).default([]),
 })
 
 const methodsOf = <Method extends z.ZodType>(schema: Method) =>
@@ -187,6 +223,11 @@ export const FORBIDDEN_METADATA: ReadonlySet<string> = new Set([
 const proxyMethod = method.extend({
   /** How long an OK answer may be given again to an identical call, by the replica that got it. 0: never. */
   cacheSeconds: z.int().min(0).max(86_400).default(0),
+  /**
+   * Where the record's key is: a value of the request's metadata. Calls with the same one are in one partition, and run in their
+   * order where the workers' `ordering` says so. A call without it has no order.
+   */
+  partitionKey: z.strictObject({ metadata: metadataName }).optional(),
 })
 
 const proxy = z.strictObject({
@@ -216,6 +257,8 @@ const proxy = z.strictObject({
     descriptorSetFile: name(4096).optional(),
     /** On SIGTERM: how long calls in flight may take to finish. */
     drainMilliseconds: milliseconds.default(25_000),
+    /** Where this replica registers itself. Absent: nowhere; others do it, or nobody. */
+    registration: z.strictObject({ consul: consulRegistration }).optional(),
   }),
 })
 
@@ -226,9 +269,26 @@ const worker = z.strictObject({
     groupId: name(255),
     /** A Responder writes outcomes; an Observer runs the same records and never does. */
     role: z.enum(['Responder', 'Observer']).default('Responder'),
+    /**
+     * What an Observer reads in place of the service's topic, such as its failure topic. Their records are calls of the service; those
+     * that are none are passed over.
+     */
+    topics: z
+      .array(
+        z
+          .string()
+          .regex(/^[a-zA-Z0-9._-]{1,249}$/, 'must be 1 to 249 of the characters a-z, A-Z, 0-9, ".", "_" and "-"'),
+      )
+      .max(16)
+      .default([]),
     /** Where a group without offsets starts. A Responder is always `Earliest`. */
     startFrom: z.enum(['Earliest', 'Latest']).default('Earliest'),
     handler: z.strictObject({ host: name(255).default('127.0.0.1'), port }),
+    /**
+     * Which calls run one after the other, retries included, in the order in which Kafka has them: none; those of one key; those of one
+     * partition.
+     */
+    ordering: z.enum(['None', 'Key', 'Partition']).default('None'),
     /** Calls that the handler runs at the same time. */
     concurrency: z.int().min(1).max(10_000).default(64),
     /** The longest one attempt may take; the call's own deadline may be nearer. */
@@ -246,6 +306,11 @@ const worker = z.strictObject({
           })
           .prefault({}),
         retryableCodes: z.array(z.enum(RETRYABLE_CODES)).max(16).default(['UNAVAILABLE']),
+        /**
+         * What becomes of a call whose deadline passes before it has an answer: it ends; or it is run and tried again as before, for as
+         * long as its result is kept (`service.resultRetentionSeconds`), for whoever asks later.
+         */
+        onExpired: z.enum(['Drop', 'Continue']).default('Drop'),
       })
       .prefault({}),
     /** From SIGTERM or /quiesce to the end: running handlers get this long, less 5 s. */
@@ -258,16 +323,44 @@ const worker = z.strictObject({
   }),
 })
 
-const schema = z.discriminatedUnion('role', [proxy, worker]).refine((config) => !startsTooLate(config), {
-  path: ['worker', 'startFrom'],
-  message: 'Latest is for Observers: a Responder skips no acknowledged call',
-  when: () => true,
-})
+const schema = z
+  .discriminatedUnion('role', [proxy, worker])
+  .refine((config) => !startsTooLate(config), {
+    path: ['worker', 'startFrom'],
+    message: 'Latest is for Observers: a Responder skips no acknowledged call',
+    when: () => true,
+  })
+  .refine((config) => !readsElsewhere(config), {
+    path: ['worker', 'topics'],
+    message: "are for Observers: a Responder reads its service's topic",
+    when: () => true,
+  })
+  .superRefine((config, context) => {
+    const problem = config.role === 'worker' ? pausesProblem(config.worker.ordering, config.worker.retry) : undefined
+    if (problem !== undefined)
+      context.addIssue({ code: 'custom', path: ['worker', 'retry', 'backoff'], message: problem })
+  })
+
+/** Why calls with an order cannot be tried again by this policy; undefined: they can. Without an order any will do. */
+export function pausesProblem(
+  ordering: Ordering,
+  policy: Pick<RetryConfig, 'maxAttempts' | 'backoff'>,
+): string | undefined {
+  const pauses = pausesMilliseconds(policy)
+  if (ordering === 'None' || pauses <= MOST_PAUSES_IN_ORDER_MILLISECONDS) return undefined
+  return `the pauses add up to ${pauses} ms; with ordering ${ordering}, where others wait for a call that waits, to ${MOST_PAUSES_IN_ORDER_MILLISECONDS} ms at the most`
+}
 
 /** @param config may be wrong elsewhere, or altogether. */
 function startsTooLate(config: unknown): boolean {
   const { worker } = (config ?? {}) as { worker?: { role?: unknown; startFrom?: unknown } }
   return (worker?.role ?? 'Responder') === 'Responder' && worker?.startFrom === 'Latest'
+}
+
+/** @param config may be wrong elsewhere, or altogether. */
+function readsElsewhere(config: unknown): boolean {
+  const { worker } = (config ?? {}) as { worker?: { role?: unknown; topics?: unknown } }
+  return (worker?.role ?? 'Responder') === 'Responder' && Array.isArray(worker?.topics) && worker.topics.length > 0
 }
 
 /** Where Redis is and who we are there: exactly one of `url`, `sentinel` and `cluster`. Secrets are read when a connection is made. */
@@ -297,18 +390,32 @@ export interface KafkaConfig {
   }
 }
 
+type ConsulSettings = z.output<typeof consulRegistration>
+
+/** This replica in Consul, see the schema. The token is read for each request. */
+export type ConsulRegistrationConfig = Omit<ConsulSettings, 'token' | 'advertise'> & {
+  readonly token?: Secret
+  readonly advertise: { readonly host: string; readonly port: number }
+}
+
 type Resolved<T> = Omit<T, 'instance' | 'kafka' | 'redis'> & {
   readonly instance: string
   readonly kafka: KafkaConfig
   readonly redis: RedisConfig
 }
-export type ProxyConfig = Resolved<z.output<typeof proxy>>
+type ParsedProxy = z.output<typeof proxy>
+export type ProxyConfig = Omit<Resolved<ParsedProxy>, 'proxy'> & {
+  readonly proxy: Omit<ParsedProxy['proxy'], 'registration'> & {
+    readonly registration?: { readonly consul: ConsulRegistrationConfig }
+  }
+}
 export type WorkerConfig = Resolved<z.output<typeof worker>>
 export type SidecarConfig = ProxyConfig | WorkerConfig
 /** What is written to the file, before defaults and with secrets by reference. */
 export type SidecarConfigInput = z.input<typeof schema>
 export type ProxyMethodConfig = z.output<typeof proxyMethod>
 export type RetryConfig = WorkerConfig['worker']['retry']
+export type Ordering = WorkerConfig['worker']['ordering']
 
 /** Thrown for an unusable configuration. `problems` has one line for each wrong value, each beginning with its path. */
 export class ConfigError extends Error {
@@ -351,7 +458,10 @@ const SECRET_PATHS = [
   ['redis', 'url'],
   ['redis', 'password'],
   ['redis', 'sentinel', 'password'],
+  ['proxy', 'registration', 'consul', 'token'],
 ] as const
+
+const ADVERTISED_HOST = ['proxy', 'registration', 'consul', 'advertise', 'host'] as const
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -367,36 +477,68 @@ export function parseConfig(
 ): SidecarConfig {
   const result = schema.safeParse(value)
   const secret = (reference: SecretReference) => new Secret(reference, environment, readFile)
-  const instance = instanceOf(value, environment)
+  const instance = variableAt(value, ['instance'], instanceName, environment)
+  const host = variableAt(value, ADVERTISED_HOST, advertisedHost, environment)
   const problems = [
     ...(result.success ? [] : flatten(result.error.issues)),
     ...instance.problems,
+    ...host.problems,
     ...SECRET_PATHS.flatMap((path) => secretProblem(value, path, secret)),
   ]
   if (!result.success || problems.length > 0) throw new ConfigError(problems)
   const { kafka, redis } = result.data
-  return {
-    ...result.data,
-    instance: instance.name,
+  const resolved = {
+    instance: instance.text,
     kafka: kafkaConfig(kafka, secret),
     redis: redisConfig(redis, secret),
   }
+  if (result.data.role === 'worker') return { ...result.data, ...resolved }
+  const { registration, ...proxy } = result.data.proxy
+  return {
+    ...result.data,
+    ...resolved,
+    proxy: {
+      ...proxy,
+      ...(registration !== undefined && {
+        registration: { consul: consulConfig(registration.consul, host.text, secret) },
+      }),
+    },
+  }
 }
 
-/** The instance's name, from a variable where the configuration says so; whatever else is wrong with it. */
-function instanceOf(
+const consulConfig = (
+  { token, advertise, ...rest }: ConsulSettings,
+  host: string,
+  secret: (reference: SecretReference) => Secret,
+): ConsulRegistrationConfig => ({
+  ...rest,
+  ...(token !== undefined && { token: secret(token) }),
+  advertise: { ...advertise, host },
+})
+
+/** The text at a path, from a variable where the configuration says so; whatever else is wrong with it. */
+function variableAt(
   value: unknown,
+  path: readonly string[],
+  schema: z.ZodType<string>,
   environment: Environment,
-): { readonly name: string; readonly problems: readonly string[] } {
-  const given = (value as { instance?: unknown } | null | undefined)?.instance
-  if (typeof given === 'string') return { name: given, problems: [] }
+): { readonly text: string; readonly problems: readonly string[] } {
+  const given = at(value, path)
+  if (typeof given === 'string') return { text: given, problems: [] }
   const { data: reference } = z.strictObject({ env: name(256) }).safeParse(given)
-  if (reference === undefined) return { name: '', problems: [] }
-  const { data: found, error } = instanceName.safeParse(
+  if (reference === undefined) return { text: '', problems: [] }
+  const { data: found, error } = schema.safeParse(
     Object.hasOwn(environment, reference.env) ? environment[reference.env] : undefined,
   )
-  const problems = error?.issues.map(({ message }) => `instance.env: the variable ${reference.env}: ${message}`) ?? []
-  return { name: found ?? '', problems }
+  const where = formatPath([...path, 'env'])
+  const problems = error?.issues.map(({ message }) => `${where}: the variable ${reference.env}: ${message}`) ?? []
+  return { text: found ?? '', problems }
+}
+
+function at(value: unknown, path: readonly string[]): unknown {
+  let found = value
+  for (const key of path) found = (found as Record<string, unknown> | null | undefined)?.[key]
+  return found
 }
 
 const kafkaConfig = (
@@ -433,9 +575,7 @@ function secretProblem(
   path: readonly string[],
   secret: (reference: SecretReference) => Secret,
 ): readonly string[] {
-  let found = value
-  for (const key of path) found = (found as Record<string, unknown> | null | undefined)?.[key]
-  const { data: reference } = secretReference.safeParse(found)
+  const { data: reference } = secretReference.safeParse(at(value, path))
   if (reference === undefined) return []
   try {
     secret(reference).read()

@@ -17,6 +17,12 @@ const HOT_SETTINGS = {
     'proxy.cacheMaxBytes',
     'proxy.recordVersion',
     'proxy.drainMilliseconds',
+    // What an agent is told anew. Where it is, and as whom it is asked, is for good.
+    'proxy.registration.consul.name',
+    'proxy.registration.consul.tags',
+    'proxy.registration.consul.meta',
+    'proxy.registration.consul.ttlSeconds',
+    'proxy.registration.consul.intervalSeconds',
   ],
   worker: [
     'log.level',

@@ -3,6 +3,7 @@ import { formatCallId, parseCallId } from '../../sidecar/call-id.ts'
 import type { CallId } from '../../sidecar/call-id.ts'
 import { GRPC_STATUS_NAMES } from '../../sidecar/errors.ts'
 import { HEADER } from '../../sidecar/kafka/record.ts'
+import { deadTopic } from '../../sidecar/kafka/topic-names.ts'
 import { decodeCallState } from '../../sidecar/results/call-state.ts'
 import { callKey } from '../../sidecar/results/keys.ts'
 import { OutcomeFormatError } from '../../sidecar/results/outcome.ts'
@@ -33,7 +34,7 @@ export interface CallsOptions {
 export async function calls(args: readonly string[], signal: AbortSignal): Promise<number> {
   const { options, servers } = parseCallsArgs(args)
   const state = await servers.withRedis(signal, (redis) => readState(redis, options.id))
-  const topics = options.topic === undefined ? [] : [options.topic, `${options.topic}.dead`]
+  const topics = options.topic === undefined ? [] : [options.topic, deadTopic(options.topic)]
   const found: (RecordView & { readonly topic: string })[] = []
   for (const topic of topics) {
     for (const record of await search(servers, topic, options, signal))

@@ -51,6 +51,18 @@ export class Servers {
     return this.#config?.service.topic
   }
 
+  /** How long a call of the method may take, by its short name, where the configuration tells. Milliseconds. */
+  timeoutOf(method: string): number | undefined {
+    const config = this.#config
+    const methods = config === undefined ? [] : config.role === 'proxy' ? config.proxy.methods : config.worker.methods
+    return methods.find(({ name }) => name === method)?.timeoutMilliseconds
+  }
+
+  /** Of the configuration's proxy. */
+  get descriptorSetFile(): string | undefined {
+    return this.#config?.role === 'proxy' ? this.#config.proxy.descriptorSetFile : undefined
+  }
+
   /** @throws UsageError when no broker is named. */
   kafka(): ReturnType<typeof createKafka> {
     const given = this.#flags.kafka ?? (this.#config === undefined ? this.#environment['KAFKA_BROKERS'] : undefined)
@@ -65,7 +77,14 @@ export class Servers {
       throw new UsageError('which Kafka? Give --kafka HOST:PORT[,...], --config FILE, or KAFKA_BROKERS')
     const wrong = brokers.find((one) => !/^.+:\d+$/.test(one))
     if (wrong !== undefined) throw new UsageError(`a broker is HOST:PORT, not "${wrong}"`)
-    return createKafka({ brokers, clientId: 'grpc-kafka-cli', logger: pino({ level: 'silent' }) })
+    const { tls, sasl } = this.#config?.kafka ?? {}
+    return createKafka({
+      brokers,
+      tls,
+      ...(sasl !== undefined && { sasl }),
+      clientId: 'grpc-kafka-cli',
+      logger: pino({ level: 'silent' }),
+    })
   }
 
   /**

@@ -5,12 +5,10 @@
  *
  * Where Kubernetes or Consul cannot be had here it says so and ends with SKIPPED; under CI that is a failure.
  */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { interruptible } from '../interrupt.ts'
 import { missingPart, startOperatorParts, type OperatorPart } from '../operator-parts.ts'
 import { reportToTerminal } from '../report.ts'
+import { inScratchDirectory } from '../scratch-directory.ts'
 import { endWith, runNode, SKIPPED, splitArguments } from './node-test.ts'
 
 const PARTS: readonly OperatorPart[] = ['Kubernetes', 'Kafka', 'Consul']
@@ -51,12 +49,4 @@ async function main(directory: string, signal: AbortSignal): Promise<void> {
   }
 }
 
-const directory = await mkdtemp(join(tmpdir(), 'grpc-kafka-operator-test-'))
-try {
-  await interruptible((signal) => main(directory, signal))
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error)
-  process.exitCode = 1
-} finally {
-  await rm(directory, { recursive: true, force: true })
-}
+await inScratchDirectory('grpc-kafka-operator-test', main)

@@ -24,6 +24,8 @@ export interface TopicRecord extends FetchedRecord {
 }
 
 const FETCH_BYTES = 4_194_304
+/** Of a commit by no member. */
+const NO_GENERATION = -1
 const LONGEST_FETCH_WAIT_MILLISECONDS = 500
 
 /** Of kafkajs' own parts: what one fetch needs. */
@@ -34,6 +36,7 @@ interface Cluster {
   refreshMetadata(): Promise<void>
   findLeaderForPartitions(topic: string, partitions: readonly number[]): Readonly<Record<string, readonly number[]>>
   findBroker(node: { readonly nodeId: string }): Promise<Broker>
+  findGroupCoordinator(group: { readonly groupId: string }): Promise<Broker>
 }
 
 interface Fetching {
@@ -97,6 +100,25 @@ export class TopicReader {
         yield { partition, offset: at, timestamp: Number(timestamp), key, value, headers: headers ?? {} }
       }
     }
+  }
+
+  /** Commits offsets in the name of a group that nobody is in. @throws when Kafka refuses */
+  async commit(
+    groupId: string,
+    offsets: readonly { readonly partition: number; readonly offset: number }[],
+  ): Promise<void> {
+    const coordinator = await this.#cluster.findGroupCoordinator({ groupId })
+    await coordinator.offsetCommit({
+      groupId,
+      groupGenerationId: NO_GENERATION,
+      memberId: '',
+      topics: [
+        {
+          topic: this.#topic,
+          partitions: offsets.map(({ partition, offset }) => ({ partition, offset: String(offset) })),
+        },
+      ],
+    })
   }
 
   async close(): Promise<void> {

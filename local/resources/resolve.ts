@@ -1,5 +1,7 @@
 import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/types.ts'
+import { retentionProblem } from '../../operator/consumergroup/retention.ts'
 import { desiredTopics, TopicSettingsError } from '../../operator/kafka/topics.ts'
+import { pausesProblem } from '../../sidecar/config.ts'
 import { planHandler, type HandlerPlan } from './handler.ts'
 import { namespaceOf, type Loaded } from './load.ts'
 import { problemAt, ResourcesError, type Located } from './origin.ts'
@@ -46,6 +48,12 @@ export function resolveRoutes({ services, groups, policies }: Omit<Loaded, 'igno
         problemAt(origin, missing('spec.retryPolicyRef.name', 'RetryPolicy', retryPolicyRef.name, policies)),
       )
     }
+    const pauses = policy && pausesProblem(group.spec.ordering, policy.resource.spec)
+    if (pauses !== undefined)
+      problems.push(problemAt(origin, `spec.ordering: RetryPolicy ${policy!.resource.metadata.name}: ${pauses}`))
+    const retention = service && retentionProblem(service.resource, group, policy?.resource)
+    if (retention !== undefined)
+      warnings.push(problemAt(origin, `RetryPolicy ${policy!.resource.metadata.name}: ${retention}`))
     const handler = planHandler(group)
     if (!handler.ok) problems.push(...handler.problems.map((line) => problemAt(origin, line)))
     if (!service || !handler.ok) return []
@@ -78,10 +86,16 @@ export function resolveRoutes({ services, groups, policies }: Omit<Loaded, 'igno
         ),
       )
     }
-    if (located.resource.spec.registration.consul !== undefined) {
-      warnings.push(problemAt(located.origin, 'spec.registration.consul: nothing is registered on one machine'))
+    if (located.resource.spec.registration.consul?.check === 'Readiness') {
+      const line = 'spec.registration.consul: on one machine only proxies with check TTL are registered'
+      warnings.push(problemAt(located.origin, line))
     }
+    const isKeyless = located.resource.spec.methods.every(({ partitionKey }) => partitionKey === undefined)
     for (const { route, located: group } of mine) {
+      if (route.group.spec.ordering === 'Key' && isKeyless) {
+        const none = `no method of CalculateService ${located.resource.metadata.name} has a partitionKey: no call waits for another`
+        warnings.push(problemAt(group.origin, `spec.ordering: ${none}`))
+      }
       if (route.group.spec.scaling === undefined) continue
       const { replicas } = route.group.spec
       warnings.push(problemAt(group.origin, `spec.scaling: on one machine there are spec.replicas, ${replicas}`))
@@ -95,9 +109,17 @@ export function resolveRoutes({ services, groups, policies }: Omit<Loaded, 'igno
     return { service: located.resource, groups: mine.map(({ route }) => route) }
   })
   problems.push(...takenTwice(services, 'spec.topic.name', (service) => service.spec.topic.name))
+  const inConsul = services.filter(({ resource }) => resource.spec.registration.consul?.check === 'TTL')
+  problems.push(...takenTwice(inConsul, 'spec.registration.consul.name', nameInConsul))
   problems.push(...takenTwice(groups, 'spec.groupId', (group) => group.spec.groupId))
   if (problems.length > 0) throw new ResourcesError(problems)
   return { routes, warnings }
+}
+
+/** Two that have the same would be one service for who asks Consul; in another namespace that is on purpose. */
+const nameInConsul = (resource: CalculateService): string => {
+  const { name = resource.metadata.name, address = '' } = resource.spec.registration.consul ?? {}
+  return `${name} in ${address}, namespace ${namespaceOf(resource)}`
 }
 
 type Named = CalculateService | ConsumerGroup | RetryPolicy

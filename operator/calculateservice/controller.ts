@@ -19,15 +19,18 @@ import {
   SERVICES,
 } from '../kinds.ts'
 import { WATCHED_DEPLOYMENTS, WATCHED_OBJECTS, WATCHED_PODS, WATCHED_SECRETS, WATCHED_SERVICES } from '../watched.ts'
+import { registersItself } from './instances.ts'
 import {
   byConsulName,
   bySecret,
   byTopic,
   INDEXES,
+  isClaimChanged,
   podByService,
   responderByPolicy,
   responderByService,
 } from './observe.ts'
+import { needsConsulFinalizer } from './plan-consul.ts'
 import { CalculateServiceReconciler } from './reconciler.ts'
 
 /** Every kind that is applied for a CalculateService, itself among them. */
@@ -97,7 +100,7 @@ export function addServiceController(
       forOthers(
         calculateServices,
         (service) => byTopic(service).flatMap((topic) => keysOf(INDEXES.servicesByTopic, topic)),
-        (before, now) => isSpecChanged(before, now) || before.status?.clusterId !== now.status?.clusterId,
+        isClaimChanged,
       ),
       forOthers(
         calculateServices,
@@ -117,7 +120,12 @@ export function addServiceController(
       forOthers(pods, (pod) =>
         podByService(pod).filter((key) => {
           const service = cache.get(key)
-          return service?.metadata.deletionTimestamp !== undefined || service?.spec.registration.consul !== undefined
+          if (service === undefined) return false
+          return (
+            service.metadata.deletionTimestamp !== undefined ||
+            needsConsulFinalizer({ service }) ||
+            registersItself(service)
+          )
         }),
       ),
       forOwner(owned.deployments, CALCULATE_SERVICES),

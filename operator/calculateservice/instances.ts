@@ -1,6 +1,6 @@
 /** What a CalculateService wants in which Consul: pure. */
 import type { CalculateService } from '../../crds/types.ts'
-import type { ConsulScope } from '../registry/consul-client.ts'
+import type { ConsulScope, FoundInstance } from '../registry/consul-client.ts'
 import type { ConsulInstance } from '../registry/consul-plan.ts'
 import type { Pod } from '../kinds.ts'
 
@@ -11,10 +11,24 @@ const NAME = 'grpc-kafka-service'
 const UID = 'grpc-kafka-service-uid'
 const CLUSTER = 'k8s-cluster'
 const NAMESPACE = 'k8s-namespace'
+const POD_NAME = 'pod-name'
 
-/** The Consul that the spec names. */
-export function placeOf({ spec: { registration } }: CalculateService): ConsulPlace | undefined {
-  if (registration.consul === undefined) return undefined
+/** What each instance of a service says of itself, whoever registers it. */
+export const instanceMeta = ({ namespace, name }: CalculateService['metadata']): Readonly<Record<string, string>> => ({
+  // As consul-k8s says it; Consul's own pages show where an instance comes from by it.
+  'external-source': 'kubernetes',
+  [NAMESPACE]: namespace ?? '',
+  [NAME]: name,
+})
+
+/** Whether its proxies keep themselves registered, each at a Consul agent. */
+export const registersItself = ({ spec: { registration } }: CalculateService): boolean =>
+  registration.consul?.check === 'TTL'
+
+/** The Consul in whose catalog the spec wants the operator to keep the proxies. */
+export function placeOf(service: CalculateService): ConsulPlace | undefined {
+  const { registration } = service.spec
+  if (registration.consul === undefined || registersItself(service)) return undefined
   const { address, datacenter, tokenSecretRef, caSecretRef } = registration.consul
   return {
     address,
@@ -61,17 +75,21 @@ export function instancesOf(
     port: spec.proxy.port,
     tags: consul.tags,
     meta: {
-      // As consul-k8s says it; Consul's own pages show where an instance comes from by it.
-      'external-source': 'kubernetes',
-      [NAMESPACE]: metadata.namespace ?? '',
-      'pod-name': pod.metadata.name,
-      [NAME]: metadata.name,
+      ...instanceMeta(metadata),
+      [POD_NAME]: pod.metadata.name,
       [UID]: metadata.uid ?? '',
       ...(cluster === '' ? {} : { [CLUSTER]: cluster }),
     },
     health: isReady(pod) ? 'passing' : 'critical',
   }))
 }
+
+/**
+ * Whether clients find it. A proxy that registers itself does so by its pod's name; one of before may still stand there as the
+ * operator put it.
+ */
+export const isFound = ({ id, address, meta }: ConsulInstance, found: readonly FoundInstance[]): boolean =>
+  found.some((one) => one.isPassing && one.address === address && (one.id === id || one.id === meta[POD_NAME]))
 
 const takesPart = ({ metadata, status }: Pod): boolean =>
   metadata.deletionTimestamp === undefined &&

@@ -5,10 +5,11 @@ import { withAppliedHash } from '../applied.ts'
 import type { Rendered } from '../applied.ts'
 import { CONFIG_MAPS, DEPLOYMENTS, POD_DISRUPTION_BUDGETS, SERVICE_ACCOUNTS, SERVICES } from '../kinds.ts'
 import { labelsOf, ownedBy } from '../labels.ts'
-import { sidecarSecrets } from '../secret-references.ts'
+import { proxySecrets } from '../secret-references.ts'
 import {
   CONFIG_KEY,
   configText,
+  POD_IP,
   POD_NAME,
   RESTART_HASH,
   restartHash,
@@ -18,6 +19,7 @@ import {
 } from '../sidecar-pod.ts'
 import type { SidecarImage } from '../sidecar-pod.ts'
 import { drainSeconds } from './drain.ts'
+import { registersItself } from './instances.ts'
 import { proxyConfig } from './proxy-config.ts'
 
 export interface ServiceObjects {
@@ -89,6 +91,7 @@ const configOf = (service: CalculateService, { logLevel }: SidecarImage): ProxyC
     instance: { env: POD_NAME },
     admin: { port: adminPort(service) },
     listen: { port: service.spec.proxy.port },
+    registration: { host: { env: POD_IP } },
     ...(logLevel === undefined ? {} : { logLevel }),
   })
 
@@ -128,7 +131,7 @@ function deploymentSpec(service: CalculateService, image: SidecarImage, config: 
 function podSpec(service: CalculateService, { sidecarImage }: SidecarImage) {
   const { proxy } = service.spec
   const { spec: own } = proxy.template
-  const secrets = sidecarSecrets(service)
+  const secrets = proxySecrets(service)
   const port = adminPort(service)
   return {
     serviceAccountName: proxyName(service),
@@ -152,6 +155,8 @@ function podSpec(service: CalculateService, { sidecarImage }: SidecarImage) {
           image: sidecarImage,
           adminPort: port,
           hasSecrets: secrets.length > 0,
+          // Where nothing asks for it the pods are as they were.
+          hasAddress: registersItself(service),
         }),
         ports: [
           { name: 'grpc', containerPort: proxy.port, protocol: 'TCP' },

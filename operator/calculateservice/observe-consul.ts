@@ -1,10 +1,16 @@
 import type { CalculateService } from '../../crds/types.ts'
 import { missingSecrets } from '../kafka/kafka-access.ts'
 import type { ReadSecret } from '../kafka/kafka-access.ts'
-import type { ConsulAccess, ConsulCatalog, ConsulScope, ObservedCatalog } from '../registry/consul-client.ts'
+import type {
+  ConsulAccess,
+  ConsulCatalog,
+  ConsulScope,
+  FoundInstances,
+  ObservedCatalog,
+} from '../registry/consul-client.ts'
 import { ConsulProblem } from '../registry/consul-problem.ts'
 import { consulSecrets } from '../secret-references.ts'
-import { formerPlaces, placeOf } from './instances.ts'
+import { formerPlaces, instanceMeta, placeOf, registersItself } from './instances.ts'
 import type { ConsulPlace } from './instances.ts'
 import type { Problem } from './plan.ts'
 
@@ -16,6 +22,32 @@ export interface ConsulView {
   readonly registry:
     | { readonly state: 'Seen'; readonly access: ConsulAccess; readonly catalog: ObservedCatalog }
     | ({ readonly state: 'Failed' } & Problem<'Registered'>)
+}
+
+/** What Consul has of proxies that register themselves. */
+export type FoundView =
+  ({ readonly state: 'Seen' } & FoundInstances) | ({ readonly state: 'Failed' } & Problem<'Registered'>)
+
+/** @returns undefined where the spec does not ask proxies to register themselves. */
+export async function findRegistered(
+  service: CalculateService,
+  read: ReadSecret,
+  catalog: Pick<ConsulCatalog, 'find'>,
+  signal: AbortSignal,
+): Promise<FoundView | undefined> {
+  const { metadata, spec } = service
+  const { consul } = spec.registration
+  if (consul === undefined || !registersItself(service)) return undefined
+  const missing = missingSecrets(consulSecrets(consul), read)
+  if (missing.length > 0) return { state: 'Failed', reason: 'SecretMissing', message: missing.join('; ') }
+  try {
+    const name = consul.name ?? metadata.name
+    const found = await catalog.find(accessOf(consul, read), name, instanceMeta(metadata), signal)
+    return { state: 'Seen', ...found }
+  } catch (error) {
+    if (!(error instanceof ConsulProblem)) throw error
+    return { state: 'Failed', reason: error.reason, message: error.message }
+  }
 }
 
 /** All at once: the one that the spec names, then those that the status remembers beside it. */

@@ -1,6 +1,7 @@
 /** All that a CalculateService is judged by, read at one moment: from caches, and from its Kafka. Nothing is written here. */
 import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/types.ts'
 import type { Clock } from '../controller/clock.ts'
+import { isSpecChanged } from '../controller/controller.ts'
 import { keyOf, objectKey } from '../controller/object.ts'
 import type { KubeObject, ObjectKey } from '../controller/object.ts'
 import type { Cache } from '../controller/store.ts'
@@ -15,11 +16,12 @@ import type { ObservedCluster } from '../kafka/topic-plan.ts'
 import type { Deployment, Pod, Secret, Service } from '../kinds.ts'
 import { isPaused } from '../paused.ts'
 import type { ConsulCatalog } from '../registry/consul-client.ts'
-import { consulSecrets, kafkaSecrets, sidecarSecrets } from '../secret-references.ts'
+import { consulSecrets, kafkaSecrets, proxySecrets } from '../secret-references.ts'
 import { scopeOf } from './instances.ts'
-import { observeConsul } from './observe-consul.ts'
-import type { ConsulView } from './observe-consul.ts'
+import { findRegistered, observeConsul } from './observe-consul.ts'
+import type { ConsulView, FoundView } from './observe-consul.ts'
 import { proxyName } from './objects.ts'
+import { growthWaitsFor } from './ordered-growth.ts'
 import { CONSUL_FINALIZER } from './reconciliation.ts'
 import { mayAskKafka } from './topic-right.ts'
 import { retryStepsOf } from './retry-steps.ts'
@@ -52,7 +54,7 @@ export const byConsulName = ({ metadata, spec: { registration } }: CalculateServ
 export const bySecret = (service: CalculateService): readonly string[] => [
   ...new Set(
     [
-      ...sidecarSecrets(service),
+      ...proxySecrets(service),
       ...[service.spec.registration.consul ?? {}, ...(service.status?.consul ?? [])].flatMap((one) =>
         consulSecrets(one),
       ),
@@ -125,11 +127,15 @@ export interface Observed {
   readonly kafka: KafkaView
   /** How many retry topics it has, or is to have. */
   readonly retrySteps: number
+  /** Why partitions may not be added now. */
+  readonly growthWaitsFor?: string | undefined
   readonly live: LiveObjects
   /** Pods of proxies, also those that are ending. */
   readonly pods: readonly Pod[]
   /** Each Consul that matters; none while the service is paused. */
   readonly consul: readonly ConsulView[]
+  /** Of proxies that register themselves; absent where none do, or none should any more. */
+  readonly registered?: FoundView
   /** All of its namespace that have its name in its Consul. May hold the service itself. */
   readonly consulNamesakes: readonly CalculateService[]
   /** The name of the Kubernetes cluster in Consul; empty: none. */
@@ -158,17 +164,20 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
   if (service === undefined) return undefined
   const read = secretReader(service, caches.secrets)
   const named = caches.calculateServices.byIndex(INDEXES.servicesByTopic, service.spec.topic.name)
+  const pods = caches.pods.byIndex(INDEXES.podsByService, key)
+  const responders = caches.consumerGroups.byIndex(INDEXES.respondersByService, key)
   const observed = {
     service,
     now: clock.now(),
     topicAllowed: mayNameTopic(service.metadata.namespace ?? '', service.spec.topic.name),
     mine: ownClaim(service),
     claims: named.filter(({ metadata, spec }) => mayNameTopic(metadata.namespace ?? '', spec.topic.name)).map(claimOf),
-    missingSecrets: missingSecrets(sidecarSecrets(service), read),
+    missingSecrets: missingSecrets(proxySecrets(service), read),
     missingKafkaSecrets: missingSecrets(kafkaSecrets(service), read),
-    retrySteps: retryStepsOf(service, policiesFor(service, caches)),
+    retrySteps: retryStepsOf(service, policiesOf(responders, caches)),
+    growthWaitsFor: growthWaitsFor(service, responders, pods),
     live: liveObjects(service, caches),
-    pods: caches.pods.byIndex(INDEXES.podsByService, objectKey(service)),
+    pods,
     consulNamesakes: byConsulName(service).flatMap((name) =>
       caches.calculateServices.byIndex(INDEXES.servicesByConsulName, name),
     ),
@@ -179,22 +188,23 @@ export async function observe(key: ObjectKey, parts: ObserveParts, signal: Abort
     service.metadata.deletionTimestamp === undefined
       ? !isPaused(service)
       : (service.metadata.finalizers ?? []).includes(CONSUL_FINALIZER)
-  const [kafka, consul] = await Promise.all([
+  const mayFind = service.metadata.deletionTimestamp === undefined && !isPaused(service)
+  const [kafka, consul, registered] = await Promise.all([
     mayAskKafka(observed) ? askKafka(observed, read, parts, signal) : NOT_ASKED,
     mayAskConsul ? observeConsul(service, scopeOf(service, cluster), read, parts.consul, signal) : [],
+    mayFind ? findRegistered(service, read, parts.consul, signal) : undefined,
   ])
   const mine = kafka.state === 'Seen' ? { ...observed.mine, clusterId: kafka.cluster.id } : observed.mine
-  return { ...observed, mine, kafka, consul }
+  return { ...observed, mine, kafka, consul, ...(registered === undefined ? {} : { registered }) }
 }
 
-/** Of those who answer its calls. */
-const policiesFor = (
-  service: CalculateService,
-  { consumerGroups, retryPolicies }: ServiceCaches,
-): readonly RetryPolicy[] =>
-  consumerGroups.byIndex(INDEXES.respondersByService, objectKey(service)).flatMap(({ metadata, spec }) => {
+/** Of those who answer its calls, and put those to be tried again on topics: calls with an order wait in their place. */
+const policiesOf = (responders: readonly ConsumerGroup[], { retryPolicies }: ServiceCaches): readonly RetryPolicy[] =>
+  responders.flatMap(({ metadata, spec }) => {
     const name = spec.retryPolicyRef?.name
-    return name === undefined ? [] : (retryPolicies.get(keyOf(metadata.namespace, name)) ?? [])
+    return name === undefined || spec.ordering !== 'None'
+      ? []
+      : (retryPolicies.get(keyOf(metadata.namespace, name)) ?? [])
   })
 
 const NOT_ASKED: KafkaView = { state: 'NotAsked' }
@@ -208,6 +218,10 @@ const claimOf = ({ metadata, spec, status }: CalculateService): TopicClaim => ({
   bootstrapServers: spec.kafka.bootstrapServers,
   ...(status?.clusterId === undefined ? {} : { clusterId: status.clusterId }),
 })
+
+/** Whether what a service claims, and in which Kafka, may be another than before: of what others judge themselves by. */
+export const isClaimChanged = (before: CalculateService, now: CalculateService): boolean =>
+  isSpecChanged(before, now) || before.status?.clusterId !== now.status?.clusterId
 
 /** What its status says of the cluster is of the spec as it was then: it may name another Kafka now. */
 const ownClaim = (service: CalculateService): TopicClaim => {

@@ -21,7 +21,7 @@ import { proxyName, renderService } from './objects.ts'
 import type { SidecarImage } from '../sidecar-pod.ts'
 import type { Observed } from './observe.ts'
 import { drainSeconds } from './drain.ts'
-import { isGivenUp, needsConsulFinalizer, planConsul, planConsulLeft } from './plan-consul.ts'
+import { asToldToProxies, isGivenUp, needsConsulFinalizer, planConsul, planConsulLeft } from './plan-consul.ts'
 import { announcedTopics, CONSUL_FINALIZER, perhapsMadeTopics, TOPICS_FINALIZER } from './reconciliation.ts'
 import { isPaused } from '../paused.ts'
 import { topicRefusal } from './topic-right.ts'
@@ -114,7 +114,7 @@ const NOTHING = { actions: [], replaced: [] } as const
  * @param made names of topics that were made since the status was written.
  */
 export const topicsWanted = (
-  { service, retrySteps }: Pick<Observed, 'service' | 'retrySteps'>,
+  { service, retrySteps, growthWaitsFor }: Pick<Observed, 'service' | 'retrySteps' | 'growthWaitsFor'>,
   cluster: ObservedCluster,
   made: readonly string[] = [],
 ): TopicsWanted => ({
@@ -122,6 +122,7 @@ export const topicsWanted = (
   cluster,
   remembered: service.status?.topics ?? [],
   announced: new Set([...perhapsMadeTopics(service), ...made]),
+  growthWaitsFor,
 })
 
 function topicPart(observed: Observed): {
@@ -197,14 +198,15 @@ const notOurs = ({ reason }: TopicProblem): ObjectPlan => ({
   },
 })
 
-function objectPart({ service, live, missingSecrets }: Observed, image: SidecarImage): ObjectPlan {
+function objectPart(observed: Observed, image: SidecarImage): ObjectPlan {
+  const { service, live, missingSecrets } = observed
   const {
     serviceAccount,
     configMap,
     deployment,
     podDisruptionBudget,
     service: kubeService,
-  } = renderService(service, image)
+  } = renderService(asToldToProxies(observed), image)
   // What the pods need stands before them.
   const needed = [
     [serviceAccount, live.serviceAccount],

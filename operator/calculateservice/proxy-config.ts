@@ -1,6 +1,8 @@
 import type { CalculateService } from '../../crds/types.ts'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
 import type { Placement } from '../placement.ts'
+import { consulConfig } from './consul-config.ts'
+import type { RegistrationPlacement } from './consul-config.ts'
 import { commonConfig, methodConfig } from '../sidecar-config.ts'
 
 type ProxyConfigInput = Extract<SidecarConfigInput, { readonly role: 'proxy' }>
@@ -11,6 +13,8 @@ export interface ProxyPlacement extends Placement {
   readonly listen: { readonly host?: string; readonly port: number }
   /** A FileDescriptorSet; given, the proxy serves reflection. */
   readonly descriptorSetFile?: string
+  /** Absent: it does not register itself, whatever the resource says. */
+  readonly registration?: RegistrationPlacement
 }
 
 /** Ten minutes: whoever stops a proxy does not wait longer, whatever its methods allow. */
@@ -23,13 +27,19 @@ export const drainMilliseconds = ({ spec: { methods } }: CalculateService): numb
 /** The configuration of one proxy of a service. */
 export function proxyConfig(service: CalculateService, placement: ProxyPlacement): ProxyConfigInput {
   const { rateLimit, proxy, methods } = service.spec
+  const { listen, registration: placed, secretsDirectory } = placement
+  const registration = placed && consulConfig(service, listen.port, placed, secretsDirectory)
   return {
     role: 'proxy',
     ...commonConfig(service, placement),
     admin: { ...placement.admin, profiling: proxy.profiling },
     proxy: {
       ...placement.listen,
-      methods: methods.map((method) => ({ ...methodConfig(method), cacheSeconds: method.cacheSeconds })),
+      methods: methods.map((method) => ({
+        ...methodConfig(method),
+        cacheSeconds: method.cacheSeconds,
+        ...(method.partitionKey === undefined ? {} : { partitionKey: { ...method.partitionKey } }),
+      })),
       ...(rateLimit === undefined ? {} : { rateLimit: { ...rateLimit } }),
       maxInFlight: proxy.maxInFlight,
       // The resource's bounds are the versions that there are.
@@ -37,6 +47,7 @@ export function proxyConfig(service: CalculateService, placement: ProxyPlacement
       cacheMaxBytes: proxy.cacheMaxBytes,
       ...(placement.descriptorSetFile === undefined ? {} : { descriptorSetFile: placement.descriptorSetFile }),
       drainMilliseconds: drainMilliseconds(service),
+      ...(registration === undefined ? {} : { registration }),
     },
   }
 }

@@ -18,6 +18,7 @@ import type { SidecarImage } from '../sidecar-pod.ts'
 import { eventsOf } from './events.ts'
 import { execute } from './execute.ts'
 import type { ExecuteParts, Outcome } from './execute.ts'
+import { registersItself } from './instances.ts'
 import { observe, secretReader, topicQuestion } from './observe.ts'
 import type { Observed, ObserveParts } from './observe.ts'
 import { planService } from './plan.ts'
@@ -38,8 +39,12 @@ const KAFKA_AWAY_MILLISECONDS = 10_000
 /** A Consul that lost what it was told is written again within so long. */
 const CONSUL_LOOK_MILLISECONDS = 30_000
 const CONSUL_AWAY_MILLISECONDS = 10_000
+/** Nobody tells when a proxy has registered itself. */
+const REGISTERING_MILLISECONDS = 3_000
 /** Nobody tells that an object which is none of ours went. */
 const NAME_TAKEN_MILLISECONDS = 30_000
+/** Nobody tells that nothing waits any more. */
+const DRAIN_MILLISECONDS = 5000
 /** What somebody has to put right outside Kubernetes. */
 const OUTSIDE_MILLISECONDS = 60_000
 const OUTSIDE: ReadonlySet<string> = new Set([
@@ -80,7 +85,7 @@ export class CalculateServiceReconciler implements Reconciler {
     const failures = outcomes.flatMap((outcome) => ('failure' in outcome ? [outcome.failure] : []))
     const ofKubernetes = failures.find((failure) => failure instanceof KubeError)
     if (ofKubernetes !== undefined) throw ofKubernetes
-    return again(plan, status)
+    return again(service, plan, status)
   }
 
   /** Nothing is done about topics by what Kafka said some time ago. */
@@ -198,17 +203,20 @@ const isGone = (plan: Plan, outcomes: readonly Outcome[]): boolean =>
   plan.waitsFor === undefined &&
   !outcomes.some((outcome) => 'failure' in outcome && outcome.action.isLastTry !== true)
 
-function again(plan: Plan, status: ServiceStatus | undefined): ReconcileResult {
+function again(service: CalculateService, plan: Plan, status: ServiceStatus | undefined): ReconcileResult {
   if (status === undefined || plan.type === 'Paused') return {}
   if (plan.type === 'Leave') return { requeueAfterMilliseconds: plan.againMilliseconds }
   const reasonOf = (name: string): string => status.conditions?.find(({ type }) => type === name)?.reason ?? ''
   const topic = reasonOf('TopicReady')
+  const isSelf = registersItself(service)
   const times = [
     ...(topic === 'KafkaUnavailable' ? [KAFKA_AWAY_MILLISECONDS] : []),
+    ...(topic === 'PartitionsWait' ? [DRAIN_MILLISECONDS] : []),
     ...(OUTSIDE.has(topic) ? [OUTSIDE_MILLISECONDS] : []),
     ...(reasonOf('Registered') === 'ConsulUnavailable' ? [CONSUL_AWAY_MILLISECONDS] : []),
     ...([reasonOf('ProxyAvailable'), reasonOf('Registered')].includes('NameTaken') ? [NAME_TAKEN_MILLISECONDS] : []),
-    ...((status.consul ?? []).length > 0 ? [CONSUL_LOOK_MILLISECONDS] : []),
+    ...(isSelf && reasonOf('Registered') === 'Registering' ? [REGISTERING_MILLISECONDS] : []),
+    ...(isSelf || (status.consul ?? []).length > 0 ? [CONSUL_LOOK_MILLISECONDS] : []),
   ]
   return times.length === 0 ? {} : { requeueAfterMilliseconds: Math.min(...times) }
 }

@@ -157,24 +157,26 @@ function refused(deployment: Deployment | undefined): string {
 }
 
 function registrationFinding(observed: Observed, plan: Kept, outcomes: readonly Outcome[]): Finding {
-  const { service, pods, cluster } = observed
+  const { service } = observed
   const trouble = troubleOf('Registered', plan, outcomes)
   if (trouble !== undefined) return found('Registered', trouble)
   const address = serviceAddress(service)
   const { consul } = service.spec.registration
   if (address === undefined && consul === undefined)
     return found('Registered', { reason: 'NotAsked', message: 'spec.registration.kubernetes is None' })
-  const instances = instancesOf(service, pods, cluster)
-  const ready = instances.filter(({ health }) => health === 'passing').length
   const places = [
     ...(address === undefined ? [] : [address]),
-    ...(consul === undefined
-      ? []
-      : [
-          `${consul.address}: ${consul.name ?? service.metadata.name} with ${instances.length} instances, ${ready} passing`,
-        ]),
+    ...(consul === undefined ? [] : [`${consul.address}: ${inConsul(observed, consul.name ?? service.metadata.name)}`]),
   ]
   return found('Registered', { reason: 'Registered', message: places.join('; ') })
+}
+
+function inConsul({ service, pods, cluster, registered }: Observed, name: string): string {
+  const passing =
+    registered?.state === 'Seen'
+      ? registered.instances.map(({ isPassing }) => isPassing)
+      : instancesOf(service, pods, cluster).map(({ health }) => health === 'passing')
+  return `${name} with ${passing.length} instances, ${passing.filter(Boolean).length} passing`
 }
 
 /** The reasons of actions and plans are those of their part; the types that say so are lost where they are put together. */

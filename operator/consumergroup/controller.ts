@@ -1,4 +1,4 @@
-import { INDEXES } from '../calculateservice/observe.ts'
+import { INDEXES, isClaimChanged } from '../calculateservice/observe.ts'
 import type { OperatorContext } from '../context.ts'
 import { forItself, forOthers, forOwner, isSpecChanged } from '../controller/controller.ts'
 import type { Controller } from '../controller/controller.ts'
@@ -80,7 +80,7 @@ export function addGroupController(
           consumerGroups.cache
             .byIndex(GROUPS_BY_SERVICE, objectKey(service))
             .flatMap(({ spec }) => keysOf(GROUPS_BY_GROUP_ID, spec.groupId)),
-        (before, now) => isSpecChanged(before, now) || before.status?.clusterId !== now.status?.clusterId,
+        isClaimChanged,
       ),
       forOthers(retryPolicies, (policy) => keysOf(GROUPS_BY_POLICY, objectKey(policy))),
       forOthers(secrets, ({ metadata }) => {

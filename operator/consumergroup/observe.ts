@@ -115,23 +115,25 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
     reading:
       service === undefined || access === undefined || topicIn(service) === undefined
         ? undefined
-        : readings.latest(
-            key,
-            {
-              access,
-              topics: readTopics(group, service),
-              groupId: group.spec.groupId,
-              startFrom: group.spec.startFrom,
-            },
-            MAX_AGE_MILLISECONDS[pace(group)],
-          ),
+        : readings.latest(key, { access, ...askedOf(group, service) }, MAX_AGE_MILLISECONDS[pace(group)]),
     advice: advice.get(key) ?? [],
     now: now(),
     image,
   }
 }
 
-/** What its workers read: calls, and those of them that wait for their next attempt, which is the Responder's affair. */
+function askedOf(group: ConsumerGroup, service: CalculateService): GroupOfTopics {
+  const { spec } = group
+  return {
+    topics: spec.topics !== undefined && spec.topics.length > 0 ? spec.topics : readTopics(group, service),
+    groupId: spec.groupId,
+    startFrom: spec.startFrom,
+    // Of several groups of a service the one that answers tells.
+    ...(spec.role === 'Responder' && { deadLettersOf: service.spec.topic.name }),
+  }
+}
+
+/** Calls and, as the Responder's affair, those that wait for their next attempt. */
 const readTopics = (group: ConsumerGroup, service: CalculateService): readonly string[] => [
   service.spec.topic.name,
   ...(group.spec.role === 'Responder' ? retryTopicsIn(service) : []),

@@ -12,6 +12,8 @@ export type GroupReading =
       readonly lag: number
       /** Workers that are in the group. */
       readonly members: number
+      /** Dead letters that are not done with, where they are counted. */
+      readonly deadLetters?: number
     }
   | {
       readonly known: false

@@ -3,6 +3,7 @@
  * in their order; the first that applies ends the chain.
  */
 import type { CalculateService, ConsumerGroup } from '../../crds/types.ts'
+import { pausesProblem } from '../../sidecar/config.ts'
 import { needsApply } from '../applied.ts'
 import { finding } from '../conditions.ts'
 import type { ConditionReason, Finding } from '../conditions.ts'
@@ -21,6 +22,7 @@ import { hasOwnPreStop, renderGroup, workerName } from './objects.ts'
 import type { Observed } from './observed.ts'
 import { decideReplicas } from './replicas.ts'
 import type { Replicas } from './replicas.ts'
+import { retentionProblem } from './retention.ts'
 
 /** What is to be said of the workers once the actions have succeeded. */
 export type WorkersPlan =
@@ -61,6 +63,9 @@ export type GroupPlan =
 const LOOK_MILLISECONDS = 30_000
 const SCALE_MILLISECONDS = 10_000
 const WAKE_MILLISECONDS = 2000
+
+/** What ReferencesResolved says and keeps no workers from being started or changed. */
+const WITHOUT_HARM: ReadonlySet<string> = new Set(['PolicyNotFound', 'RetentionTooShort'])
 
 export function planGroup(observed: Observed): GroupPlan {
   const { group } = observed
@@ -112,6 +117,12 @@ function referencesOf({ group, service, policy, missingSecrets }: Observed): Fin
       `spec.retryPolicyRef: there is no RetryPolicy ${retryPolicyRef.name}; each call is tried once`,
     )
   }
+  const pauses = policy === undefined ? undefined : pausesProblem(group.spec.ordering, policy.spec)
+  if (pauses !== undefined) return about('PausesTooLong', `RetryPolicy ${policy?.metadata.name ?? ''}: ${pauses}`)
+  const retention = retentionProblem(service, group, policy)
+  if (retention !== undefined) {
+    return about('RetentionTooShort', `RetryPolicy ${policy?.metadata.name ?? ''}: ${retention}`)
+  }
   return about('ReferencesResolved', '')
 }
 
@@ -145,7 +156,7 @@ function planWorkers(observed: Observed, references: Finding, replicas: Replicas
     }
   }
   // Without a policy there is something to fall back to.
-  if (service === undefined || (references.status !== 'True' && references.reason !== 'PolicyNotFound')) {
+  if (service === undefined || (references.status !== 'True' && !WITHOUT_HARM.has(references.reason))) {
     const others = service !== undefined && topicOf(service) === 'NotOurs'
     const rest = live.deployment === undefined || others ? '' : '; those that there are go on as they are'
     const message = `not started: ReferencesResolved is ${references.reason}${rest}`
@@ -188,6 +199,10 @@ function notesOf({ group, reading }: Observed, service: CalculateService, replic
       const message = `spec.scaling.minReplicas is 0 and a worker needs ${scaling.wakeUpSeconds} s to start: longer than the timeout of ${told}`
       notes.push({ reason: 'WakeUpTooSlow', message })
     }
+  }
+  if (group.spec.ordering === 'Key' && service.spec.methods.every(({ partitionKey }) => partitionKey === undefined)) {
+    const message = `spec.ordering is Key, and no method of CalculateService ${service.metadata.name} has a partitionKey: no call waits for another`
+    notes.push({ reason: 'NoPartitionKey', message })
   }
   if (hasOwnPreStop(group)) {
     const message =

@@ -45,11 +45,17 @@ export function groupStatus(observed: Observed, plan: GroupPlan, done: Done): Gr
 }
 
 /** What waits, as Kafka said it last; what nobody asked for yet since a start of the operator stays as it was. */
-function waiting({ group, reading }: Observed): Pick<GroupStatus, 'lag' | 'members'> {
-  const { lag, members } = group.status ?? {}
-  if (reading?.known === true) return { lag: toldLag(reading.lag, lag), members: reading.members }
+function waiting({ group, reading }: Observed): Pick<GroupStatus, 'lag' | 'members' | 'deadLetters'> {
+  const { lag, members, deadLetters } = group.status ?? {}
+  if (reading?.known === true) {
+    return {
+      lag: toldLag(reading.lag, lag),
+      members: reading.members,
+      ...(reading.deadLetters !== undefined && { deadLetters: toldLag(reading.deadLetters) }),
+    }
+  }
   if (reading !== undefined || lag === undefined || members === undefined) return {}
-  return { lag, members }
+  return { lag, members, ...(deadLetters !== undefined && { deadLetters }) }
 }
 
 const ready = (reason: ConditionReason<'ConsumerGroup', 'Ready'>, message: string): Finding =>

@@ -31,7 +31,9 @@ export function workerConfig(
     worker: {
       groupId: spec.groupId,
       role: spec.role,
+      ...(spec.topics !== undefined && spec.topics.length > 0 && { topics: [...spec.topics] }),
       startFrom: spec.startFrom,
+      ...(spec.ordering === 'None' ? {} : { ordering: spec.ordering }),
       handler: { ...placement.handler },
       concurrency: spec.concurrency,
       timeoutMilliseconds: spec.timeoutMilliseconds,
@@ -54,4 +56,5 @@ const retryConfig = ({ spec }: RetryPolicy) => ({
   maxAttempts: spec.maxAttempts,
   backoff: { ...spec.backoff },
   retryableCodes: [...spec.retryableCodes],
+  ...(spec.onExpired === 'Drop' ? {} : { onExpired: spec.onExpired }),
 })

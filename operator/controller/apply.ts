@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { KubeWriter } from './kube-client.ts'
 import { KubeError, isKubeError } from './kube-error.ts'
-import { objectKey, objectPath, resourceName } from './object.ts'
+import { asStored, objectKey, objectPath, resourceName } from './object.ts'
 import type { KubeObject, ObjectKey, Resource } from './object.ts'
 import type { RestClient, RestRequest } from './rest-client.ts'
 
@@ -123,6 +123,4 @@ export class ApplyWriter implements KubeWriter {
   }
 }
 
-/** As it comes back from the API server: fields that are undefined are not there. */
-const statusOf = (object: KubeObject): unknown =>
-  JSON.parse(JSON.stringify((object as { readonly status?: unknown }).status ?? {}))
+const statusOf = (object: KubeObject): unknown => asStored((object as { readonly status?: object }).status ?? {})

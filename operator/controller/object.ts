@@ -96,3 +96,6 @@ export function compareVersions(a: string, b: string): number {
   if (a.length !== b.length) return a.length - b.length
   return a < b ? -1 : a > b ? 1 : 0
 }
+
+/** As it comes back from the API server: fields that are undefined are not there. */
+export const asStored = (value: object): unknown => JSON.parse(JSON.stringify(value))

@@ -1,5 +1,6 @@
 /** What Kafka knows of a consumer group. */
 import type { Admin } from 'kafkajs'
+import { deadTopic, openLettersGroup } from '../../sidecar/kafka/topic-names.ts'
 import type { KafkaAccess } from './kafka-access.ts'
 import { assertUsable, kafkaClient } from './kafka-client.ts'
 import { asProblem, KafkaProblem } from './kafka-problem.ts'
@@ -10,12 +11,16 @@ export interface GroupOfTopics {
   readonly groupId: string
   /** Where it begins in a partition of which it has finished nothing. */
   readonly startFrom: 'Earliest' | 'Latest'
+  /** Of the service's calls, where its dead letters are to be counted. */
+  readonly deadLettersOf?: string | undefined
 }
 
 export interface GroupState {
   /** Records of the topics that the group has not finished: those that wait, run, or are between two attempts. */
   readonly lag: number
   readonly members: number
+  /** Dead letters that are not done with; absent where they are not counted, or the failure topic is not there. */
+  readonly deadLetters?: number
 }
 
 /** Throws KafkaProblem. */
@@ -71,7 +76,7 @@ export class KafkaGroupAdmin implements GroupAdmin {
     } catch (error) {
       await this.#leave()
       if (!isFresh) return this.#read(group)
-      throw isMissingTopic(error)
+      throw isOfType(error, 'UNKNOWN_TOPIC_OR_PARTITION')
         ? new KafkaProblem('TopicRefused', `topic ${group.topics.join(' or ')}: is not there`, { cause: error })
         : asProblem(error, this.#access.servers)
     }
@@ -95,19 +100,47 @@ export class KafkaGroupAdmin implements GroupAdmin {
   }
 }
 
-async function ask(admin: Admin, { topics, groupId, startFrom }: GroupOfTopics): Promise<GroupState> {
-  const ends = await Promise.all(topics.map((topic) => admin.fetchTopicOffsets(topic)))
-  const committed = await admin.fetchOffsets({ groupId, topics: [...topics] })
+async function ask(admin: Admin, { topics, groupId, startFrom, deadLettersOf }: GroupOfTopics): Promise<GroupState> {
+  const dead = deadLettersOf === undefined ? undefined : await countDeadLetters(admin, deadLettersOf)
+  const lag = await askLag(admin, topics, groupId, startFrom)
   const { groups } = await admin.describeGroups([groupId])
-  const lags = topics.map((topic, index) =>
-    lagOf(ends[index] ?? [], committed.find((one) => one.topic === topic)?.partitions ?? [], startFrom),
-  )
-  return { lag: lags.reduce((sum, lag) => sum + lag, 0), members: groups[0]?.members.length ?? 0 }
+  return {
+    lag,
+    members: groups[0]?.members.length ?? 0,
+    ...(dead !== undefined && { deadLetters: dead }),
+  }
 }
 
-function isMissingTopic(error: unknown): boolean {
+async function askLag(
+  admin: Admin,
+  topics: readonly string[],
+  groupId: string,
+  startFrom: GroupOfTopics['startFrom'],
+): Promise<number> {
+  const ends = await Promise.all(topics.map((topic) => admin.fetchTopicOffsets(topic)))
+  const committed = await admin.fetchOffsets({ groupId, topics: [...topics] })
+  return topics
+    .map((topic, index) =>
+      lagOf(ends[index] ?? [], committed.find((one) => one.topic === topic)?.partitions ?? [], startFrom),
+    )
+    .reduce((sum, lag) => sum + lag, 0)
+}
+
+/** As whoever redrove or discarded some last has left their count: as the lag of a group that nobody is in. */
+async function countDeadLetters(admin: Admin, topic: string): Promise<number | undefined> {
+  const failureTopic = deadTopic(topic)
+  if (!(await admin.listTopics()).includes(failureTopic)) return undefined
+  return askLag(admin, [failureTopic], openLettersGroup(topic), 'Earliest').catch((error: unknown) => {
+    // Who may not see that group goes without the count, not without the lag.
+    if (isOfType(error, 'GROUP_AUTHORIZATION_FAILED')) return undefined
+    throw error
+  })
+}
+
+/** @param type as Kafka's protocol names it. */
+function isOfType(error: unknown, type: string): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if ((cause as { readonly type?: unknown }).type === 'UNKNOWN_TOPIC_OR_PARTITION') return true
+    if ((cause as { readonly type?: unknown }).type === type) return true
   }
   return false
 }

@@ -1,7 +1,7 @@
 /** The one place where the operator talks to Kafka about topics. kafkajs makes the connections; the requests are our own. */
 import { createCluster, exchange, requestHeaderBytes } from '../../sidecar/kafka/cluster.ts'
 import type { Cluster } from '../../sidecar/kafka/cluster.ts'
-import { systemClock } from '../controller/clock.ts'
+import { pause, systemClock } from '../controller/clock.ts'
 import type { Clock } from '../controller/clock.ts'
 import { withTimeout } from '../controller/linked-abort.ts'
 import type { KafkaAccess } from './kafka-access.ts'
@@ -22,6 +22,7 @@ const APPEARANCE_MILLISECONDS = 10_000
 /** And of settings. One that Kafka writes in other words than anybody expects would be waited for in vain. */
 const IN_FORCE_MILLISECONDS = 2000
 const LOOK_AGAIN_MILLISECONDS = 50
+const NEVER = new AbortController().signal
 /** What may be asked twice. */
 const READS: ReadonlySet<string> = new Set(['Metadata', 'DescribeConfigs'])
 
@@ -142,15 +143,11 @@ export class KafkaTopicAdmin implements TopicAdmin {
 
   /** The answer to a change comes before all brokers have heard of it. */
   async #untilThere(name: string, partitions: number, signal: AbortSignal | undefined): Promise<void> {
-    const late = performance.now() + APPEARANCE_MILLISECONDS
-    for (;;) {
+    const isSo = await this.#look(APPEARANCE_MILLISECONDS, signal, async () => {
       const { topics } = await this.#ask(metadataOf([name]), signal)
-      if (topics.some((topic) => isThere(topic) && topic.partitions.length >= partitions && hasLeaders(topic))) return
-      if (performance.now() > late) {
-        throw new KafkaProblem('KafkaUnavailable', `topic ${name}: it was made and has no leader yet`)
-      }
-      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MILLISECONDS))
-    }
+      return topics.some((topic) => isThere(topic) && topic.partitions.length >= partitions && hasLeaders(topic))
+    })
+    if (!isSo) throw new KafkaProblem('KafkaUnavailable', `topic ${name}: it was made and has no leader yet`)
   }
 
   /** The same for settings: who looks before that takes what was there for drift. */
@@ -158,14 +155,22 @@ export class KafkaTopicAdmin implements TopicAdmin {
     { name, set, unset }: Extract<TopicAction, { type: 'AlterTopic' }>,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const late = performance.now() + IN_FORCE_MILLISECONDS
-    while (performance.now() < late) {
+    await this.#look(IN_FORCE_MILLISECONDS, signal, async () => {
       const [found] = await this.#ask(settingsOf([name]), signal)
-      if (found === undefined || found.errorCode !== 0) return
+      if (found === undefined || found.errorCode !== 0) return true
       const isSet = Object.entries(set).every(([key, value]) => sameValue(found.config[key]?.value, value))
-      if (isSet && unset.every((key) => found.config[key]?.isSet !== true)) return
-      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MILLISECONDS))
+      return isSet && unset.every((key) => found.config[key]?.isSet !== true)
+    })
+  }
+
+  /** Asks again until it is so, or so long is over; the answer is which of them. */
+  async #look(milliseconds: number, signal: AbortSignal | undefined, isSo: () => Promise<boolean>): Promise<boolean> {
+    const late = this.#clock.monotonic() + milliseconds
+    while (!(await isSo())) {
+      if (this.#clock.monotonic() > late) return false
+      await pause(this.#clock, LOOK_AGAIN_MILLISECONDS, signal ?? NEVER)
     }
+    return true
   }
 
   /**

@@ -75,16 +75,19 @@ export interface TopicsWanted {
   readonly remembered: readonly RememberedTopic[]
   /** Names of topics whose creation was announced, and perhaps done, without the result having been remembered. */
   readonly announced: ReadonlySet<string>
+  /** Why partitions may not be added now. */
+  readonly growthWaitsFor?: string | undefined
 }
 
 /** What makes the topics as they should be. */
-export function planTopics({ desired, cluster, remembered, announced }: TopicsWanted): TopicPlan {
+export function planTopics({ desired, cluster, remembered, announced, growthWaitsFor }: TopicsWanted): TopicPlan {
   const plans = desired.map((topic) =>
     planTopic(
       topic,
       cluster,
       remembered.find(({ name }) => name === topic.name),
       announced.has(topic.name),
+      growthWaitsFor,
     ),
   )
   return {
@@ -100,6 +103,7 @@ function planTopic(
   cluster: ObservedCluster,
   remembered: RememberedTopic | undefined,
   announced: boolean,
+  growthWaitsFor: string | undefined,
 ): TopicPlan {
   const found = cluster.topics.get(topic.name)
   if (found === undefined) return planMissing(topic, cluster, remembered)
@@ -116,12 +120,17 @@ function planTopic(
     actions: isUnusable
       ? []
       : [
-          ...(grow
+          ...(grow && growthWaitsFor === undefined
             ? [{ type: 'GrowTopic', name: topic.name, from: found.partitions, to: topic.partitions } as const]
             : []),
           ...(alter === undefined ? [] : [alter]),
         ],
-    problems: [...losing, ...tooManyPartitions(topic, found), ...otherReplicationFactor(topic, found)],
+    problems: [
+      ...losing,
+      ...tooManyPartitions(topic, found),
+      ...tooFewPartitions(topic, found, growthWaitsFor),
+      ...otherReplicationFactor(topic, found),
+    ],
     // One that is not usable is nobody's to work on, unless it was so before.
     kept:
       isUnusable && remembered === undefined
@@ -279,6 +288,20 @@ const tooManyPartitions = (topic: DesiredTopic, found: ObservedTopic): readonly 
         {
           reason: 'PartitionsWouldShrink',
           message: `spec.topic.partitions: ${topic.name} has ${found.partitions} partitions, ${topic.partitions} are asked for`,
+        },
+      ]
+
+const tooFewPartitions = (
+  topic: DesiredTopic,
+  found: ObservedTopic,
+  growthWaitsFor: string | undefined,
+): readonly TopicProblem[] =>
+  growthWaitsFor === undefined || found.partitions >= topic.partitions
+    ? []
+    : [
+        {
+          reason: 'PartitionsWait',
+          message: `spec.topic.partitions: ${topic.name} has ${found.partitions} partitions, ${topic.partitions} are asked for; ${growthWaitsFor}`,
         },
       ]
 

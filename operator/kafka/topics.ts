@@ -34,8 +34,7 @@ const LARGEST_MESSAGE_BYTES = 2 ** 31 - 1 - HEADERS_BYTES
 /** The broker writes a topic anew in the compression that it asks for; what workers cannot read would never run. */
 const READABLE_COMPRESSION: readonly string[] = ['producer', 'uncompressed', 'gzip']
 
-/** A dead letter is for people to look into, who may be away: 30 days. */
-const DEAD_RETENTION_MILLISECONDS = 30 * 86_400_000
+const HOUR_MILLISECONDS = 3_600_000
 
 /**
  * The topics of a service: that of its calls, those on which calls wait for their next attempt, and the failure topic.
@@ -118,7 +117,7 @@ export function desiredTopics(
         ...common,
         // A dead letter is the record as it was, with headers that say whence it came and why.
         'max.message.bytes': String(maxMessageBytes + HEADERS_BYTES),
-        'retention.ms': String(DEAD_RETENTION_MILLISECONDS),
+        'retention.ms': String(topic.deadLetterRetentionHours * HOUR_MILLISECONDS),
       },
       declared: [],
     },

@@ -32,9 +32,33 @@ export interface ObservedCatalog {
   readonly isPartial: boolean
 }
 
+/** An instance that some agent has, as clients find it. */
+export interface FoundInstance {
+  readonly id: string
+  readonly address: string
+  /** Its own checks and those of its node. */
+  readonly isPassing: boolean
+}
+
+export interface FoundInstances {
+  readonly instances: readonly FoundInstance[]
+  /** The token may not read all of them. */
+  readonly isPartial: boolean
+}
+
 export interface ConsulCatalog {
   /** @throws ConsulProblem; what the signal was aborted with. */
   observe(access: ConsulAccess, scope: ConsulScope, signal: AbortSignal): Promise<ObservedCatalog>
+  /**
+   * Instances of a service with this meta, on whatever node. Each agent answers it for its whole datacenter.
+   * @throws ConsulProblem; what the signal was aborted with.
+   */
+  find(
+    access: ConsulAccess,
+    service: string,
+    mark: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<FoundInstances>
   /** May be done twice. @throws ConsulProblem; what the signal was aborted with. */
   execute(access: ConsulAccess, node: string, action: ConsulAction, signal: AbortSignal): Promise<void>
 }
@@ -62,27 +86,41 @@ const services = z.object({
 })
 const checks = z.array(z.object({ CheckID: z.string(), ServiceID: z.string(), Status: z.string() }))
 
+const found = z.array(
+  z.object({
+    Service: z.object({ ID: z.string(), Address: z.string() }),
+    Checks: z.array(z.object({ Status: z.string() })),
+  }),
+)
+
+/** In Consul's language of filters (developer.hashicorp.com/consul/api-docs/features/filtering). */
+const having = (meta: string, mark: Readonly<Record<string, string>>): string =>
+  Object.entries(mark)
+    .map(([key, value]) => `${meta}[${JSON.stringify(key)}] == ${JSON.stringify(value)}`)
+    .join(' and ')
+
 const checkId = (id: string): string => `${id}/kubernetes-readiness`
 
 export class HttpConsulCatalog implements ConsulCatalog {
+  /** Which operator, of several, something in Consul's log comes from. */
+  readonly #userAgent: string
+
+  /** @param instance this operator's name, as in its Lease. */
+  constructor(instance: string) {
+    this.#userAgent = `grpc-kafka-operator (${instance})`
+  }
+
   async observe(access: ConsulAccess, { node, marks }: ConsulScope, signal: AbortSignal): Promise<ObservedCatalog> {
     const name = encodeURIComponent(node)
-    const ours = marks
-      .map((mark) =>
-        Object.entries(mark)
-          .map(([key, value]) => `Meta[${JSON.stringify(key)}] == ${JSON.stringify(value)}`)
-          .join(' and '),
-      )
-      .map((each) => `(${each})`)
-      .join(' or ')
-    const [found, health] = await Promise.all([
+    const ours = marks.map((mark) => `(${having('Meta', mark)})`).join(' or ')
+    const [present, health] = await Promise.all([
       this.#read(access, `/v1/catalog/node-services/${name}`, { filter: ours }, services, signal),
       this.#read(access, `/v1/health/node/${name}`, {}, checks, signal),
     ])
     const statusOf = new Map(health.value.map((check) => [check.CheckID, check.Status]))
     return {
-      isPartial: found.isPartial || health.isPartial,
-      instances: (found.value.Services ?? []).map(({ ID, Service, Address, Port, Tags, Meta }) => {
+      isPartial: present.isPartial || health.isPartial,
+      instances: (present.value.Services ?? []).map(({ ID, Service, Address, Port, Tags, Meta }) => {
         const status = statusOf.get(checkId(ID))
         return {
           id: ID,
@@ -97,13 +135,31 @@ export class HttpConsulCatalog implements ConsulCatalog {
     }
   }
 
+  async find(
+    access: ConsulAccess,
+    service: string,
+    mark: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<FoundInstances> {
+    const path = `/v1/health/service/${encodeURIComponent(service)}`
+    const { value, isPartial } = await this.#read(access, path, { filter: having('Service.Meta', mark) }, found, signal)
+    return {
+      isPartial,
+      instances: value.map(({ Service, Checks }) => ({
+        id: Service.ID,
+        address: Service.Address,
+        isPassing: Checks.every(({ Status }) => Status === 'passing'),
+      })),
+    }
+  }
+
   async execute(access: ConsulAccess, node: string, action: ConsulAction, signal: AbortSignal): Promise<void> {
     const place = { Node: node, ...(access.datacenter === undefined ? {} : { Datacenter: access.datacenter }) }
     const [path, body] =
       action.type === 'RegisterInstance'
         ? (['/v1/catalog/register', { ...place, ...registration(action.instance) }] as const)
         : (['/v1/catalog/deregister', { ...place, ServiceID: action.id }] as const)
-    await send(access, { method: 'PUT', path, body: JSON.stringify(body) }, signal)
+    await send(access, { method: 'PUT', path, body: JSON.stringify(body), userAgent: this.#userAgent }, signal)
   }
 
   async #read<T>(
@@ -116,7 +172,8 @@ export class HttpConsulCatalog implements ConsulCatalog {
     const parameters = new URLSearchParams(query)
     if (access.datacenter !== undefined) parameters.set('dc', access.datacenter)
     const target = parameters.size === 0 ? path : `${path}?${parameters.toString()}`
-    const { headers, text } = await send(access, { method: 'GET', path: target }, signal)
+    const request = { method: 'GET', path: target, userAgent: this.#userAgent } as const
+    const { headers, text } = await send(access, request, signal)
     try {
       return {
         value: shape.parse(JSON.parse(text)),
@@ -148,6 +205,7 @@ function registration({ id, service, address, port, tags, meta, health }: Consul
 interface ConsulRequest {
   readonly method: 'GET' | 'PUT'
   readonly path: string
+  readonly userAgent: string
   readonly body?: string
 }
 
@@ -185,7 +243,7 @@ class StaleConnection extends Error {}
 
 function sendOnce(
   { address, token, ca }: ConsulAccess,
-  { method, path, body }: ConsulRequest,
+  { method, path, userAgent, body }: ConsulRequest,
   signal: AbortSignal,
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
@@ -193,6 +251,7 @@ function sendOnce(
     const open = url.protocol === 'https:' ? httpsRequest : httpRequest
     const headers = {
       accept: 'application/json',
+      'user-agent': userAgent,
       ...(token === undefined ? {} : { 'x-consul-token': token }),
       ...(body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
     }

@@ -1,5 +1,5 @@
 import type { Clock } from '../controller/clock.ts'
-import type { ConsulAccess, ConsulCatalog, ConsulScope, ObservedCatalog } from './consul-client.ts'
+import type { ConsulAccess, ConsulCatalog, ConsulScope, FoundInstances, ObservedCatalog } from './consul-client.ts'
 import type { ConsulAction } from './consul-plan.ts'
 import { ConsulProblem } from './consul-problem.ts'
 
@@ -30,6 +30,15 @@ export class PatientCatalog implements ConsulCatalog {
 
   observe(access: ConsulAccess, scope: ConsulScope, signal: AbortSignal): Promise<ObservedCatalog> {
     return this.#ask(access.address, () => this.#catalog.observe(access, scope, signal))
+  }
+
+  find(
+    access: ConsulAccess,
+    service: string,
+    mark: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<FoundInstances> {
+    return this.#ask(access.address, () => this.#catalog.find(access, service, mark, signal))
   }
 
   execute(access: ConsulAccess, node: string, action: ConsulAction, signal: AbortSignal): Promise<void> {

@@ -63,7 +63,7 @@ export class GroupConsumer {
   readonly #startFrom: 'Earliest' | 'Latest'
   readonly #logger: Logger
   readonly #events: ConsumerEvents
-  readonly #admin: Admin
+  #admin: Admin
   #consumer: Consumer | undefined
   #cluster: Cluster | undefined
   #coordinator: Broker | undefined
@@ -97,8 +97,8 @@ export class GroupConsumer {
         await this.#start(signal)
         return
       } catch (error) {
+        if (signal.aborted) return
         void this.#tell('the consumer group cannot be joined yet; trying again', error as Error)
-        await this.#consumer?.disconnect().catch(() => undefined)
         await pause(RESTART_MILLISECONDS, undefined, { signal }).catch(() => undefined)
       }
     }
@@ -169,9 +169,8 @@ export class GroupConsumer {
 
   /** @throws when Kafka cannot say. */
   async committed(partitions: readonly TopicPartition[]): Promise<CommittedOffset[]> {
-    await this.#admin.connect()
     const topics = topicsOf(partitions)
-    const answers = await this.#admin.fetchOffsets({ groupId: this.#groupId, topics })
+    const answers = await this.#ask((admin) => admin.fetchOffsets({ groupId: this.#groupId, topics }))
     const found = new Map(
       answers.flatMap(({ topic, partitions: ofIt }) => ofIt.map((one) => [keyOf({ ...one, topic }), one] as const)),
     )
@@ -195,15 +194,32 @@ export class GroupConsumer {
     partitions: readonly TopicPartition[],
     which: (of: { readonly low: string; readonly high: string }) => string,
   ): Promise<ReadonlyMap<string, number>> {
-    await this.#admin.connect()
     const offsets = await Promise.all(
       topicsOf(partitions).map(async (topic) =>
-        (await this.#admin.fetchTopicOffsets(topic)).map(
+        (await this.#ask((admin) => admin.fetchTopicOffsets(topic))).map(
           (one) => [keyOf({ topic, partition: one.partition }), Number(which(one))] as const,
         ),
       ),
     )
     return new Map(offsets.flat())
+  }
+
+  /**
+   * kafkajs asks for the metadata of every topic that it was ever asked about, and fails for all of them when one is gone: a client
+   * that failed is left for a fresh one.
+   */
+  async #ask<T>(question: (admin: Admin) => Promise<T>): Promise<T> {
+    const admin = this.#admin
+    try {
+      await admin.connect()
+      return await question(admin)
+    } catch (error) {
+      if (this.#admin === admin) {
+        this.#admin = this.#kafka.admin()
+        void admin.disconnect().catch(() => undefined)
+      }
+      throw error
+    }
   }
 
   async #start(signal: AbortSignal): Promise<void> {
@@ -225,7 +241,13 @@ export class GroupConsumer {
           },
         ),
       ],
-      retry: { retries: 8, initialRetryTime: 100, maxRetryTime: 2000 },
+      retry: {
+        retries: 8,
+        initialRetryTime: 100,
+        maxRetryTime: 2000,
+        // It would start again with the same topics, of which one may be gone, and so for ever.
+        restartOnFailure: () => Promise.resolve(false),
+      },
     })
     this.#consumer = consumer
     consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
@@ -247,24 +269,30 @@ export class GroupConsumer {
       this.#generation = undefined
     })
     consumer.on(consumer.events.CRASH, ({ payload }) => {
-      void this.#tell('the consumer gave up', payload.error, { restarts: payload.restart })
-      // kafkajs does not start again after what it takes for permanent; whether that lasts is for us to find out.
-      if (!payload.restart && !signal.aborted && this.#consumer === consumer) void this.#replace(signal)
+      if (signal.aborted || this.#consumer !== consumer) return
+      void this.#tell('the consumer gave up', payload.error)
+      void this.#replace(signal)
     })
-    const topics = await this.#topics()
-    await consumer.connect()
-    await consumer.subscribe({ topics: [...topics], fromBeginning: this.#startFrom === 'Earliest' })
-    signal.throwIfAborted()
-    await consumer.run({ autoCommit: false, eachBatch: async (payload) => this.#batch(payload) })
+    try {
+      const topics = await this.#topics()
+      await consumer.connect()
+      await consumer.subscribe({ topics: [...topics], fromBeginning: this.#startFrom === 'Earliest' })
+      signal.throwIfAborted()
+      await consumer.run({ autoCommit: false, eachBatch: async (payload) => this.#batch(payload) })
+    } catch (error) {
+      // This one, and not the one that may have taken its place when it was left meanwhile.
+      await consumer.disconnect().catch(() => undefined)
+      throw error
+    }
   }
 
-  async #tell(what: string, error: Error, fields: object = {}): Promise<void> {
+  async #tell(what: string, error: Error): Promise<void> {
     const problem = error.message.trimEnd()
     this.#problem = problem
     const reason = (await whyNotJoined(this.#kafka, this.#groupId, error)).trimEnd()
     // Unless it was joined meanwhile.
     if (this.#problem === problem) this.#problem = reason
-    this.#logger.warn({ ...fields, reason }, what)
+    this.#logger.warn({ reason }, what)
   }
 
   async #replace(signal: AbortSignal): Promise<void> {

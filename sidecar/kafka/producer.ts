@@ -4,6 +4,7 @@ import type { Admin, Kafka } from 'kafkajs'
 import type { Logger } from '../telemetry/log.ts'
 import { createCluster, exchange, isOpen, requestHeaderBytes } from './cluster.ts'
 import type { Cluster, ClusterBroker, Connection, PartitionMetadata } from './cluster.ts'
+import { partitionOfKey } from './partitioner.ts'
 import {
   FIRST_THROTTLING_VERSION,
   LAST_PRODUCE_VERSION,
@@ -107,16 +108,22 @@ export class RecordProducer {
     }
   }
 
+  /** The partition of records with this key. Once connected; partitions that were added are known five minutes later. */
+  partitionOf(topic: string, key: Buffer): number {
+    return partitionOfKey(key, this.#cluster.findTopicPartitionMetadata(topic).length)
+  }
+
   /**
    * Writes records, all of them to one partition of the topic, acknowledged by all in-sync replicas.
+   * @param only the partition, where it may be no other.
    * @throws ProduceError
    */
-  async produce(topic: string, records: readonly (OutgoingRecord | RawOutgoingRecord)[]): Promise<void> {
-    const spread = this.#batches++
+  async produce(topic: string, records: readonly (OutgoingRecord | RawOutgoingRecord)[], only?: number): Promise<void> {
+    const spread = only ?? this.#batches++
     let sent = false
     let leader: Leader | undefined
     try {
-      leader = this.#knownLeader(topic, spread) ?? (await this.#findLeader(topic, spread))
+      leader = this.#knownLeader(topic, spread, only) ?? (await this.#findLeader(topic, spread, only))
       const { partition, broker, connection } = leader
       const apiVersion = Math.min(LAST_PRODUCE_VERSION, broker.versions?.[PRODUCE]?.maxVersion ?? 0)
       const bytes = encodeProduce(
@@ -145,12 +152,12 @@ export class RecordProducer {
   }
 
   /** At once, where nothing has to be asked or connected first. What has failed or is not connected is passed over. */
-  #knownLeader(topic: string, spread: number): Leader | undefined {
+  #knownLeader(topic: string, spread: number, only: number | undefined): Leader | undefined {
     const { brokers, metadata, metadataExpireAt } = this.#cluster.brokerPool
     if (this.#closed || metadata === null) return undefined
     // Behind: the leaders that are known serve meanwhile.
     if (metadataExpireAt !== null && Date.now() > metadataExpireAt) this.#renew()
-    const led = this.#led(topic)
+    const led = this.#led(topic, only)
     for (let index = 0; index < led.length; index++) {
       const { partitionId: partition, leader } = led[(spread + index) % led.length]!
       if (this.#failed.has(`${topic}/${partition}`)) continue
@@ -164,14 +171,15 @@ export class RecordProducer {
   }
 
   /** Waits for leaders that are asked for, and tries each of them: what can be produced somewhere is not refused. */
-  async #findLeader(topic: string, spread: number): Promise<Leader> {
+  async #findLeader(topic: string, spread: number, only: number | undefined): Promise<Leader> {
     if (!this.#closed && this.#cluster.brokerPool.metadataExpireAt === null) this.#renew()
     // Where it fails, what was known before is still worth a try.
     await this.#renewal?.catch(() => undefined)
     this.#failIfClosed()
     await this.#cluster.addMultipleTargetTopics([topic])
-    const led = this.#led(topic)
-    let reason: unknown = new Error(`no partition of ${topic} has a leader`)
+    const led = this.#led(topic, only)
+    const what = only === undefined ? `no partition of ${topic} has a leader` : `${topic}/${only} has no leader`
+    let reason: unknown = new Error(what)
     const tried = new Set<number>()
     for (let index = 0; index < led.length; index++) {
       const { partitionId: partition, leader } = led[(spread + index) % led.length]!
@@ -194,8 +202,10 @@ export class RecordProducer {
     if (this.#closed) throw new Error('the producer is closed')
   }
 
-  #led(topic: string): readonly PartitionMetadata[] {
-    return this.#cluster.findTopicPartitionMetadata(topic).filter(({ leader }) => leader !== -1)
+  #led(topic: string, only?: number): readonly PartitionMetadata[] {
+    return this.#cluster
+      .findTopicPartitionMetadata(topic)
+      .filter(({ leader, partitionId }) => leader !== -1 && (only === undefined || partitionId === only))
   }
 
   /** Leaders may have moved; a connection that ended is made anew. */

@@ -135,7 +135,7 @@ export type Decoded =
 
 /** Bytes that the record takes beside its message, an upper estimate for batching. */
 export function headerBytes(record: OutgoingRecord): number {
-  let bytes = 64
+  let bytes = 48 + record.key.length
   for (const name in record.headers) {
     const value = record.headers[name]
     for (const one of Array.isArray(value) ? value : [value ?? '']) bytes += name.length + one.length + 8
@@ -143,8 +143,11 @@ export function headerBytes(record: OutgoingRecord): number {
   return bytes
 }
 
-/** @param version what its readers know. */
-export function encodeRecord(record: CallRecord, version: RecordVersion = 1): OutgoingRecord {
+/**
+ * @param version what its readers know.
+ * @param key that the caller gave, where calls have an order.
+ */
+export function encodeRecord(record: CallRecord, version: RecordVersion = 1, key: Buffer = record.id): OutgoingRecord {
   const headers: OutgoingRecord['headers'] = { [HEADER]: encodeHeader(record, version) }
   for (const name of TRACE_HEADERS) {
     const value = record[name]
@@ -155,7 +158,21 @@ export function encodeRecord(record: CallRecord, version: RecordVersion = 1): Ou
     const before = headers[key]
     headers[key] = before === undefined ? value : [...(Array.isArray(before) ? before : [before]), value]
   }
-  return { key: record.id, value: record.message, headers }
+  return { key, value: record.message, headers }
+}
+
+/** The same call before anybody tried it, as a record of its own. */
+export function beforeAttempts(record: CallRecord): CallRecord {
+  const before: { -readonly [Field in keyof CallRecord]: CallRecord[Field] } = {
+    ...record,
+    attempt: 1,
+    producedAgain: false,
+    firstFailureAt: 0,
+    notBefore: 0,
+  }
+  delete before.origin
+  delete before.failures
+  return before
 }
 
 /** The record as it was read, but for its packed header, which says what `record` says. */

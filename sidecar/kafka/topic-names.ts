@@ -3,6 +3,12 @@
 /** The failure topic: what cannot be done (SEMANTICS 7). */
 export const deadTopic = (topic: string): string => `${topic}.dead`
 
+/**
+ * A group that nobody is in: its lag on the failure topic is the number of dead letters that are not done with, by the word of whoever
+ * redrove or discarded some last. Without offsets there was nobody yet, and every record is one. No ConsumerGroup can have the name.
+ */
+export const openLettersGroup = (topic: string): string => `${deadTopic(topic)}:open`
+
 /** Where calls wait for the end of a pause of the retry policy. @param step from 1. */
 export const retryTopic = (topic: string, step: number): string => `${topic}.retry.${step}`
 

@@ -93,6 +93,8 @@ export class Call {
   /** Set by the layer that enqueues. */
   record!: OutgoingRecord
   recordBytes = 0
+  /** The partition that the record has to be in; undefined: any. */
+  partition: number | undefined = undefined
   /** Whether Kafka may have the record. */
   maybeOnKafka = false
   /** Set where the caller gave an idempotency key. */

@@ -13,6 +13,8 @@ export interface Enqueued {
   record: OutgoingRecord
   /** Bytes of the record, an upper estimate. */
   readonly recordBytes: number
+  /** The partition that it has to be in; undefined: any. */
+  readonly partition?: number | undefined
   /** Whether nobody waits any more: it is dropped if it was not sent. */
   readonly ended: boolean
   /** Set before it is sent; taken back when Kafka surely has not got it. */
@@ -37,12 +39,20 @@ const MAX_REQUESTS_IN_FLIGHT = 2
 const LATE_MILLISECONDS = 500
 /** Late batches and those in flight; each may hold `maxBatchBytes` of calls that have ended. */
 const MAX_BATCHES = 16
+/**
+ * A partition that calls have to be in gets one batch after the other, so that they stay in their order whatever fails; so many
+ * partitions may have one in flight that is not late. While one waits for its leader it is none of them.
+ */
+const MAX_PARTITIONS_IN_FLIGHT = 8
+/** Each partition may hold one batch of calls that have ended. */
+const LARGEST_BATCH_OF_PARTITION_BYTES = 1_048_576
 const FIRST_PAUSE_MILLISECONDS = 50
 const LONGEST_PAUSE_MILLISECONDS = 1000
 
 /**
  * Puts records on Kafka: what is pending goes out together, once for each turn of the event loop, and while enough
- * requests are in flight it gathers. What fails is sent again until nobody waits for it.
+ * requests are in flight it gathers. What fails is sent again until nobody waits for it. Calls with a partition of their own wait
+ * for that one and hold up no other.
  */
 export class Enqueuer {
   readonly #options: EnqueuerOptions
@@ -51,6 +61,9 @@ export class Enqueuer {
   readonly #errors: Readonly<Record<ProduceFailure, Counter>>
   readonly #closed = new AbortController()
   readonly #pending = new Set<Enqueued>()
+  /** By partition, in the order in which they get their turn. */
+  readonly #lanes = new Map<number, Lane>()
+  #partitionsInFlight = 0
   /** What was in a request before and will be in another: calls that end leave these too. */
   readonly #toSendAgain = new Set<Set<Enqueued>>()
   #requestsInFlight = 0
@@ -68,13 +81,15 @@ export class Enqueuer {
   }
 
   add(call: Enqueued): void {
-    this.#pending.add(call)
+    if (call.partition === undefined) this.#pending.add(call)
+    else this.#laneOf(call.partition).pending.add(call)
     this.#schedule()
   }
 
   /** Lets go of a call that has ended, and of its message, unless a request with it is on its way. */
   forget(call: Enqueued): void {
-    this.#pending.delete(call)
+    if (call.partition === undefined) this.#pending.delete(call)
+    else this.#lanes.get(call.partition)?.pending.delete(call)
     for (const calls of this.#toSendAgain) if (calls.delete(call)) settleDropped(call)
   }
 
@@ -85,6 +100,7 @@ export class Enqueuer {
 
   get #waiting(): number {
     let calls = this.#pending.size
+    for (const { pending } of this.#lanes.values()) calls += pending.size
     for (const again of this.#toSendAgain) calls += again.size
     return calls
   }
@@ -93,8 +109,19 @@ export class Enqueuer {
     return this.#requestsInFlight >= MAX_REQUESTS_IN_FLIGHT || this.#requestsInFlight + this.#lateBatches >= MAX_BATCHES
   }
 
+  #laneOf(partition: number): Lane {
+    let lane = this.#lanes.get(partition)
+    if (lane === undefined) {
+      lane = { partition, pending: new Set(), busy: false }
+      this.#lanes.set(partition, lane)
+    }
+    return lane
+  }
+
   #schedule(): void {
-    if (this.#scheduled || this.#full || this.#pending.size === 0) return
+    if (this.#scheduled) return
+    const maySend = this.#pending.size > 0 && !this.#full
+    if (!maySend && (this.#lanes.size === 0 || this.#partitionsInFlight >= MAX_PARTITIONS_IN_FLIGHT)) return
     this.#scheduled = true
     setImmediate(this.#flush)
   }
@@ -102,10 +129,29 @@ export class Enqueuer {
   readonly #flush = (): void => {
     this.#scheduled = false
     while (!this.#full) {
-      const batch = this.#take()
-      if (batch.size === 0) return
+      const batch = this.#take(this.#pending, this.#options.maxBatchBytes)
+      if (batch.size === 0) break
       this.#start(batch)
     }
+    for (const lane of this.#lanes.values()) {
+      if (this.#partitionsInFlight >= MAX_PARTITIONS_IN_FLIGHT) return
+      if (!lane.busy) this.#startOf(lane)
+    }
+  }
+
+  #startOf(lane: Lane): void {
+    const { partition, pending } = lane
+    const { maxBatchBytes } = this.#options
+    const batch = this.#take(pending, Math.min(maxBatchBytes, LARGEST_BATCH_OF_PARTITION_BYTES))
+    // The others come first next time.
+    this.#lanes.delete(partition)
+    if (batch.size === 0) return
+    this.#lanes.set(partition, lane)
+    lane.busy = true
+    void this.#send(batch, partition).then(() => {
+      lane.busy = false
+      this.#schedule()
+    })
   }
 
   #start(batch: Set<Enqueued>): void {
@@ -117,7 +163,7 @@ export class Enqueuer {
       this.#lateBatches++
       this.#schedule()
     }, LATE_MILLISECONDS)
-    void this.#send(batch).then(() => {
+    void this.#send(batch, undefined).then(() => {
       clearTimeout(timer)
       if (late) this.#lateBatches--
       else this.#requestsInFlight--
@@ -126,16 +172,16 @@ export class Enqueuer {
   }
 
   /** The oldest that are still waited for, up to the limit in bytes. */
-  #take(): Set<Enqueued> {
+  #take(pending: Set<Enqueued>, mostBytes: number): Set<Enqueued> {
     const batch = new Set<Enqueued>()
     let bytes = 0
-    for (const call of this.#pending) {
+    for (const call of pending) {
       if (!call.ended && mayBeSent(call)) {
-        if (batch.size > 0 && bytes + call.recordBytes > this.#options.maxBatchBytes) break
+        if (batch.size > 0 && bytes + call.recordBytes > mostBytes) break
         bytes += call.recordBytes
         batch.add(call)
       }
-      this.#pending.delete(call)
+      pending.delete(call)
     }
     return batch
   }
@@ -144,10 +190,10 @@ export class Enqueuer {
    * Resolves, and never rejects, when each of the calls is on Kafka, has failed, or is not waited for any more.
    * @param calls is emptied of what ended meanwhile, so that a batch that fails for long does not hold its messages.
    */
-  async #send(calls: Set<Enqueued>): Promise<void> {
+  async #send(calls: Set<Enqueued>, partition: number | undefined): Promise<void> {
     let pause = FIRST_PAUSE_MILLISECONDS
     for (;;) {
-      const failure = await this.#produce(calls)
+      const failure = await (partition === undefined ? this.#produce(calls) : this.#produceTo(partition, calls))
       if (failure === undefined) return
       if (failure === 'TOO_LARGE') {
         if (calls.size === 1) {
@@ -158,8 +204,8 @@ export class Enqueuer {
           return
         }
         const secondHalf = splitOffHalf(calls)
-        await this.#whileForgetting(secondHalf, () => this.#send(calls))
-        if (secondHalf.size > 0) await this.#send(secondHalf)
+        await this.#whileForgetting(secondHalf, () => this.#send(calls, partition))
+        if (secondHalf.size > 0) await this.#send(secondHalf, partition)
         return
       }
       await this.#whileForgetting(calls, () => this.#pause(pause))
@@ -198,8 +244,26 @@ export class Enqueuer {
     })
   }
 
+  /** While the request is on its way, and no longer than until it is late, it is one of those in flight. */
+  async #produceTo(partition: number, batch: ReadonlySet<Enqueued>): Promise<ProduceFailure | undefined> {
+    this.#partitionsInFlight++
+    let counts = true
+    const leave = (): void => {
+      if (counts) this.#partitionsInFlight--
+      counts = false
+      this.#schedule()
+    }
+    const timer = setTimeout(leave, LATE_MILLISECONDS)
+    try {
+      return await this.#produce(batch, partition)
+    } finally {
+      clearTimeout(timer)
+      leave()
+    }
+  }
+
   /** @returns why it failed; undefined: it is on Kafka. */
-  async #produce(batch: ReadonlySet<Enqueued>): Promise<ProduceFailure | undefined> {
+  async #produce(batch: ReadonlySet<Enqueued>, partition?: number): Promise<ProduceFailure | undefined> {
     const calls = [...batch]
     const before = calls.map((call) => call.maybeOnKafka)
     for (const call of calls) call.maybeOnKafka = true
@@ -208,6 +272,7 @@ export class Enqueuer {
       await this.#options.producer.produce(
         this.#options.topic,
         calls.map((call) => call.record),
+        partition,
       )
       this.#batchRecords.observe(calls.length)
       for (const call of calls) call.claim?.settled('OnKafka')
@@ -228,6 +293,14 @@ export class Enqueuer {
       this.#seconds.observe((performance.now() - startedAt) / 1000)
     }
   }
+}
+
+/** Calls that have to be in one partition. */
+interface Lane {
+  readonly partition: number
+  readonly pending: Set<Enqueued>
+  /** A batch is on its way, or waits to be sent again. */
+  busy: boolean
 }
 
 // Functions of their own: a loop's variables would live on in an async function that waits, and hold a call.

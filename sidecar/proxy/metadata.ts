@@ -24,6 +24,13 @@ export function declaredMetadata(metadata: Metadata, names: readonly string[]): 
   return pairs.length === 0 ? NO_METADATA : pairs
 }
 
+/** The first value of a name, as bytes; undefined where there is none, or an empty one. */
+export function firstValue(metadata: Metadata, name: string): Buffer | undefined {
+  const [value = ''] = metadata.get(name)
+  if (value.length === 0) return undefined
+  return typeof value === 'string' ? Buffer.from(value, 'latin1') : value
+}
+
 /** Names that HTTP itself knows; node:http2 throws when some of them stand twice. */
 const OF_HTTP: ReadonlySet<unknown> = new Set([...Object.values(http2.constants), 'x-content-type-options'])
 

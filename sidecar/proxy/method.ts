@@ -9,6 +9,8 @@ export interface ServedMethod {
   readonly metadata: readonly string[]
   /** How long a good answer may be given again; 0: never. */
   readonly cacheSeconds: number
+  /** The metadata whose value is the record's key; undefined: calls have no order. */
+  readonly partitionKey: string | undefined
 }
 
 export const servedMethod = (service: string, method: ProxyMethodConfig): ServedMethod => ({
@@ -16,4 +18,5 @@ export const servedMethod = (service: string, method: ProxyMethodConfig): Served
   timeoutMilliseconds: method.timeoutMilliseconds,
   metadata: method.metadata,
   cacheSeconds: method.cacheSeconds,
+  partitionKey: method.partitionKey?.metadata,
 })

@@ -23,7 +23,7 @@ import { idempotency } from './idempotency.ts'
 import type { QueueEstimate } from './queue-estimate.ts'
 import { RateLimiter } from './limiter.ts'
 import type { RateLimit } from './limiter.ts'
-import { declaredMetadata } from './metadata.ts'
+import { declaredMetadata, firstValue } from './metadata.ts'
 import { ResultCache } from './result-cache.ts'
 import { traceContext } from './trace-context.ts'
 
@@ -33,6 +33,8 @@ export interface PipelineOptions {
   readonly admission: Admission
   readonly queueEstimate: QueueEstimate
   readonly enqueuer: Pick<Enqueuer, 'add' | 'forget'>
+  /** The partition of the records with a key. */
+  readonly partitionOf: (key: Buffer) => number
   readonly waiters: Pick<OutcomeWaiters, 'add' | 'remove'>
   readonly claims: Pick<CallClaims, 'ask' | 'keep' | 'forget' | 'enqueued' | 'giveBack' | 'storeOutcome'>
   /** Random bytes, `CLAIM_TOKEN_BYTES` of them. */
@@ -274,15 +276,29 @@ function travelling(call: Call): MetadataPairs | undefined {
   return call.travelling
 }
 
+/** Every record of the key carries it. */
+const MAX_KEY_BYTES = 1024
+
 /** The record leaves at the end of this turn of the event loop, so the layers below are in place before it does. */
 const enqueue =
-  ({ live, enqueuer, clock }: PipelineOptions): LayerFactory =>
+  ({ live, enqueuer, partitionOf, clock }: PipelineOptions): LayerFactory =>
   (next) => ({
     enter: (call) => {
       const metadata = travelling(call)
       if (metadata === undefined) return
       const trace = traceContext(call.metadata)
       call.traceparent = trace.traceparent
+      const { partitionKey } = call.method
+      const key = partitionKey === undefined ? undefined : firstValue(call.metadata, partitionKey)
+      if (key !== undefined && key.length > MAX_KEY_BYTES) {
+        call.fail(
+          'METADATA_TOO_LARGE',
+          undefined,
+          `${partitionKey}, the partition key, has more than ${MAX_KEY_BYTES} bytes`,
+        )
+        return
+      }
+      if (key !== undefined) call.partition = partitionOf(key)
       call.record = encodeRecord(
         {
           id: call.id,
@@ -299,6 +315,7 @@ const enqueue =
           message: call.message,
         },
         live.current.proxy.recordVersion,
+        key,
       )
       call.recordBytes = call.message.length + headerBytes(call.record)
       enqueuer.add(call)

@@ -12,6 +12,9 @@ import { FlowBoard } from '../results/flow-board.ts'
 import { connectRedis } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
 import { OutcomeWaiters } from '../results/waiters.ts'
+import { HttpConsulAgent } from '../registry/consul-agent.ts'
+import { ConsulKeeper } from '../registry/keeper.ts'
+import type { KeeperOptions } from '../registry/keeper.ts'
 import type { RunningSidecar } from '../role.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -100,6 +103,7 @@ export async function startProxy({
     admission,
     queueEstimate,
     enqueuer,
+    partitionOf: (key) => producer.partitionOf(config.service.topic, key),
     waiters,
     claims,
     nextClaimToken: () => randomBytes(CLAIM_TOKEN_BYTES),
@@ -172,17 +176,25 @@ export async function startProxy({
   const withProblem = (what: string): string =>
     what === 'Kafka' && producer.problem !== undefined ? `${what} (${producer.problem})` : what
 
+  let isLeaving = false
+  const ready: RunningProxy['ready'] = () => {
+    if (isLeaving) return { ready: false, reason: 'draining' }
+    if (gate.state === 'Starting')
+      return { ready: false, reason: `waiting for ${[...unknown].map(withProblem).join(', ')}${ofRedis()}` }
+    return waiters.subscribed
+      ? { ready: true, reason: '' }
+      : { ready: false, reason: `the reply channel is not subscribed${ofRedis()}` }
+  }
+  const registration = keepRegistered(live, { ready, monotonicNow, logger, metrics })
+  registration?.start()
+
   return {
     port,
-    ready: () => {
-      if (gate.state === 'Draining') return { ready: false, reason: 'draining' }
-      if (gate.state === 'Starting')
-        return { ready: false, reason: `waiting for ${[...unknown].map(withProblem).join(', ')}${ofRedis()}` }
-      return waiters.subscribed
-        ? { ready: true, reason: '' }
-        : { ready: false, reason: `the reply channel is not subscribed${ofRedis()}` }
-    },
+    ready,
     drain: async () => {
+      isLeaving = true
+      // Calls are taken until nobody finds this replica any more.
+      await registration?.leave()
       gate.drain()
       server.setServing(false)
       const closed = server.stopIntake()
@@ -195,7 +207,28 @@ export async function startProxy({
       await Promise.race([closed, within(CLOSE_MILLISECONDS)])
       enough.abort()
       await close()
+      await registration?.end()
       logger.info('drained')
     },
   }
+}
+
+function keepRegistered(
+  live: LiveConfig<ProxyConfig>,
+  parts: Pick<KeeperOptions, 'ready' | 'monotonicNow' | 'logger' | 'metrics'>,
+): ConsulKeeper | undefined {
+  const { instance, proxy } = live.current
+  const first = proxy.registration?.consul
+  if (first === undefined) return undefined
+  return new ConsulKeeper({
+    ...parts,
+    agent: new HttpConsulAgent(),
+    // That there is one is no hot setting.
+    config: () => live.current.proxy.registration?.consul ?? first,
+    id: instance,
+    after: (milliseconds, run) => {
+      const timer = setTimeout(run, milliseconds)
+      return () => clearTimeout(timer)
+    },
+  })
 }

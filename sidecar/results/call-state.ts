@@ -15,7 +15,7 @@
  *  25  16 B  the claimant's token
  *  41  u48   the lease's end (0: it was given back, and its claimant put nothing on Kafka)
  */
-import { OutcomeFormatError, STATES, decodeOutcome } from './outcome.ts'
+import { HEAD_BYTES, OutcomeFormatError, PLACE_BYTES, STATES, decodeOutcome } from './outcome.ts'
 import type { Outcome } from './outcome.ts'
 import type { Script } from './redis.ts'
 
@@ -23,6 +23,8 @@ export const REQUEST_HASH_BYTES = 16
 export const CLAIM_TOKEN_BYTES = 16
 
 const CLAIM_BYTES = 47
+/** The revision of a dead letter's outcome ends here at the latest: after head, hash, place and status. */
+const REVISION_END = HEAD_BYTES + REQUEST_HASH_BYTES + PLACE_BYTES + 5
 const CLAIM_FORMAT = 2
 const FLAG_PRODUCED_BEFORE = 1
 const FLAG_CLAIMED_AGAIN = 2
@@ -64,6 +66,17 @@ export function decodeCallState(bytes: Buffer): CallState {
   }
 }
 
+/**
+ * Whether a redrive of this revision has work to do: no outcome stands, or that of a dead letter of a lower revision. A claim is
+ * that of a later call with the same key, which has its own record.
+ * @param bytes of the call's key; null: it has none.
+ */
+export function yieldsTo(bytes: Buffer | null, revision: number): boolean {
+  if (bytes === null) return true
+  const state = isOutcome(bytes) ? decodeOutcome(bytes) : undefined
+  return state?.state === 'DeadLettered' && state.revision < revision
+}
+
 /** Whether the bytes of a call's key are an outcome and no claim. */
 export const isOutcome = (bytes: Buffer): boolean => (bytes[1] ?? 0) < STATES.Claimed
 
@@ -72,7 +85,9 @@ export const isFinal = (bytes: Buffer): boolean => bytes[1] !== STATES.Expired |
 
 // Every script may run twice with the same arguments, and takes any number of calls, whose keys may lie in any slots (scripts.ts).
 
-const LUA_STATES = `local EXPIRED, CLAIMED, ENQUEUED = ${STATES.Expired}, ${STATES.Claimed}, ${STATES.Enqueued}\n`
+const LUA_STATES = `local EXPIRED, CLAIMED, ENQUEUED = ${STATES.Expired}, ${STATES.Claimed}, ${STATES.Enqueued}
+local DEAD_LETTERED = ${STATES.DeadLettered}
+`
 
 /** What `CLAIM` answers for a call, where it is a number. */
 export const CLAIM_ANSWERS = { Claimed: 1, Waits: 2, KeyReused: 3, Later: 4 } as const
@@ -174,12 +189,13 @@ return result
 }
 
 /**
- * Nothing, Claimed or Enqueued -> an outcome: the first wins. Each waiting replica is told which outcome stands (SEMANTICS 3).
+ * Nothing, Claimed or Enqueued -> an outcome: the first wins. DeadLettered -> the outcome of a redrive of a higher revision. Each
+ * waiting replica is told which outcome stands (SEMANTICS 3).
  *
  * KEYS     the calls' keys
  * ARGV     1 seconds to keep, 2 largest outcome that rides along in bytes,
  *          then for each call: its id (16 bytes), the reply channel ('' when nobody waits), the outcome in an odd format
- *          ('' only tells again), the deadline that passed ('' unless it is Expired)
+ *          ('' only tells again), the deadline that passed ('' unless it is Expired), the revision of its redrive (0: none)
  * returns  how many were written; then, for each call that is not expired because a later claimant raised its deadline, its number
  *          in the batch, from 1, and that deadline
  *
@@ -191,24 +207,39 @@ return result
  *
  * A record that expires under a claim of a later deadline is either older than that claim (it was claimed again after Expired(No):
  * nothing is left to be said of it) or a copy of the call that now has more time. Expired(No) would be untrue where a copy may run.
+ *
+ * A claim under a redrive is that of a later call with the same key, when the dead letter's outcome was kept no longer: that call,
+ * perhaps of another request, gets its own outcome, and never the redrive's.
  */
 export const STORE_OUTCOMES: Script = {
   name: 'storeOutcomes',
   lua: `${LUA_STATES}
+local function revision(head)
+  local format = string.byte(head, 1)
+  return (struct.unpack('>I4', head, ${HEAD_BYTES + 2} + (format % 2 == 0 and ${REQUEST_HASH_BYTES} or 0) + (format > 2 and ${PLACE_BYTES} or 0)))
+end
 local result, messages, channels = { 0 }, {}, {}
 local ttl, ride = ARGV[1], tonumber(ARGV[2])
 for i = 1, #KEYS do
-  local key, id, channel, outcome, deadline = KEYS[i], ARGV[4 * i - 1], ARGV[4 * i], ARGV[4 * i + 1], ARGV[4 * i + 2]
+  local key, id, channel = KEYS[i], ARGV[5 * i - 2], ARGV[5 * i - 1]
+  local outcome, deadline, redrive = ARGV[5 * i], ARGV[5 * i + 1], tonumber(ARGV[5 * i + 2])
   local stands
   if outcome ~= '' and redis.call('SET', key, outcome, 'EX', ttl, 'NX') then
     result[1] = result[1] + 1
     stands = outcome
   else
-    local head = redis.call('GETRANGE', key, 0, 24)
+    local head = redis.call('GETRANGE', key, 0, ${REVISION_END - 1})
     local state = string.byte(head, 2)
-    if state ~= CLAIMED and state ~= ENQUEUED then
+    if outcome ~= '' and redrive > 0 and state == DEAD_LETTERED and revision(head) < redrive then
+      stands = outcome
+      if string.byte(head, 1) % 2 == 0 then
+        stands = string.char(string.byte(outcome, 1) + 1) .. string.sub(outcome, 2, 2) .. string.sub(head, 3, 18) .. string.sub(outcome, 3)
+      end
+      redis.call('SET', key, stands, 'EX', ttl)
+      result[1] = result[1] + 1
+    elseif state ~= CLAIMED and state ~= ENQUEUED then
       stands = redis.call('GET', key)
-    elseif outcome ~= '' then
+    elseif outcome ~= '' and redrive == 0 then
       local flags, latest, body = string.byte(head, 19), struct.unpack('>I6', head, 20), string.sub(outcome, 3)
       if deadline ~= '' and flags % 2 == 1 then body = string.char(1) end
       if deadline ~= '' and latest > tonumber(deadline) then

@@ -260,7 +260,7 @@ export class CallClaims {
     const key = callKey(claim.id)
     while (claim.wanted && !this.#closed.signal.aborted) {
       try {
-        await this.#redis.script(STORE_OUTCOMES, [key], [this.#retentionSeconds(), 0, claim.id, '', outcome, ''])
+        await this.#redis.script(STORE_OUTCOMES, [key], [this.#retentionSeconds(), 0, claim.id, '', outcome, '', 0])
         const [standing] = await this.#redis.getAll([key])
         // Redis may have lost it in between, or somebody have claimed the call that had expired.
         if (standing != null && isOutcome(standing)) return { ours: isSameOutcome(standing, outcome), standing }

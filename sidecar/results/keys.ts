@@ -6,15 +6,22 @@ const PREFIX = 'gk'
 /** String: the call's outcome. */
 export const callKey = (id: CallId): string => `${PREFIX}:{${id.toString('hex')}}`
 
-/** Hash: how often a call was started that may start twice, and who asked last. */
-export const startsKey = (id: CallId): string => `${PREFIX}:{${id.toString('hex')}}:starts`
+/**
+ * Hash: how often a call was started that may start twice, and who asked last. Each redrive counts anew.
+ * @param revision of the redrive; 0: none.
+ */
+export const startsKey = (id: CallId, revision = 0): string =>
+  `${PREFIX}:{${id.toString('hex')}}:starts${ofRevision(revision)}`
 
 /** String that never exists, in the place of an outcome, for an Observer: its records have none. */
 export const observedKey = (id: CallId, groupId: string): string =>
   `${PREFIX}:{${id.toString('hex')}}:observed:${groupId}`
 
 /** As `startsKey`, for the starts in an Observer's group. */
-export const observedStartsKey = (id: CallId, groupId: string): string => `${observedKey(id, groupId)}:starts`
+export const observedStartsKey = (id: CallId, groupId: string, revision = 0): string =>
+  `${observedKey(id, groupId)}:starts${ofRevision(revision)}`
+
+const ofRevision = (revision: number): string => (revision === 0 ? '' : `:${revision}`)
 
 /** Pub/sub channel on which one proxy replica is woken. */
 export const replyChannel = (instance: string): string => `${PREFIX}:reply:${instance}`

@@ -47,9 +47,9 @@ export const STATES = { Answered: 1, DeadLettered: 2, Expired: 3, Cancelled: 4, 
 const FORMAT = 1
 const PLACED_FORMAT = 3
 const LAST_FORMAT = 4
-const HEAD_BYTES = 2
+export const HEAD_BYTES = 2
 const HASH_BYTES = 16
-const PLACE_BYTES = 11
+export const PLACE_BYTES = 11
 const LARGEST_STATUS_MESSAGE_BYTES = 8192
 
 /** Thrown for bytes that are no outcome of a format known here. */

@@ -10,9 +10,9 @@ import type { Script } from './redis.ts'
  *
  * KEYS     the starts keys of calls that have no outcome. Their own keys are asked for before and not here: while a slot moves a
  *          Cluster refuses two keys of it (TRYAGAIN). Nothing hangs on the two being one step: an outcome may come right after, too.
- * ARGV     1 milliseconds to keep the count, 2 a token of this asking, 3 starts that are allowed, 4 whether the records
- *          will run alone, then for each record the number that its start would have by what the asker knows, and the number of
- *          the attempt that the record itself asks for
+ * ARGV     1 milliseconds to keep the count, 2 starts that are allowed, 3 whether the records will run alone, then for each record a
+ *          token of this asking, the number that its start would have by what the asker knows, and the number of the attempt that
+ *          the record itself asks for
  * returns  for each record: above 0 the number of this start, which is counted;
  *          0 that attempt was made, and the next one is another record's (HAND_ON);
  *          -1 it was started elsewhere and nobody came back: it may start alone only, and nothing is counted;
@@ -20,29 +20,30 @@ import type { Script } from './redis.ts'
  *
  * Of records that ran together when their worker died each may be the one that killed it. So they run alone from then on, and
  * none is given up that never ran alone: one such start is allowed above the limit.
- * The token makes a repeated asking (its answer was lost) count once. The field `alone` holds that of the first start alone.
+ * The token makes a repeated asking (its answer was lost) count once. It is the record's own: copies of a call may be asked about
+ * together, and each is a start. The field `alone` holds that of the first start alone.
  */
 export const BEGIN: Script = {
   name: 'begin',
   lua: `
-local allowed, alone = tonumber(ARGV[3]), ARGV[4] == '1'
+local allowed, alone = tonumber(ARGV[2]), ARGV[3] == '1'
 local result = {}
 for i, key in ipairs(KEYS) do
-  local expected, own = tonumber(ARGV[2 * i + 3]), tonumber(ARGV[2 * i + 4])
+  local token, expected, own = ARGV[3 * i + 1], tonumber(ARGV[3 * i + 2]), tonumber(ARGV[3 * i + 3])
   local stored = redis.call('HMGET', key, 'starts', 'token', 'alone', 'handed')
   local starts = tonumber(stored[1] or '0')
   local start = math.max(starts + 1, expected)
   if tonumber(stored[4] or '0') >= own then
     result[i] = 0
-  elseif stored[2] == ARGV[2] then
+  elseif stored[2] == token then
     result[i] = starts
   elseif start > allowed and (stored[3] or start > allowed + 1) then
     result[i] = -start
   elseif start > expected and not alone then
     result[i] = -1
   else
-    redis.call('HSET', key, 'starts', start, 'token', ARGV[2])
-    if alone then redis.call('HSETNX', key, 'alone', ARGV[2]) end
+    redis.call('HSET', key, 'starts', start, 'token', token)
+    if alone then redis.call('HSETNX', key, 'alone', token) end
     redis.call('PEXPIRE', key, ARGV[1])
     result[i] = start
   end
@@ -95,6 +96,27 @@ for i, key in ipairs(KEYS) do
   redis.call('PEXPIRE', key, ARGV[1])
 end
 return 0
+`,
+}
+
+/**
+ * Asks whether a redriven record is the one that does what its redrive asks for: the first that asked. A redrive that was repeated
+ * may stand on Kafka several times, and each of them is read to its end, so the others have nothing to do.
+ *
+ * KEYS     the starts keys of the redrives' revisions
+ * ARGV     1 milliseconds to keep, then for each key where the record stands
+ * returns  for each key 1: it is this one; 0: another one
+ */
+export const OWN_REDRIVE: Script = {
+  name: 'ownRedrive',
+  lua: `
+local result = {}
+for i, key in ipairs(KEYS) do
+  redis.call('HSETNX', key, 'record', ARGV[i + 1])
+  redis.call('PEXPIRE', key, ARGV[1])
+  result[i] = redis.call('HGET', key, 'record') == ARGV[i + 1] and 1 or 0
+end
+return result
 `,
 }
 

@@ -4,12 +4,12 @@ import type { CallId } from '../call-id.ts'
 import type { TopicPartition } from '../kafka/topic-partition.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
-import { STORE_OUTCOMES } from './call-state.ts'
+import { STORE_OUTCOMES, yieldsTo } from './call-state.ts'
 import { CommandFailures } from './command-failures.ts'
 import { callKey, observedKey, observedStartsKey, replyChannel, startsKey, workingKey } from './keys.ts'
 import { STATES } from './outcome.ts'
 import type { Argument, RedisClient } from './redis.ts'
-import { BEGIN, HAND_ON, HOLD_PARTITIONS, TAKE_BACK } from './scripts.ts'
+import { BEGIN, HAND_ON, HOLD_PARTITIONS, OWN_REDRIVE, TAKE_BACK } from './scripts.ts'
 
 /** An outcome up to this size rides along with its notification; a larger one is read by the replica itself. */
 const RIDE_ALONG_BYTES = 16_384
@@ -38,10 +38,20 @@ interface PendingOutcome {
   readonly outcome: Buffer
   readonly done: (raised: number | undefined) => void
   readonly expiredAt: number | undefined
+  readonly revision: number
+}
+
+/** What a redriven record is. */
+export interface Redrive {
+  /** From 1. */
+  readonly revision: number
+  /** Where the record that was redriven stands, also for the attempts that follow: tells copies of it apart. */
+  readonly record: string
 }
 
 export interface Start {
   readonly id: CallId
+  readonly redrive?: Redrive | undefined
   /** The number of this start by what is known here. */
   readonly attempt: number
   /** The attempt that the record itself asks for. */
@@ -76,7 +86,7 @@ export class OutcomeStore {
   readonly #redis: RedisClient
   readonly #instance: string
   readonly #outcomeKey: (id: CallId) => string
-  readonly #startsKey: (id: CallId) => string
+  readonly #startsKey: (id: CallId, revision: number | undefined) => string
   readonly #retentionSeconds: () => number
   readonly #logger: Logger
   readonly #outcomes: Counter
@@ -94,7 +104,8 @@ export class OutcomeStore {
     this.#redis = redis
     this.#instance = instance
     this.#outcomeKey = observerGroup === undefined ? callKey : (id) => observedKey(id, observerGroup)
-    this.#startsKey = observerGroup === undefined ? startsKey : (id) => observedStartsKey(id, observerGroup)
+    this.#startsKey =
+      observerGroup === undefined ? startsKey : (id, revision) => observedStartsKey(id, observerGroup, revision)
     this.#retentionSeconds = retentionSeconds
     this.#logger = logger
     this.#outcomes = metrics.counter('grpc_kafka_outcomes_total')
@@ -109,6 +120,7 @@ export class OutcomeStore {
    * @param done is told a deadline (milliseconds since 1970 on the shared clock) when the call has not expired: a later claimant
    * of its idempotency key raised its deadline to that.
    * @param expiredAt the deadline that passed, for an outcome that says so.
+   * @param revision of the redrive that it comes of: it replaces that of a dead letter of a lower one. 0: it comes of none.
    */
   store(
     id: CallId,
@@ -116,8 +128,9 @@ export class OutcomeStore {
     outcome: Buffer,
     done: (raised: number | undefined) => void,
     expiredAt?: number,
+    revision = 0,
   ): void {
-    this.#pending.push({ id, replyTo, outcome, done, expiredAt })
+    this.#pending.push({ id, replyTo, outcome, done, expiredAt, revision })
     this.#schedule()
   }
 
@@ -139,22 +152,62 @@ export class OutcomeStore {
   }
 
   /**
+   * For each record whether nothing is left to be done: an outcome stands, or, where it is redriven, one that it does not replace,
+   * or another copy of it does the work. Repeated until Redis answers.
+   * @throws the reason, once closed.
+   */
+  async areDone(calls: readonly Pick<Start, 'id' | 'redrive'>[], keepMilliseconds: number): Promise<boolean[]> {
+    const redriven = calls.flatMap(({ id, redrive }) => (redrive === undefined ? [] : [{ id, redrive }]))
+    const others = calls.filter(({ redrive }) => redrive === undefined)
+    const [answers, ofRedriven] = await Promise.all([
+      this.haveOutcomes(others.map(({ id }) => id)),
+      this.#areRedrivesDone(redriven, keepMilliseconds),
+    ])
+    const next = { others: answers.values(), redriven: ofRedriven.values() }
+    return calls.map(({ redrive }) => (redrive === undefined ? next.others : next.redriven).next().value === true)
+  }
+
+  async #areRedrivesDone(
+    calls: readonly { readonly id: CallId; readonly redrive: Redrive }[],
+    keepMilliseconds: number,
+  ): Promise<boolean[]> {
+    if (calls.length === 0) return []
+    const own = (part: typeof calls) =>
+      this.#redis.script(
+        OWN_REDRIVE,
+        part.map(({ id, redrive }) => this.#startsKey(id, redrive.revision)),
+        [keepMilliseconds, ...part.map(({ redrive }) => redrive.record)],
+      ) as Promise<number[]>
+    const owned = await this.#inParts(calls, (part) => this.#persist('own a redrive', () => own(part)))
+    const keys = calls.map(({ id }) => this.#outcomeKey(id))
+    const states = await this.#persist('look', () => this.#redis.getAll(keys))
+    return calls.map(({ redrive }, index) => owned[index] !== 1 || !yieldsTo(states[index] ?? null, redrive.revision))
+  }
+
+  /**
    * Asks whether records that may have run before may start.
    * @throws the reason, once closed.
    */
   async begin(starts: readonly Start[], { maxAttempts, alone, keepMilliseconds }: BeginOptions): Promise<Begun[]> {
-    const token = `${this.#instance}/${this.#life}/${++this.#askings}`
-    const finished = await this.haveOutcomes(starts.map(({ id }) => id))
-    const ask = (part: readonly Start[]) =>
+    const asking = `${this.#instance}/${this.#life}/${++this.#askings}`
+    const asked = starts.map((start, index) => ({ ...start, token: `${asking}/${index}` }))
+    const finished = await this.areDone(starts, keepMilliseconds)
+    const ask = (part: readonly (typeof asked)[number][]) =>
       this.#redis.script(
         BEGIN,
-        part.map(({ id }) => this.#startsKey(id)),
-        [keepMilliseconds, token, maxAttempts, alone ? 1 : 0, ...part.flatMap(({ attempt, own }) => [attempt, own])],
+        part.map(({ id, redrive }) => this.#startsKey(id, redrive?.revision)),
+        [
+          keepMilliseconds,
+          maxAttempts,
+          alone ? 1 : 0,
+          ...part.flatMap(({ token, attempt, own }) => [token, attempt, own]),
+        ],
       ) as Promise<number[]>
-    const open = starts.filter((_start, index) => !finished[index])
+    const open = asked.filter((_start, index) => !finished[index])
     const answers = (await this.#inParts(open, (part) => this.#persist('begin', () => ask(part)))).values()
-    return finished.map((hasOutcome) => {
-      const answer = hasOutcome ? 0 : answers.next().value!
+    return finished.map((isDone, index) => {
+      const { token } = asked[index]!
+      const answer = isDone ? 0 : answers.next().value!
       if (answer > 0) return { kind: 'Counted', start: answer, token }
       if (answer === 0) return { kind: 'Done' }
       return answer === -1 ? { kind: 'OnlyAlone' } : { kind: 'UsedUp', starts: -answer - 1 }
@@ -166,18 +219,18 @@ export class OutcomeStore {
    * Repeated until Redis took it.
    * @throws the reason, once closed.
    */
-  async handedOn(id: CallId, attempt: number, keepMilliseconds: number): Promise<void> {
+  async handedOn(id: CallId, attempt: number, keepMilliseconds: number, revision = 0): Promise<void> {
     await this.#persist('hand on', () =>
-      this.#redis.script(HAND_ON, [this.#startsKey(id)], [keepMilliseconds, attempt]),
+      this.#redis.script(HAND_ON, [this.#startsKey(id, revision)], [keepMilliseconds, attempt]),
     )
   }
 
   /** Takes starts back that were counted and not made. A failure leaves them counted. */
-  async takeBack(starts: readonly { readonly id: CallId; readonly token: string }[]): Promise<void> {
+  async takeBack(starts: readonly (Pick<Start, 'id' | 'redrive'> & { readonly token: string })[]): Promise<void> {
     const take = (part: typeof starts) =>
       this.#redis.script(
         TAKE_BACK,
-        part.map(({ id }) => this.#startsKey(id)),
+        part.map(({ id, redrive }) => this.#startsKey(id, redrive?.revision)),
         part.map(({ token }) => token),
       )
     await Promise.allSettled(this.#redis.parts(starts).map(take))
@@ -261,8 +314,8 @@ export class OutcomeStore {
   /** @returns the deadlines of those that have not expired after all, by their place in the batch. */
   async #send(batch: readonly PendingOutcome[]): Promise<ReadonlyMap<number, number>> {
     const args: Argument[] = [this.#retentionSeconds(), RIDE_ALONG_BYTES]
-    for (const { id, replyTo, outcome, expiredAt } of batch)
-      args.push(id, replyTo === '' ? '' : replyChannel(replyTo), outcome, expiredAt ?? '')
+    for (const { id, replyTo, outcome, expiredAt, revision } of batch)
+      args.push(id, replyTo === '' ? '' : replyChannel(replyTo), outcome, expiredAt ?? '', revision)
     const [, ...raised] = (await this.#redis.script(
       STORE_OUTCOMES,
       batch.map(({ id }) => callKey(id)),

@@ -92,6 +92,16 @@ export const METRICS = {
     help: 'Outcomes read again because a notification may have been lost.',
     labels: [],
   },
+  grpc_kafka_registered: {
+    type: 'gauge',
+    help: '1 while the Consul agent took what it was told last of this replica.',
+    labels: [],
+  },
+  grpc_kafka_registration_errors_total: {
+    type: 'counter',
+    help: 'Requests to the Consul agent that failed.',
+    labels: ['reason'],
+  },
 
   // Both roles.
   grpc_kafka_ready: { type: 'gauge', help: '1 while /readyz says that this replica should get work.', labels: [] },
@@ -163,6 +173,16 @@ export const METRICS = {
   grpc_kafka_parked_records: {
     type: 'gauge',
     help: 'Records that wait for their next attempt or for a newer reader.',
+    labels: [],
+  },
+  grpc_kafka_records_in_line: {
+    type: 'gauge',
+    help: 'Records that wait for an earlier one of their key.',
+    labels: [],
+  },
+  grpc_kafka_held_partitions: {
+    type: 'gauge',
+    help: 'Owned partitions of which nothing starts: records that wait for their next attempt, and those of their keys, fill the window.',
     labels: [],
   },
   grpc_kafka_dead_letter_errors_total: {

@@ -7,13 +7,15 @@ import { rewriteRecord } from '../kafka/record.ts'
 import type { CallRecord, RecordPrefix } from '../kafka/record.ts'
 import { encodeOutcome } from '../results/outcome.ts'
 import type { Answer, Outcome } from '../results/outcome.ts'
-import type { OutcomeStore } from '../results/store.ts'
+import type { OutcomeStore, Redrive } from '../results/store.ts'
 import type { FailureLog } from '../telemetry/failure-log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
 import { backoffMilliseconds, isRetryable } from './backoff.ts'
+import { deadMetadata, isDeadLetter } from './dead-letter-record.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import type { AttemptResult, HandlerClient } from './handler-client.ts'
 import type { Entry } from './partition.ts'
+import { redriveMilliseconds, redriveOf } from './redrive.ts'
 import type { RetryTopics } from './retry-topics.ts'
 
 export type RecordResult = 'answered' | 'dead_lettered' | 'expired' | 'skipped' | 'observed' | 'handed_on'
@@ -43,7 +45,7 @@ interface RunMethod {
 interface AttemptTerms {
   readonly retry: RetryConfig
   /** Whether the attempt had all the time that was left for the call. */
-  readonly untilDeadline: boolean
+  readonly untilLastMoment: boolean
 }
 
 /**
@@ -61,6 +63,8 @@ export interface CallRunnerOptions {
   readonly retry: RetryConfig
   /** Longest attempt. */
   readonly timeoutMilliseconds: number
+  /** How long after its deadline a call may still be run. */
+  readonly beyondDeadlineMilliseconds: number
   readonly handler: HandlerClient
   readonly store: OutcomeStore
   readonly deadLetters: DeadLetters
@@ -130,7 +134,7 @@ export class CallRunner {
       return
     }
     const clock = now()
-    const remaining = observer ? Infinity : record.deadline - clock
+    const remaining = observer ? Infinity : this.#lastMoment(record) - clock
     if (remaining <= 0) {
       this.#options.events.handlerFree(entry)
       this.expire(entry)
@@ -144,7 +148,10 @@ export class CallRunner {
         path: `/${record.method}`,
         message: record.message,
         metadata: record.metadata,
-        extra: handlerMetadata(record, entry.attempt),
+        extra: {
+          ...(observer && isDeadLetter(entry.raw) && deadMetadata(entry.raw)),
+          ...handlerMetadata(record, entry.attempt),
+        },
         timeoutMilliseconds: Math.min(remaining, timeoutMilliseconds),
       },
       (result) => {
@@ -153,13 +160,26 @@ export class CallRunner {
         this.#attempts[result.kind].inc()
         if (result.kind === 'Answered') this.#options.events.answered(record.method, milliseconds)
         this.#options.events.handlerFree(entry)
-        this.#judge(entry, record, result, { retry, untilDeadline: remaining <= timeoutMilliseconds })
+        this.#judge(entry, record, result, { retry, untilLastMoment: remaining <= timeoutMilliseconds })
       },
     )
   }
 
-  /** The deadline passed before the record could be run to its end. */
+  /** When it is no use any more to run the call, in milliseconds since 1970 on the shared clock. */
+  #lastMoment({ deadline }: CallRecord): number {
+    return deadline + this.#options.beyondDeadlineMilliseconds
+  }
+
+  /**
+   * The deadline, and what may follow it, passed before the record could be run to its end. A redrive is a dead letter again: nobody
+   * waits who would be told.
+   */
   expire(entry: Entry): void {
+    const redrive = redriveOf(entry)
+    if (redrive !== undefined) {
+      this.#buryUnlessDone(entry, redrive)
+      return
+    }
     const started =
       entry.mayHaveRun || entry.attempt > 1 || (entry.decoded.kind === 'Call' && entry.decoded.record.producedAgain)
     const code = started ? 'EXPIRED' : 'EXPIRED_NOT_STARTED'
@@ -182,18 +202,38 @@ export class CallRunner {
     const { deadLetters, observer } = this.#options
     const prefix = prefixOf(entry)
     this.#tell(entry, code, 'the record goes to the failure topic', { reason, status: last?.status })
-    deadLetters.bury(entry, reason).then(
+    // It stands on a failure topic already, which this group, or another that would write it again, may read.
+    if (observer && isDeadLetter(entry.raw)) {
+      this.#options.events.finished(entry, 'observed')
+      return
+    }
+    const answer = last ?? ownAnswer(code)
+    const revision = redriveOf(entry)?.revision ?? 0
+    deadLetters.bury(entry, reason, answer.status).then(
       () => {
-        const answer = last ?? ownAnswer(code)
         if (observer) this.#options.events.finished(entry, 'dead_lettered')
-        else this.#conclude(entry, prefix, { state: 'DeadLettered', revision: 0, ...answer }, 'dead_lettered')
+        else this.#conclude(entry, prefix, { state: 'DeadLettered', revision, ...answer }, 'dead_lettered')
       },
       // Closed before Kafka took it: the record is not finished and its next owner reads it again.
       () => undefined,
     )
   }
 
-  #judge(entry: Entry, record: CallRecord, result: AttemptResult, { retry, untilDeadline }: AttemptTerms): void {
+  /** It may never have been asked about, and an outcome, or another copy of it, may have ended it meanwhile. */
+  #buryUnlessDone(entry: Entry, redrive: Redrive): void {
+    const { store, startsRetentionMilliseconds } = this.#options
+    const { id } = prefixOf(entry)!
+    store.areDone([{ id, redrive }], startsRetentionMilliseconds).then(
+      ([done]) => {
+        if (done === true) this.skip(entry)
+        else this.bury(entry, 'EXPIRED', `the deadline of redrive ${redrive.revision} passed`)
+      },
+      // Closed before Redis answered: its next owner reads it again.
+      () => undefined,
+    )
+  }
+
+  #judge(entry: Entry, record: CallRecord, result: AttemptResult, { retry, untilLastMoment }: AttemptTerms): void {
     const { events, observer, now } = this.#options
     switch (result.kind) {
       case 'Answered':
@@ -215,7 +255,7 @@ export class CallRunner {
       case 'TimedOut':
         entry.mayHaveRun = true
         // A timer may be some milliseconds early by the shared clock.
-        if (!observer && (untilDeadline || now() >= record.deadline)) this.expire(entry)
+        if (!observer && (untilLastMoment || now() >= this.#lastMoment(record))) this.expire(entry)
         else this.#answered(entry, record, ownAnswer('HANDLER_TIMEOUT'), retry, { code: 'HANDLER_TIMEOUT' })
         return
       case 'TooLarge':
@@ -230,7 +270,12 @@ export class CallRunner {
   /** @param failure why the answer is ours and not the handler's. */
   #answered(entry: Entry, record: CallRecord, answer: Answer, retry: RetryConfig, failure?: Failure): void {
     const { observer, random, now, events, instance, retryTopics } = this.#options
-    if (answer.status === GrpcStatus.OK || retry.maxAttempts === 1 || !isRetryable(retry, answer.status)) {
+    const redriven = redriveOf(entry) !== undefined && !observer
+    if (
+      answer.status === GrpcStatus.OK ||
+      !isRetryable(retry, answer.status) ||
+      (retry.maxAttempts === 1 && !redriven)
+    ) {
       this.#end(entry, record, answer, failure)
       return
     }
@@ -240,10 +285,13 @@ export class CallRunner {
       return
     }
     const wait = backoffMilliseconds(retry, entry.attempt, random())
-    // An attempt that would begin after the deadline helps nobody: the caller gets what there is.
-    if (!observer && now() + wait >= record.deadline) this.#end(entry, record, answer, failure)
+    // An attempt that would begin too late helps nobody: the caller gets what there is, and of a redrive whoever asked for it.
+    const tooLate = !observer && now() + wait >= this.#lastMoment(record)
+    if (tooLate && redriven)
+      this.bury(entry, 'ATTEMPTS_USED_UP', `no time for another attempt, last status ${answer.status}`, answer)
+    else if (tooLate) this.#end(entry, record, answer, failure)
     else if (observer || retryTopics?.isThere !== true) events.retry(entry, wait)
-    else this.#handOn(entry, record, wait, retryTopics)
+    else this.#handOn(entry, record, wait, retryTopics, answer)
   }
 
   /**
@@ -251,8 +299,8 @@ export class CallRunner {
    * that record, it is said that this one is done, the offset may pass. In between a kill makes the two of them stand side by
    * side; `begin` counts what they start.
    */
-  #handOn(entry: Entry, record: CallRecord, wait: number, retryTopics: RetryTopics): void {
-    const { store, events, startsRetentionMilliseconds } = this.#options
+  #handOn(entry: Entry, record: CallRecord, wait: number, retryTopics: RetryTopics, answer: Answer): void {
+    const { store, events, startsRetentionMilliseconds, now } = this.#options
     const { attempt, failures, partition, offset } = entry
     const failedAt = failures.at(-1)!.at
     const next = rewriteRecord(entry.raw, {
@@ -265,13 +313,16 @@ export class CallRunner {
     })
     retryTopics
       .handOn(attempt, next)
-      .then(() => store.handedOn(record.id, attempt, startsRetentionMilliseconds))
+      .then(() => {
+        const keep = startsRetentionMilliseconds + redriveMilliseconds(entry, now())
+        return store.handedOn(record.id, attempt, keep, record.redriveRevision)
+      })
       .then(
         () => events.finished(entry, 'handed_on'),
         (error: unknown) => {
           // Else it was closed before: the record is not finished, and its next owner reads it again.
           if (error instanceof ProduceError)
-            this.bury(entry, 'ATTEMPTS_USED_UP', `cannot be put on its retry topic: ${error.message}`)
+            this.bury(entry, 'ATTEMPTS_USED_UP', `cannot be put on its retry topic: ${error.message}`, answer)
         },
       )
   }
@@ -320,7 +371,8 @@ export class CallRunner {
       else events.raised(entry, raised)
     }
     const expiredAt = outcome.state === 'Expired' ? prefix.deadline : undefined
-    store.store(prefix.id, prefix.replyTo, encodeOutcome(placed(outcome, entry)), done, expiredAt)
+    const bytes = encodeOutcome(placed(outcome, entry))
+    store.store(prefix.id, prefix.replyTo, bytes, done, expiredAt, redriveOf(entry)?.revision)
   }
 }
 

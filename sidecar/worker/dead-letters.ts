@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { GRPC_STATUS_NAMES } from '../errors.ts'
 import { ProduceError } from '../kafka/producer.ts'
 import type { RecordProducer } from '../kafka/producer.ts'
 import { rewriteRecord, writableHeaders } from '../kafka/record.ts'
@@ -18,6 +19,7 @@ export interface DeadLettersOptions {
   readonly producer: RecordProducer
   readonly topic: string
   readonly groupId: string
+  readonly observer: boolean
   readonly now: () => number
   readonly logger: Logger
   readonly metrics: Metrics
@@ -28,21 +30,24 @@ export interface DeadLettersOptions {
  * It is tried until Kafka took it: the offset waits, within the window, and nothing is dropped.
  *
  * headers added: `dead-reason`, `dead-topic`, `dead-partition`, `dead-offset`, `dead-group`, `dead-at` (milliseconds since 1970),
- * `dead-attempts`, and `dead-truncated` where only the beginning of the value was kept
+ * `dead-attempts`, `dead-status` (the gRPC status by name that its caller gets), `dead-role` where an Observer gave it up (its call may
+ * have been answered), and `dead-truncated` where only the beginning of the value was kept
  */
 export class DeadLetters {
   readonly #producer: RecordProducer
   readonly #topic: string
   readonly #groupId: string
+  readonly #observer: boolean
   readonly #now: () => number
   readonly #logger: Logger
   readonly #errors: Counter
   readonly #closed = new AbortController()
 
-  constructor({ producer, topic, groupId, now, logger, metrics }: DeadLettersOptions) {
+  constructor({ producer, topic, groupId, observer, now, logger, metrics }: DeadLettersOptions) {
     this.#producer = producer
     this.#topic = topic
     this.#groupId = groupId
+    this.#observer = observer
     this.#now = now
     this.#logger = logger
     this.#errors = metrics.counter('grpc_kafka_dead_letter_errors_total')
@@ -53,8 +58,12 @@ export class DeadLetters {
     this.#closed.abort(new Error('the failure topic is closed'))
   }
 
-  /** Resolves when the record stands on the failure topic. @throws the reason, once closed. */
-  async bury(entry: Entry, reason: string): Promise<void> {
+  /**
+   * Resolves when the record stands on the failure topic.
+   * @param status gRPC status code that its caller gets.
+   * @throws the reason, once closed.
+   */
+  async bury(entry: Entry, reason: string, status: number): Promise<void> {
     const about = {
       'dead-reason': reason,
       'dead-topic': entry.partition.topic,
@@ -63,6 +72,8 @@ export class DeadLetters {
       'dead-group': this.#groupId,
       'dead-at': String(this.#now()),
       'dead-attempts': String(entry.attempt),
+      'dead-status': GRPC_STATUS_NAMES[status] ?? String(status),
+      ...(this.#observer && { 'dead-role': 'Observer' }),
     }
     const { key, value } = entry.raw
     const read = withHistory(entry)
@@ -89,6 +100,8 @@ export class DeadLetters {
           `the failure topic ${deadTopic(this.#topic)} does not take a record; its offset waits`,
         )
         await pause(wait, undefined, { signal: this.#closed.signal })
+        // Where it refused the beginning, too, its limit is what is wrong, and may be mended.
+        record = whole
       }
     }
   }

@@ -1,4 +1,5 @@
 import { isKeyed } from '../call-id.ts'
+import type { Ordering } from '../config.ts'
 import type { FetchedRecord } from '../kafka/consumer.ts'
 import { VERSION } from '../kafka/record.ts'
 import { keyOf } from '../kafka/topic-partition.ts'
@@ -14,6 +15,7 @@ import type { WorkerLoad } from './flow-publisher.ts'
 import { Parking } from './parking.ts'
 import { WINDOW_RECORDS, finish } from './partition.ts'
 import type { Committed, Entry, Partition } from './partition.ts'
+import { redriveMilliseconds, redriveOf } from './redrive.ts'
 import { Tenure } from './tenure.ts'
 
 /** How often those that wait for an earlier owner are looked up: it stores outcomes meanwhile. */
@@ -30,8 +32,12 @@ const RESUME_AT_BYTES = PAUSE_AT_BYTES / 2
 export interface DispatcherOptions {
   readonly groupId: string
   readonly observer: boolean
+  /** Which records wait for each other. Default: none. */
+  readonly ordering?: Ordering
   readonly concurrency: number
   readonly maxAttempts: number
+  /** How long after its deadline a call may still be run. Default: not at all. */
+  readonly beyondDeadlineMilliseconds?: number
   /** How long the count of a call's starts is kept. */
   readonly startsRetentionMilliseconds: number
   /**
@@ -52,7 +58,8 @@ export interface DispatcherOptions {
 /**
  * Decides which record starts when. Gates, in order: the partition is ours and its committed offset known; our word stands in
  * Redis; the record is inside the window; the handler is healthy; a place is free; a record that may have run before is
- * asked about, in that place, because the asking counts a start; one that came back without an answer runs alone.
+ * asked about, in that place, because the asking counts a start; one that came back without an answer runs alone. Where calls of
+ * one key have an order, before all of these: no earlier one of its key is unfinished, and no other worker's word stands.
  */
 export class Dispatcher implements RunnerEvents {
   readonly #options: DispatcherOptions
@@ -108,6 +115,10 @@ export class Dispatcher implements RunnerEvents {
       {},
       () => this.#tenure.owned.filter(({ paused }) => paused).length,
     )
+    metrics.gaugeFrom('grpc_kafka_held_partitions', {}, () => this.#tenure.owned.filter(({ isHeld }) => isHeld).length)
+    metrics.gaugeFrom('grpc_kafka_records_in_line', {}, () =>
+      this.#tenure.owned.reduce((sum, { waitingInLine }) => sum + waitingInLine, 0),
+    )
     metrics.gaugeFrom('grpc_kafka_oldest_record_seconds', {}, () => {
       const times = this.#tenure.owned.flatMap((partition) => partition.oldestEnqueuedAt ?? [])
       return Math.max(0, (options.now() - Math.min(...times)) / 1000)
@@ -122,8 +133,9 @@ export class Dispatcher implements RunnerEvents {
   load(): WorkerLoad {
     const places = this.#options.concurrency
     const { owned } = this.#tenure
+    // What waits for its own key waits however many places are free: nobody else's call comes later for it.
     const unfinished = owned.reduce(
-      (sum, { unread, waiting, suspects }) => sum + unread + waiting + suspects.length,
+      (sum, { unread, waiting, waitingInLine, suspects }) => sum + unread + waiting - waitingInLine + suspects.length,
       this.#running + this.#places + this.#doubtful.length + this.#cleared.length + this.#alone.length,
     )
     return {
@@ -232,6 +244,7 @@ export class Dispatcher implements RunnerEvents {
     this.#unfinished -= 1
     if (this.#unfinished === 0) this.#idle?.()
     this.#tenure.endIfNothingRuns(entry.partition)
+    if (entry.partition.passTurn(entry)) this.#pump()
   }
 
   retry(entry: Entry, milliseconds: number): void {
@@ -331,9 +344,7 @@ export class Dispatcher implements RunnerEvents {
       }
       const remaining = entry.decoded.kind === 'Newer' ? entry.decoded.prefix.deadline - now() : 0
       this.#park(entry, Math.min(remaining, longestWaitMilliseconds), () => {
-        entry.state = 'Running'
-        this.#unfinished += 1
-        this.#runner?.expire(entry)
+        this.#expire(entry)
       })
     })
   }
@@ -355,7 +366,8 @@ export class Dispatcher implements RunnerEvents {
       if (done === undefined || partition.lost || !this.#accepting) return
       waiting = []
       suspects.forEach((entry, index) => {
-        if (done[index] === true) this.#skip(entry)
+        // What stands may be what a redrive is to replace: it is asked about when it would start.
+        if (done[index] === true && redriveOf(entry) === undefined) this.#skip(entry)
         else waiting.push(entry)
       })
     }
@@ -377,6 +389,10 @@ export class Dispatcher implements RunnerEvents {
       const early = this.#earlyMilliseconds(entry)
       if (early > 0) {
         this.#await(entry, early)
+        continue
+      }
+      if (entry.partition.isOrdered) {
+        entry.partition.ready(entry)
         continue
       }
       entry.state = 'Queued'
@@ -407,16 +423,18 @@ export class Dispatcher implements RunnerEvents {
   }
 
   async #begin(all: readonly Entry[], alone: boolean): Promise<void> {
-    const { store, maxAttempts, startsRetentionMilliseconds } = this.#options
+    const { store, maxAttempts, startsRetentionMilliseconds, now } = this.#options
     const entries = all.filter(({ partition }) => !partition.lost && this.#accepting)
     // A record of an earlier owner's window may have had its first start there. With one attempt allowed that is not held
     // against it: at least one run comes first (SEMANTICS 13, promise 1).
     const asked = entries.map((entry) => ({
       id: callIdOf(entry),
+      redrive: redriveOf(entry),
       own: ownAttempt(entry),
       attempt: entry.mayHaveRun && maxAttempts > 1 && entry.attempt === 1 ? 2 : entry.attempt,
     }))
-    const options = { maxAttempts, alone, keepMilliseconds: startsRetentionMilliseconds }
+    const longest = Math.max(0, ...entries.map((entry) => redriveMilliseconds(entry, now())))
+    const options = { maxAttempts, alone, keepMilliseconds: startsRetentionMilliseconds + longest }
     const answers = entries.length === 0 ? [] : await store.begin(asked, options).catch(() => undefined)
     this.#places -= all.length
     if (alone) this.#loneRuns = false
@@ -466,7 +484,7 @@ export class Dispatcher implements RunnerEvents {
       entries.flatMap((entry) => {
         const token = entry.counted
         entry.counted = undefined
-        return token === undefined ? [] : [{ id: callIdOf(entry), token }]
+        return token === undefined ? [] : [{ id: callIdOf(entry), redrive: redriveOf(entry), token }]
       }),
     )
   }
@@ -617,19 +635,17 @@ export class Dispatcher implements RunnerEvents {
   /** A call that can no longer be run in time gets its outcome now, also while the handler is away. */
   #expireQueued(): void {
     if (this.#options.observer || !this.#accepting || this.#runner === undefined) return
-    const clock = this.#options.now()
+    const clock = this.#options.now() - (this.#options.beyondDeadlineMilliseconds ?? 0)
     const now = performance.now()
     for (const partition of this.#tenure.owned) {
       for (;;) {
         const entry = partition.queue.peek()
         if (entry === undefined || entry.decoded.kind !== 'Call' || entry.decoded.record.deadline > clock) break
-        if (!partition.mayStart(entry, now)) break
+        if (!partition.isInReach(entry, now)) break
         partition.takeFirst()
-        if (entry.state !== 'Queued') continue
-        entry.state = 'Running'
-        this.#unfinished += 1
-        this.#runner.expire(entry)
+        if (entry.state === 'Queued') this.#expire(entry)
       }
+      for (const entry of partition.takeOverdue(clock, now)) this.#expire(entry)
       this.#pressure(partition)
     }
     for (const entries of [this.#cleared, this.#doubtful, this.#alone]) {
@@ -639,16 +655,20 @@ export class Dispatcher implements RunnerEvents {
         if (
           entry.decoded.kind !== 'Call' ||
           entry.decoded.record.deadline > clock ||
-          !entry.partition.mayStart(entry, now)
+          !entry.partition.isInReach(entry, now)
         ) {
           entries.push(entry)
           continue
         }
-        entry.state = 'Running'
-        this.#unfinished += 1
-        this.#runner.expire(entry)
+        this.#expire(entry)
       }
     }
+  }
+
+  #expire(entry: Entry): void {
+    entry.state = 'Running'
+    this.#unfinished += 1
+    this.#runner?.expire(entry)
   }
 }
 
@@ -676,10 +696,11 @@ function takeFrom(entries: Fifo<Entry>, now: number): Entry | undefined {
 }
 
 /** Whether a start of the record has to be asked for: another may have been made, here or elsewhere. */
-function isDoubtful({ counted, mayHaveRun, attempt, decoded }: Entry): boolean {
-  return (
-    counted === undefined && (mayHaveRun || attempt > 1 || (decoded.kind === 'Call' && decoded.record.producedAgain))
-  )
+function isDoubtful(entry: Entry): boolean {
+  const { counted, mayHaveRun, attempt, decoded } = entry
+  if (counted !== undefined) return false
+  if (mayHaveRun || attempt > 1) return true
+  return decoded.kind === 'Call' && (decoded.record.producedAgain || redriveOf(entry) !== undefined)
 }
 
 /** The number that the record itself gives. */

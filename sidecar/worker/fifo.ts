@@ -1,5 +1,14 @@
+/** What comes out of it one after the other. */
+export interface Queue<T> extends Iterable<T> {
+  readonly length: number
+  push(item: T): void
+  peek(): T | undefined
+  shift(): T | undefined
+  clear(): void
+}
+
 /** First in, first out, without moving what stands behind. */
-export class Fifo<T> {
+export class Fifo<T> implements Queue<T> {
   #items: (T | undefined)[] = []
   #head = 0
 

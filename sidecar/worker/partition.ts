@@ -1,8 +1,14 @@
+import type { Ordering } from '../config.ts'
 import type { FetchedRecord } from '../kafka/consumer.ts'
 import { decodeRecord } from '../kafka/record.ts'
 import type { AttemptFailure, Decoded } from '../kafka/record.ts'
 import type { TopicPartition } from '../kafka/topic-partition.ts'
+import { fromTheBeginning } from './dead-letter-record.ts'
 import { Fifo } from './fifo.ts'
+import type { Queue } from './fifo.ts'
+import { KeyLines } from './key-lines.ts'
+import type { Line } from './key-lines.ts'
+import { OffsetQueue } from './offset-queue.ts'
 
 /**
  * How far past the committed offset records are started: what a new owner has to look up (SEMANTICS 5). Large enough that
@@ -39,6 +45,10 @@ export interface Entry {
   counted: string | undefined
   /** It was started elsewhere and nobody came back: it runs alone, so that one that kills its worker takes no neighbour along. */
   alone: boolean
+  /** Those of its key; undefined: it waits for nobody. */
+  line: Line | undefined
+  /** It is ready, and waits for an earlier one of its key. */
+  inLine: boolean
 }
 
 export interface Committed {
@@ -66,8 +76,10 @@ export class Partition implements TopicPartition {
   #waitingBytes = 0
   /** Records that were read before the committed offset was known. */
   #unsorted: Entry[] = []
+  /** Undefined: records start in any order. */
+  readonly #lines: KeyLines | undefined
   /** Records that may start, in order. */
-  readonly queue = new Fifo<Entry>()
+  readonly queue: Queue<Entry>
   /** Records of an earlier owner's window that Redis has to be asked about. */
   readonly suspects: Entry[] = []
   /** Records that are no call of this version, in order: each kind has its own way. */
@@ -80,11 +92,23 @@ export class Partition implements TopicPartition {
   highWatermark = 0
   #readFrom = 0
 
-  constructor({ topic, partition }: TopicPartition, carried: readonly Entry[] = []) {
+  constructor({ topic, partition }: TopicPartition, carried: readonly Entry[] = [], ordering: Ordering = 'None') {
     this.topic = topic
     this.partition = partition
+    this.#lines = ordering === 'None' ? undefined : new KeyLines(ordering)
+    // Whose turn it is may stand before those that are in the queue.
+    this.queue = ordering === 'None' ? new Fifo() : new OffsetQueue()
     this.#carried = new Map(carried.map((entry) => [entry.offset, entry]))
-    for (const entry of carried) entry.partition = this
+    for (const entry of carried.toSorted((a, b) => a.offset - b.offset)) {
+      entry.partition = this
+      entry.line = undefined
+      this.#lines?.join(entry)
+    }
+  }
+
+  /** Whether records of one key start one after the other. */
+  get isOrdered(): boolean {
+    return this.#lines !== undefined
   }
 
   get committed(): Committed | undefined {
@@ -150,7 +174,7 @@ export class Partition implements TopicPartition {
         this.#entries.push(known)
         continue
       }
-      const decoded = leftToLaterReader(decodeRecord(raw))
+      const decoded = fromTheBeginning(decodeRecord(raw), raw)
       const entry: Entry = {
         offset: raw.offset,
         raw,
@@ -162,6 +186,8 @@ export class Partition implements TopicPartition {
         mayHaveRun: false,
         counted: undefined,
         alone: false,
+        line: undefined,
+        inLine: false,
       }
       this.#entries.push(entry)
       if (this.#committed !== undefined) this.#sort(entry)
@@ -175,14 +201,49 @@ export class Partition implements TopicPartition {
   #sort(entry: Entry): void {
     if (entry.state !== 'Queued') return
     entry.mayHaveRun = entry.offset < this.#windowEnd
-    if (entry.decoded.kind === 'Call' && entry.mayHaveRun) {
+    // What nobody can ever run holds nobody up.
+    if (entry.decoded.kind !== 'Unreadable') this.#lines?.join(entry)
+    if (entry.decoded.kind !== 'Call') {
+      this.unusual.push(entry)
+      this.#waitingBytes += bytesOf(entry)
+    } else if (entry.mayHaveRun) {
       entry.state = 'Asking'
       this.suspects.push(entry)
-    } else {
-      const waiting = entry.decoded.kind === 'Call' ? this.queue : this.unusual
-      waiting.push(entry)
-      this.#waitingBytes += bytesOf(entry)
+    } else this.ready(entry)
+  }
+
+  /** The record may start when its turn comes. */
+  ready(entry: Entry): void {
+    entry.state = 'Queued'
+    this.#waitingBytes += bytesOf(entry)
+    if (this.#lines === undefined || this.#lines.admits(entry)) this.queue.push(entry)
+  }
+
+  /** The record is finished. @returns whether that made it another one's turn. */
+  passTurn(entry: Entry): boolean {
+    const next = this.#lines?.next(entry)
+    if (next === undefined) return false
+    this.queue.push(next)
+    return true
+  }
+
+  /**
+   * Records that wait for earlier ones of their key, and whose deadline has passed: they will not start.
+   * @param clock milliseconds since 1970 on the shared clock.
+   * @param now monotonic milliseconds.
+   */
+  takeOverdue(clock: number, now: number): Entry[] {
+    const overdue: Entry[] = []
+    if (this.#lines === undefined || this.#lines.waiting === 0) return overdue
+    for (let index = this.#head; index < this.#entries.length; index++) {
+      const entry = this.#entries[index] as Entry
+      if (!this.isInReach(entry, now)) break
+      if (!entry.inLine || entry.decoded.kind !== 'Call' || entry.decoded.record.deadline > clock) continue
+      this.#lines.leave(entry)
+      this.#waitingBytes -= bytesOf(entry)
+      overdue.push(entry)
     }
+    return overdue
   }
 
   /** The next record that may start, taken out of the queue. */
@@ -198,7 +259,7 @@ export class Partition implements TopicPartition {
     return entry?.decoded.kind === 'Call' && this.mayStart(entry, now) ? entry.decoded.record.enqueuedAt : Infinity
   }
 
-  takeFirst(from = this.queue): Entry | undefined {
+  takeFirst(from: Queue<Entry> = this.queue): Entry | undefined {
     const entry = from.shift()
     if (entry !== undefined) this.#waitingBytes -= bytesOf(entry)
     return entry
@@ -207,13 +268,32 @@ export class Partition implements TopicPartition {
   /** The next record that is no call of this version and may take its way. */
   takeUnusual(now: number): Entry | undefined {
     const entry = this.unusual.peek()
-    if (entry === undefined || !this.mayStart(entry, now)) return undefined
+    if (entry === undefined || !this.isInReach(entry, now)) return undefined
     return this.takeFirst(this.unusual)
   }
 
   /** Records that were read and wait for their turn; suspects, which end with their window, are not among them. */
   get waiting(): number {
-    return this.#unsorted.length + this.queue.length + this.unusual.length
+    return this.#unsorted.length + this.queue.length + this.unusual.length + this.waitingInLine
+  }
+
+  /** Those of them that wait for an earlier one of their key. */
+  get waitingInLine(): number {
+    return this.#lines?.waiting ?? 0
+  }
+
+  /** Whether records that wait for their next attempt, and those of their keys, leave nothing in the window to be done. */
+  get isHeld(): boolean {
+    const committed = this.#committed
+    if (committed === undefined || this.#lost) return false
+    const end = committed.offset + Math.min(committed.window, WINDOW_RECORDS)
+    if (this.#next <= end) return false
+    for (let index = this.#head; index < this.#entries.length; index++) {
+      const { offset, state, inLine } = this.#entries[index] as Entry
+      if (offset >= end) break
+      if (state !== 'Finished' && state !== 'Parked' && !inLine) return false
+    }
+    return true
   }
 
   /** Records of the log that were not read yet, as far as its end is known. */
@@ -227,6 +307,12 @@ export class Partition implements TopicPartition {
   }
 
   mayStart(entry: Entry, now: number): boolean {
+    // Another may have an earlier one of its key running, wherever the window of its commits ended.
+    return this.isInReach(entry, now) && (this.others === 0 || this.#lines === undefined)
+  }
+
+  /** Whether its outcome may be decided here. */
+  isInReach(entry: Entry, now: number): boolean {
     const committed = this.#committed
     return (
       !this.#lost &&
@@ -268,6 +354,7 @@ export class Partition implements TopicPartition {
   /** What has not started is forgotten here: whoever owns the partition next reads it again. */
   handBack(): void {
     this.queue.clear()
+    this.#lines?.clear()
     this.#unsorted = []
     this.#waitingBytes = 0
     this.suspects.length = 0
@@ -291,17 +378,5 @@ export function finish(entry: Entry): void {
 }
 
 const FINISHED: Decoded = { kind: 'Unreadable', reason: 'finished' }
-
-/**
- * Version 2 can say what workers of this release do not do yet: run a call again beside its outcome. Such a record must not
- * run as if it had not said so (docs/adr/0011): it goes back to the failure topic.
- */
-function leftToLaterReader(decoded: Decoded): Decoded {
-  if (decoded.kind !== 'Call') return decoded
-  const { redriveRevision = 0, id, deadline, replyTo } = decoded.record
-  if (redriveRevision === 0) return decoded
-  const prefix = { id, deadline, replyTo }
-  return { kind: 'Unreadable', reason: 'redriven, which this worker cannot do yet', prefix }
-}
 
 const bytesOf = ({ raw }: Entry): number => raw.value?.length ?? 0

@@ -65,11 +65,11 @@ export class RetryTopics {
     const { admin, topic } = this.#options
     await admin.connect()
     const all = new Set(await admin.listTopics())
-    const names: string[] = []
-    while (names.length < MOST_RETRY_STEPS && all.has(retryTopic(topic, names.length + 1)))
-      names.push(retryTopic(topic, names.length + 1))
-    this.#names = names
-    return names
+    // Also beyond one that somebody deleted: calls may wait there.
+    this.#names = Array.from({ length: MOST_RETRY_STEPS }, (_, index) => retryTopic(topic, index + 1)).filter((name) =>
+      all.has(name),
+    )
+    return this.#names
   }
 
   /**
@@ -92,7 +92,7 @@ export class RetryTopics {
   /** Gives up what is not written yet; its records are read again by the next owner. */
   async close(): Promise<void> {
     this.#closed.abort(new Error('the retry topics are closed'))
-    await this.#options.admin.disconnect()
+    await this.#options.admin.disconnect().catch(() => undefined)
   }
 
   #flush(topic: string): void {

@@ -1,3 +1,4 @@
+import type { Ordering } from '../config.ts'
 import { keyOf } from '../kafka/topic-partition.ts'
 import type { TopicPartition } from '../kafka/topic-partition.ts'
 import type { OutcomeStore } from '../results/store.ts'
@@ -22,6 +23,7 @@ export interface TenureEvents {
 
 export interface TenureOptions {
   readonly groupId: string
+  readonly ordering?: Ordering | undefined
   readonly store: Pick<OutcomeStore, 'hold' | 'release'>
   readonly logger: Logger
   readonly metrics: Metrics
@@ -97,7 +99,9 @@ export class Tenure {
 
   /** Renews the word when it is time. @param now monotonic milliseconds. */
   tick(now: number): void {
-    const othersStand = this.#owned.some(({ others, suspects }) => others > 0 && suspects.length > 0)
+    const othersStand = this.#owned.some(
+      ({ others, suspects, isOrdered }) => others > 0 && (isOrdered || suspects.length > 0),
+    )
     const interval = othersStand ? OTHERS_INTERVAL_MILLISECONDS : HOLD_INTERVAL_MILLISECONDS
     if (now - this.#lastHold >= interval) void this.#hold()
   }
@@ -106,7 +110,7 @@ export class Tenure {
     const key = keyOf(at)
     const before = this.#ending.get(key)
     this.#ending.delete(key)
-    this.#partitions.set(key, new Partition(at, before?.running() ?? []))
+    this.#partitions.set(key, new Partition(at, before?.running(), this.#options.ordering))
     const labels = { topic: at.topic, partition: String(at.partition) }
     this.#options.metrics.gaugeFrom('grpc_kafka_consumer_lag', labels, () => this.#lag(key))
   }

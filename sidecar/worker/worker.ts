@@ -123,7 +123,8 @@ class Worker implements RunningSidecar {
     this.#consumer = new GroupConsumer({
       kafka,
       groupId: worker.groupId,
-      topics: async () => [service.topic, ...((await this.#retryTopics?.look()) ?? [])],
+      topics: async () =>
+        worker.topics.length > 0 ? worker.topics : [service.topic, ...((await this.#retryTopics?.look()) ?? [])],
       startFrom: worker.startFrom,
       logger,
       events: {
@@ -138,6 +139,7 @@ class Worker implements RunningSidecar {
       producer: this.#producer,
       topic: service.topic,
       groupId: worker.groupId,
+      observer,
       now,
       logger,
       metrics,
@@ -149,11 +151,15 @@ class Worker implements RunningSidecar {
     this.#dispatcher = new Dispatcher({
       groupId: worker.groupId,
       observer,
+      ordering: worker.ordering,
       get concurrency() {
         return live.current.worker.concurrency
       },
       get maxAttempts() {
         return live.current.worker.retry.maxAttempts
+      },
+      get beyondDeadlineMilliseconds() {
+        return beyondDeadlineMilliseconds(live.current)
       },
       get startsRetentionMilliseconds() {
         return startsRetentionMilliseconds(live.current)
@@ -183,7 +189,11 @@ class Worker implements RunningSidecar {
       handler: this.#handler,
       store: this.#store,
       deadLetters: this.#deadLetters,
-      retryTopics: this.#retryTopics,
+      // Those that are there are read to their end; with an order a call waits in its place.
+      retryTopics: worker.ordering === 'None' ? this.#retryTopics : undefined,
+      get beyondDeadlineMilliseconds() {
+        return beyondDeadlineMilliseconds(live.current)
+      },
       get startsRetentionMilliseconds() {
         return startsRetentionMilliseconds(live.current)
       },
@@ -300,12 +310,12 @@ class Worker implements RunningSidecar {
   /** Topics that come later are read from then on. */
   #lookForTopics(): void {
     const topics = this.#retryTopics
-    if (topics === undefined) return
+    if (topics === undefined || this.#live.current.worker.ordering !== 'None') return
     const look = async (): Promise<void> => {
-      const before = topics.names.length
-      if (before >= retrySteps(this.#live.current.worker.retry)) return
-      if ((await topics.look()).length === before) return
-      this.#logger.info({ topics: topics.names }, 'there are more retry topics: joining again')
+      const before = topics.names
+      if (before.length >= retrySteps(this.#live.current.worker.retry)) return
+      if (isDeepStrictEqual(await topics.look(), before)) return
+      this.#logger.info({ topics: topics.names }, 'there are other retry topics: joining again')
       await this.#consumer.rejoin()
     }
     const next = (): void => {
@@ -379,7 +389,7 @@ class Worker implements RunningSidecar {
     const keep = memberId === this.#memberId
     this.#memberId = memberId
     const join = ++this.#joins
-    this.#logger.info({ memberId, partitions, join }, 'joined the group')
+    this.#logger.info({ memberId, partitions: byTopic(partitions), join }, 'joined the group')
     this.#dispatcher.assign(partitions, keep)
     void this.#open(join, partitions)
   }
@@ -498,9 +508,22 @@ const withProblem = (text: string, of: string, problem: string | undefined): str
 const isDoneWithin = (milliseconds: number, work: Promise<unknown>): Promise<boolean> =>
   Promise.race([work.then(() => true), pause(milliseconds, false, { ref: false })])
 
+/** Numbers by topic, for people. */
+const byTopic = (partitions: readonly TopicPartition[]): Readonly<Record<string, readonly number[]>> =>
+  Object.fromEntries(
+    [...Map.groupBy(partitions, ({ topic }) => topic)].map(([topic, ofIt]) => [
+      topic,
+      ofIt.map(({ partition }) => partition),
+    ]),
+  )
+
 function longestDeadlineMilliseconds({ worker }: WorkerConfig): number {
   return Math.max(...worker.methods.map(({ timeoutMilliseconds }) => timeoutMilliseconds))
 }
+
+/** What is kept of a call ends then: run later, it could run a second time under its idempotency key. */
+const beyondDeadlineMilliseconds = ({ service, worker }: WorkerConfig): number =>
+  worker.retry.onExpired === 'Continue' ? service.resultRetentionSeconds * 1000 : 0
 
 const startsRetentionMilliseconds = (config: WorkerConfig): number =>
   longestDeadlineMilliseconds(config) + config.service.resultRetentionSeconds * 1000

@@ -11,13 +11,12 @@
  * --polling  also measures proxies that ask Redis for outcomes so often instead of being woken
  * --profile  leaves a CPU profile of proxy and worker (see profile.ts) and measures the main cell of `queued` only
  */
-import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises'
-import { availableParallelism, cpus, tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { availableParallelism, cpus } from 'node:os'
+import { resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { startInfrastructure } from '../../local/infrastructure.ts'
-import { interruptible } from '../../local/interrupt.ts'
 import { reportToTerminal as report } from '../../local/report.ts'
 import { CACHED_METHOD_NAME } from './echo.ts'
 import type { Load, LoadResult } from './load.ts'
@@ -29,6 +28,7 @@ import type { Program } from './program.ts'
 import { HALF_LOAD, MAIN_CELL, SINGLE_CELL, aimsOf, summarise, tableOf } from './report.ts'
 import { startRoute } from './route.ts'
 import type { Route } from './route.ts'
+import { runBench } from './run.ts'
 
 const ROOT = resolve(import.meta.dirname, '..', '..')
 /** As local mode and the images start the sidecar; the other Node processes get the same, so that code is compared. */
@@ -85,22 +85,9 @@ const { values: options } = parseArgs({
   },
 })
 
-const directory = await mkdtemp(join(tmpdir(), 'grpc-kafka-bench-'))
-try {
-  await interruptible((signal) =>
-    bench(signal).catch((error: unknown) => {
-      // What was stopped for it is not why it ends.
-      throw signal.aborted ? signal.reason : error
-    }),
-  )
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error)
-  process.exitCode = 1
-} finally {
-  await rm(directory, { recursive: true, force: true })
-}
+await runBench('grpc-kafka-bench', bench)
 
-async function bench(signal: AbortSignal): Promise<void> {
+async function bench(directory: string, signal: AbortSignal): Promise<void> {
   const plan = options.quick ? QUICK : FULL
   await using stack = new AsyncDisposableStack()
   // Always its own: the CPU of what runs elsewhere cannot be told.

@@ -10,7 +10,7 @@ import { CallClaims, LEASE_MILLISECONDS } from '../../sidecar/results/claims.ts'
 import type { Claim, ClaimAnswer } from '../../sidecar/results/claims.ts'
 import { callKey } from '../../sidecar/results/keys.ts'
 import { encodeOutcome } from '../../sidecar/results/outcome.ts'
-import type { Outcome } from '../../sidecar/results/outcome.ts'
+import type { Outcome, RecordPlace } from '../../sidecar/results/outcome.ts'
 import { connectRedis } from '../../sidecar/results/redis.ts'
 import { OutcomeStore } from '../../sidecar/results/store.ts'
 import { createLogger } from '../../sidecar/telemetry/log.ts'
@@ -29,6 +29,15 @@ const ANSWER: Outcome = {
   message: Buffer.from('the answer'),
 }
 const EXPIRED: Outcome = { state: 'Expired', started: 'No' }
+const dead = (revision: number, place?: RecordPlace): Outcome => ({
+  ...ANSWER,
+  state: 'DeadLettered',
+  status: 14,
+  message: null,
+  revision,
+  ...(place !== undefined && { place }),
+})
+const PLACE: RecordPlace = { partition: 1, offset: 2, attempts: 3 }
 
 test('the states of a call in Redis', async (t) => {
   const logger = createLogger('error', {})
@@ -73,8 +82,15 @@ test('the states of a call in Redis', async (t) => {
     ...changes,
   })
   const ask = (claim: Claim) => new Promise<ClaimAnswer>((resolve) => claims.ask(claim, resolve))
-  const save = (id: CallId, outcome: Outcome, expiredAt?: number) =>
-    new Promise<number | undefined>((resolve) => store.store(id, '', encodeOutcome(outcome), resolve, expiredAt))
+  const save = (id: CallId, outcome: Outcome, expiredAt?: number, revision?: number) =>
+    new Promise<number | undefined>((resolve) =>
+      store.store(id, '', encodeOutcome(outcome), resolve, expiredAt, revision),
+    )
+  const redrive = (id: CallId, outcome: Outcome, revision: number) => save(id, outcome, undefined, revision)
+  const isDone = async (id: CallId, revision: number, record = '0/1') => {
+    const [done] = await store.areDone([{ id, redrive: { revision, record } }], 60_000)
+    return done
+  }
   const stateOf = async (id: CallId): Promise<CallState | undefined> => {
     const bytes = await raw.getBuffer(callKey(id))
     return bytes === null ? undefined : decodeCallState(bytes)
@@ -321,6 +337,92 @@ test('the states of a call in Redis', async (t) => {
     assert.equal(await begin(), 'Counted')
     await save(claim.id, ANSWER)
     assert.equal(await begin(), 'Done')
+  })
+
+  for (const [what, place] of [
+    ['', undefined],
+    [' that tells its record', PLACE],
+  ] as const) {
+    await t.test(`a redrive replaces a dead letter of a lower revision${what}, and none that is as high`, async () => {
+      const id = randomCallId()
+      await save(id, dead(0, place))
+      await redrive(id, dead(2, place), 2)
+      assert.deepEqual(await stateOf(id), dead(2, place))
+      await redrive(id, ANSWER, 2)
+      await redrive(id, ANSWER, 1)
+      await save(id, ANSWER)
+      assert.deepEqual(await stateOf(id), dead(2, place))
+      await redrive(id, ANSWER, 3)
+      assert.deepEqual(await stateOf(id), ANSWER)
+      await redrive(id, dead(9, place), 9)
+      assert.deepEqual(await stateOf(id), ANSWER, 'what was answered stands')
+    })
+
+    await t.test(`a redrive of a call with a key${what} keeps the hash of its request`, async () => {
+      const claim = claimOf(randomCallId())
+      await ask(claim)
+      await save(claim.id, dead(0, place))
+      const again = await ask(claimOf(claim.id))
+      assert.deepEqual(
+        again,
+        { kind: 'Outcome', outcome: dead(0, place) },
+        'until then its caller gets the last status',
+      )
+      await redrive(claim.id, ANSWER, 1)
+      const answer = await ask(claimOf(claim.id))
+      assert.deepEqual(answer, { kind: 'Outcome', outcome: ANSWER })
+      assert.deepEqual(await ask(claimOf(claim.id, { requestHash: randomBytes(16) })), { kind: 'KeyReused' })
+    })
+  }
+
+  await t.test('a redrive whose call Redis has forgotten has an outcome like any other', async () => {
+    const id = randomCallId()
+    assert.equal(await isDone(id, 1), false)
+    await redrive(id, ANSWER, 1)
+    assert.deepEqual(await stateOf(id), ANSWER)
+    assert.equal(await isDone(id, 2), true)
+  })
+
+  await t.test('a redrive has nothing to do where an outcome of its revision, or another, stands', async () => {
+    const id = randomCallId()
+    await save(id, dead(1))
+    assert.deepEqual([await isDone(id, 1), await isDone(id, 2)], [true, false])
+    await redrive(id, { state: 'Expired', started: 'Unknown' }, 2)
+    assert.equal(await isDone(id, 3), true)
+  })
+
+  await t.test('a redrive leaves a later call with the same key alone', async () => {
+    const claim = claimOf(randomCallId())
+    await ask(claim)
+    assert.equal(await isDone(claim.id, 1), true)
+    await redrive(claim.id, ANSWER, 1)
+    assert.equal((await claimed(claim.id)).state, 'Claimed')
+  })
+
+  await t.test('of the copies of a redrive the first that asks does the work', async () => {
+    const id = randomCallId()
+    await save(id, dead(0))
+    assert.deepEqual(
+      [await isDone(id, 1, '0/7'), await isDone(id, 1, '0/8'), await isDone(id, 1, '0/7')],
+      [false, true, false],
+    )
+    assert.equal(await isDone(id, 2, '0/8'), false, 'each redrive has its own')
+  })
+
+  await t.test('the starts of a redrive are counted anew', async () => {
+    const id = randomCallId()
+    const begin = async (revision: number) => {
+      const redriven = revision === 0 ? {} : { redrive: { revision, record: '0/1' } }
+      const [begun] = await store.begin([{ id, attempt: 3, own: 3, ...redriven }], {
+        maxAttempts: 3,
+        alone: true,
+        keepMilliseconds: 60_000,
+      })
+      return begun?.kind
+    }
+    assert.deepEqual([await begin(0), await begin(0), await begin(0)], ['Counted', 'UsedUp', 'UsedUp'])
+    assert.deepEqual([await begin(1), await begin(1)], ['Counted', 'UsedUp'])
+    assert.deepEqual([await begin(2), await begin(0)], ['Counted', 'UsedUp'])
   })
 
   await t.test('outcomes above what fits into one answer come one by one', async () => {

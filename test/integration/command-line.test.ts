@@ -1,41 +1,16 @@
 /** What `grpc-kafka calls show` and `grpc-kafka records` print of calls that were made. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
 import { test } from 'node:test'
 import { Metadata } from '@grpc/grpc-js'
 import { Redis } from 'ioredis'
 import { parseCallId } from '../../sidecar/call-id.ts'
 import { callKey } from '../../sidecar/results/keys.ts'
 import { atEnd } from './support/clean-up.ts'
-import { PATIENT, Process, startRoute, until } from './support/route.ts'
+import { run } from './support/command-line.ts'
+import { PATIENT, startRoute, until } from './support/route.ts'
 import type { Route } from './support/route.ts'
 import { produceRaw } from './support/topic.ts'
-
-interface Printed {
-  readonly code: number | null
-  readonly text: string
-}
-
-/** Runs the program as a user does. */
-async function run(
-  route: Route,
-  args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
-): Promise<Printed> {
-  const process = new Process('local/cli.ts', args, {
-    KAFKA_BROKERS: route.brokers.join(','),
-    REDIS_URL: route.redisUrl,
-    ...env,
-  })
-  atEndOf(route, process)
-  // A process may exit before its last lines were read.
-  const [code] = (await once(process.child, 'close')) as [number | null]
-  return { code, text: process.lines.join('\n') }
-}
-
-const atEndOf = (route: Route, process: Process): void =>
-  route.closing.addEventListener('abort', () => process.kill('SIGKILL'))
 
 const records = async (route: Route, ...args: string[]): Promise<Record<string, unknown>[]> => {
   const { code, text } = await run(route, ['records', ...args, '--json'])

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { GrpcStatus } from '../../sidecar/errors.ts'
 import { decodeRecord } from '../../sidecar/kafka/record.ts'
-import { startRoute, until } from './support/route.ts'
+import { PATIENT, startRoute, until } from './support/route.ts'
 import type { Route, Worker } from './support/route.ts'
-import { OutcomeReader, readTopic } from './support/topic.ts'
+import { OutcomeReader, produceRaw, readTopic } from './support/topic.ts'
 
 const ranBy = ({ handler }: Worker, route: Route) =>
   route
@@ -59,4 +59,39 @@ test('an observer from Latest sees only what comes after it joined, one from Ear
   await until('the other one ran the old call too', () => ranBy(earliest, route).length === 2)
   assert.deepEqual(ranBy(latest, route), ['new'])
   assert.deepEqual(ranBy(earliest, route), ['new', 'old'])
+})
+
+test('an observer of the failure topic runs the calls of dead letters, is told why they are there, and passes over the rest', async (t) => {
+  const retry = { maxAttempts: 2, backoff: { initialMilliseconds: 50 } }
+  const route = await startRoute(t, { method: PATIENT, worker: { retry } })
+  const failureTopic = `${route.topic}.dead`
+  const observer = await route.startWorker({
+    groupId: `${route.groupId}-undertaker`,
+    role: 'Observer',
+    topics: [failureTopic],
+  })
+  await produceRaw(
+    route,
+    [{ value: Buffer.from('no call'), headers: { 'dead-done': 'discarded', 'dead-of': '0/9' } }],
+    failureTopic,
+  )
+  const { code } = await route.call({ id: 'dead', status: GrpcStatus.UNAVAILABLE })
+  assert.equal(code, GrpcStatus.UNAVAILABLE)
+  assert.equal((await route.call({ id: 'alive' })).code, 0)
+  await until('it gave the dead letter up', async () => {
+    return (await route.metric(observer, 'grpc_kafka_records_total', 'result="observed"')) === 1
+  })
+  const seen = route.ledger().filter(({ event, pid }) => event === 'began' && pid === observer.handler.child.pid)
+  assert.deepEqual(
+    seen.map(({ id, attempt }) => [id, attempt]),
+    [
+      ['dead', 1],
+      ['dead', 2],
+    ],
+  )
+  assert.deepEqual(
+    ['dead-reason', 'dead-topic', 'dead-status', 'dead-group'].map((name) => seen[0]?.metadata[name]),
+    [['attempts used up, last status 14'], [route.topic], ['UNAVAILABLE'], [route.groupId]],
+  )
+  assert.equal(await route.records(failureTopic), 2, 'it wrote none itself')
 })

@@ -72,6 +72,7 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
       await store.takeBack([{ id: start.id, token: begun.token }])
     }
     await store.handedOn(start.id, 1, 60_000)
+    await store.areDone([{ id: start.id, redrive: { revision: 1, record: '0/0' } }], 60_000)
     const claim: Claim = {
       id: randomCallId(),
       token: Buffer.alloc(16, 1),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { startsKey } from '../../sidecar/results/keys.ts'
 import { connectRedis } from '../../sidecar/results/redis.ts'
 import { encodeOutcome } from '../../sidecar/results/outcome.ts'
 import { OutcomeStore } from '../../sidecar/results/store.ts'
@@ -64,6 +65,16 @@ test('the counting of starts that may be repeated', async (t) => {
     })
   }
 
+  await t.test('two records of one call that are asked about together are two starts', async () => {
+    const id = randomCallId()
+    const starts = [
+      { id, attempt: 2, own: 1 },
+      { id, attempt: 2, own: 2 },
+    ]
+    const [first, second] = await store.begin(starts, { maxAttempts: 3, alone: false, keepMilliseconds: 60_000 })
+    assert.partialDeepStrictEqual([first, second], [{ kind: 'Counted', start: 2 }, { kind: 'OnlyAlone' }])
+  })
+
   await t.test('a start that is taken back was none, also when it is taken back twice', async () => {
     const id = randomCallId()
     const { token } = await counted(id, 1, { maxAttempts: 1 })
@@ -102,6 +113,23 @@ test('the counting of starts that may be repeated', async (t) => {
       starts.push(await life.begin([{ id, attempt: 2, own: 2 }], { maxAttempts: 3, alone, keepMilliseconds: 60_000 }))
     }
     assert.partialDeepStrictEqual(starts, [[{ kind: 'Counted', start: 2 }], [{ kind: 'Counted', start: 3 }]])
+  })
+
+  await t.test('a record whose next attempt is that of another record does not start, and that one does', async () => {
+    const id = randomCallId()
+    await store.handedOn(id, 2, 60_000)
+    // Said late, and once more: of a copy.
+    await store.handedOn(id, 1, 60_000)
+    assert.deepEqual(await ask(id, 1), { kind: 'Done' })
+    assert.deepEqual(await ask(id, 2, { alone: true }), { kind: 'Done' })
+    assert.equal((await counted(id, 3)).start, 3)
+  })
+
+  await t.test('a lost count begins at the attempt that the record asks for', async () => {
+    const id = randomCallId()
+    await counted(id, 2)
+    await redis.each('del', [[startsKey(id)]])
+    assert.equal((await counted(id, 3)).start, 3)
   })
 
   await t.test('a record with an outcome does not start', async () => {

@@ -258,7 +258,8 @@ test('a worker that stood still for longer than its session starts nothing of wh
   const said = other.process.lines.length
   frozen.process.kill('SIGSTOP')
   const stoppedAt = Date.now()
-  const partitions = () => other.process.lines.slice(said).some((line) => line.includes('"partitions":[0,1,2]'))
+  const partitions = () =>
+    other.process.lines.slice(said).some((line) => line.includes(`"partitions":{"${route.topic}":[0,1,2]}`))
   await until('the group gave its partitions to the other one', partitions, 15_000)
   const goal = load.sent + 150
   await until('the other one goes on', () => load.answered > goal, 15_000)

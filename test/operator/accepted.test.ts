@@ -43,6 +43,11 @@ const service = (what: string, spec: Fields, is: Told): Row => ({
   told: is,
 })
 
+async function serviceWithTopics(scene: Scene, name: string, spec: Fields = {}): Promise<void> {
+  await applyOneService(scene, name, spec)
+  await scene.untilReason('CalculateService', 'TopicReady', 'TopicsReady', { name })
+}
+
 const group = (what: string, spec: Fields, is: Told): Row => ({
   what,
   kind: 'ConsumerGroup',
@@ -195,8 +200,7 @@ const ROWS: readonly Row[] = [
     what: 'a group of a service that is being deleted and held by somebody',
     kind: 'ConsumerGroup',
     does: async (scene, name) => {
-      await applyOneService(scene, name)
-      await scene.untilReason('CalculateService', 'TopicReady', 'TopicsReady', { name })
+      await serviceWithTopics(scene, name)
       await hold(scene, 'CalculateService', name)
       await applyObserver(scene, name, { calculateServiceRef: { name }, replicas: 0 })
     },
@@ -353,8 +357,7 @@ const ROWS: readonly Row[] = [
     what: 'a status of a service that was written by hand',
     kind: 'CalculateService',
     does: async (scene, name) => {
-      await applyOneService(scene, name, { topic: { deletionPolicy: 'Delete' } })
-      await scene.untilReason('CalculateService', 'TopicReady', 'TopicsReady', { name })
+      await serviceWithTopics(scene, name, { topic: { deletionPolicy: 'Delete' } })
       await writeStatus(scene, 'CalculateService', name, junkStatus)
       await until('it tells the truth again', async () => {
         const { topics, proxy, address } = await scene.statusOf('CalculateService', name)
@@ -369,8 +372,7 @@ const ROWS: readonly Row[] = [
     what: 'a service that was deleted and is held by somebody',
     kind: 'CalculateService',
     does: async (scene, name) => {
-      await applyOneService(scene, name)
-      await scene.untilReason('CalculateService', 'TopicReady', 'TopicsReady', { name })
+      await serviceWithTopics(scene, name)
       await hold(scene, 'CalculateService', name)
     },
     told: told('Ready', 'Deleting', 'example.com/held'),

@@ -90,7 +90,15 @@ const CHANGES: Readonly<Record<string, Fields>> = {
     redis: { url: 'redis://redis:6379', commandTimeoutMilliseconds: 6000 },
   },
   'spec.methods': {
-    methods: [{ name: 'Other', timeoutMilliseconds: 9000, cacheSeconds: 1, metadata: ['x-a'] }],
+    methods: [
+      {
+        name: 'Other',
+        timeoutMilliseconds: 9000,
+        cacheSeconds: 1,
+        metadata: ['x-a'],
+        partitionKey: { metadata: 'x-b' },
+      },
+    ],
   },
   'spec.results': { results: { retentionSeconds: 70 } },
   'spec.rateLimit': { rateLimit: { requestsPerSecond: 5, burst: 6, maxWaiting: 7 } },
@@ -120,6 +128,21 @@ const CHANGES: Readonly<Record<string, Fields>> = {
   ),
   'spec.registration.kubernetes: Headless': { registration: { kubernetes: 'Headless' } },
   'spec.registration.kubernetes: None': { registration: { kubernetes: 'None' } },
+  // By the operator there would have to be a Consul.
+  'spec.registration.consul, by the proxies': {
+    registration: {
+      consul: {
+        check: 'TTL',
+        address: 'http://consul:8500',
+        name: 'sums',
+        tags: ['blue'],
+        ttlSeconds: 30,
+        intervalSeconds: 10,
+        tokenSecretRef: { name: 'consul', key: 'token' },
+        caSecretRef: { name: 'consul', key: 'ca' },
+      },
+    },
+  },
 }
 
 test('every field that makes objects makes others, and back the same', async (t) => {
@@ -155,6 +178,31 @@ test('settings of a topic follow the spec, and go back where it names them no mo
   await until('it is set', async () => isDeepStrictEqual(await setting(), { value: '1048576', isSet: true }))
   await scene.applyService()
   await until('it is as before', async () => isDeepStrictEqual(await setting(), first))
+})
+
+test('where calls have an order partitions are added when no proxy runs and nothing waits', async (t) => {
+  const scene = await Scene.start(t)
+  await scene.applyGroup({ ordering: 'Partition', replicas: 0 })
+  await readyService(scene)
+  const partitions = async () => (await scene.topicNow())?.partitions
+  await scene.applyService({ topic: { partitions: 4 } })
+  const { message } = await scene.untilReason(KIND, 'TopicReady', 'PartitionsWait')
+  assert.match(message, /has 3 partitions, 4 are asked for; .*: first set spec\.proxy\.replicas to 0/)
+  assert.equal(await partitions(), 3)
+  await scene.applyService({ topic: { partitions: 4 }, proxy: { replicas: 0 } })
+  await until('they are added', async () => (await partitions()) === 4)
+  await scene.untilReason(KIND, 'TopicReady', 'TopicsReady')
+})
+
+test('how long dead letters are kept follows the spec, and goes back', async (t) => {
+  const scene = await Scene.start(t)
+  await readyService(scene)
+  const retention = async () => (await scene.topicNow(`${scene.topic}.dead`))?.config['retention.ms']?.value
+  const first = await retention()
+  await scene.applyService({ topic: { deadLetterRetentionHours: 1000 } })
+  await until('it is set', async () => (await retention()) === String(1000 * 3_600_000))
+  await scene.applyService()
+  await until('it is as before', async () => (await retention()) === first)
 })
 
 test('whether topics go with their service may change, and back', async (t) => {

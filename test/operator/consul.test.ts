@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import type { ConsulServer } from '../../local/platform/consul.ts'
+import { HttpConsulAgent } from '../../sidecar/registry/consul-agent.ts'
 import { ownConsul } from './support/consul.ts'
 import { makePodsReady, makePodsUnready } from './support/kubelet.ts'
 import type { Condition, Namespace, Stored } from './support/namespace.ts'
@@ -78,9 +79,25 @@ class Registration {
     return this.scene.untilReason('CalculateService', 'Registered', reason, { name, says })
   }
 
+  /** As a proxy with check TTL does. */
+  registersItself(pod: Stored, status: 'passing' | 'critical', token?: string): Promise<void> {
+    const { name, namespace = '' } = pod.metadata
+    const meta = { 'external-source': 'kubernetes', 'k8s-namespace': namespace, 'grpc-kafka-service': NAME }
+    const service = { id: name, name: 'calc', tags: [], meta, host: addressOf(pod), port: 7000, ttlSeconds: 3600 }
+    const access = { address: this.consul.url, token }
+    return new HttpConsulAgent().register(access, service, { status, output: '' }, AbortSignal.timeout(60_000))
+  }
+
   untilGone(name = 'calc'): Promise<unknown> {
     return until(`${name} is gone`, async () => (await this.namespace.get('CalculateService', name)) === undefined)
   }
+}
+
+const namesOfVariables = (pod: Stored): readonly string[] => {
+  const containers = (pod.spec?.['containers'] ?? []) as readonly {
+    readonly env?: readonly { readonly name: string }[]
+  }[]
+  return containers.flatMap(({ env = [] }) => env.map(({ name }) => name))
 }
 
 const addressOf = (pod: Stored | undefined): string => String(pod?.status?.['podIP'])
@@ -172,6 +189,100 @@ test('a name that changes takes its instances along, and a Consul that is named 
     const service = await scene.namespace.get('CalculateService', 'calc')
     return service?.metadata.finalizers === undefined && service?.status?.['consul'] === undefined
   })
+})
+
+test('proxies that shall register themselves are kept in the catalog until each is replaced', async (t) => {
+  const scene = await Registration.start(t)
+  await scene.apply({})
+  const [pod] = await scene.podsReady()
+  await scene.untilShown([`${addressOf(pod)} passing`])
+  await scene.apply({ check: 'TTL' })
+  const pods = await until('a Pod of the new kind is there', async () => {
+    const found = await scene.namespace.list('Pod')
+    return found.length === 2 && found
+  })
+  await scene.untilShown([`${addressOf(pod)} passing`])
+  assert.deepEqual(
+    pods.map((one) => namesOfVariables(one).includes('POD_IP')).toSorted((a, b) => Number(a) - Number(b)),
+    [false, true],
+  )
+  await scene.podsReady(2)
+  await scene.untilShown([])
+  await until('nothing holds it', async () => {
+    const service = await scene.namespace.get('CalculateService', 'calc')
+    return service?.metadata.finalizers === undefined && service?.status?.['consul'] === undefined
+  })
+})
+
+test('proxies that register themselves are Registered while Consul has all that are ready', async (t) => {
+  const scene = await Registration.start(t)
+  await scene.apply({ check: 'TTL' }, 2)
+  const [one, two] = await scene.podsReady(2)
+  assert.ok(one !== undefined && two !== undefined)
+  await scene.untilRegistered('Registering', '0 of 2 ready proxies have registered themselves')
+  await scene.registersItself(one, 'passing')
+  await scene.untilRegistered('Registering', '1 of 2 ready proxies have registered themselves')
+  await scene.registersItself(two, 'passing')
+  await scene.untilRegistered('Registered', 'calc with 2 instances, 2 passing')
+  await scene.registersItself(one, 'critical')
+  await scene.untilRegistered('Registering', '1 of 2 ready proxies have registered themselves')
+})
+
+test('with a token that may only register, nobody knows whether proxies did', async (t) => {
+  const tokens = { initial_management: MANAGEMENT, agent: MANAGEMENT }
+  const scene = await Registration.start(t, { acl: { enabled: true, default_policy: 'deny', tokens } })
+  const management = async (path: string, body: object): Promise<{ readonly SecretID: string }> => {
+    const headers = { 'x-consul-token': MANAGEMENT }
+    const answer = await fetch(`${scene.consul.url}/v1/acl/${path}`, {
+      method: 'PUT',
+      body: JSON.stringify(body),
+      headers,
+    })
+    assert.equal(answer.status, 200, await answer.clone().text())
+    return (await answer.json()) as { readonly SecretID: string }
+  }
+  const write = 'service "calc" { policy = "write" }'
+  await management('policy', { Name: 'write', Rules: write })
+  await management('policy', { Name: 'read', Rules: 'node_prefix "" { policy = "read" }' })
+  const tokenOf = async (...names: readonly string[]) =>
+    (await management('token', { Policies: names.map((Name) => ({ Name })) })).SecretID
+  const keep = async (token: string) =>
+    scene.namespace.apply({
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'consul' },
+      data: { token: Buffer.from(token).toString('base64') },
+    })
+  const mayWrite = await tokenOf('write')
+  await keep(mayWrite)
+  await scene.apply({ check: 'TTL', tokenSecretRef: { name: 'consul', key: 'token' } })
+  const [pod] = await scene.podsReady()
+  assert.ok(pod !== undefined)
+  await scene.registersItself(pod, 'passing', mayWrite)
+  await scene.untilRegistered('ConsulNotAuthorized', 'the token may not read all instances')
+  await keep(await tokenOf('write', 'read'))
+  await scene.untilRegistered('Registered', 'calc with 1 instances, 1 passing')
+})
+
+test('proxies of the younger of two services are not told to register themselves by a name that is taken', async (t) => {
+  const scene = await Registration.start(t)
+  await scene.apply({ check: 'TTL' })
+  await scene.scene.untilLookedAt('CalculateService', 1)
+  // Times of creation have full seconds; of one second the lower uid counts.
+  const begun = Date.now()
+  await until('another second', () => Date.now() - begun > 2000)
+  await scene.apply({ check: 'TTL', name: 'calc' }, 1, 'late')
+  const told = async (): Promise<boolean> => {
+    const { data = {} } = ((await scene.namespace.get('ConfigMap', 'late-proxy')) ?? {}) as {
+      readonly data?: Readonly<Record<string, string>>
+    }
+    return (data['sidecar.json'] ?? '').includes('"registration"')
+  }
+  const { message } = await scene.untilRegistered('ConsulNameTaken', '', 'late')
+  assert.match(message, /spec\.registration\.consul\.name: CalculateService calc is older/)
+  assert.equal(await told(), false)
+  await scene.namespace.delete('CalculateService', NAME)
+  await until('the other one is told', told)
 })
 
 test('a token comes from its Secret: missing, wrong and right', async (t) => {

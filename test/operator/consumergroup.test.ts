@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import kafkajs, { type Admin } from 'kafkajs'
+import { openLettersGroup } from '../../sidecar/kafka/topic-names.ts'
 import { atEnd } from '../integration/support/clean-up.ts'
 import { FIELDS_WITHOUT_OBJECTS } from '../unit/operator/fields-without-objects.ts'
 import { sharedCluster } from './support/cluster.ts'
@@ -23,8 +24,8 @@ test('the first apply ends in workers that are ready, and kubectl shows and scal
   await scene.untilReady('RetryPolicy')
   await until('it is known that nothing waits', async () => (await scene.statusOf(KIND))['lag'] === 0)
   const shown = await scene.namespace.kubectl('get', 'cg')
-  assert.match(shown, /NAME +SERVICE +GROUP +ROLE +WORKERS +LAG +READY +REASON +AGE/)
-  assert.match(shown, /calc +calc +\S+ +Responder +1 +0 +True +Ready/)
+  assert.match(shown, /NAME +SERVICE +GROUP +ROLE +WORKERS +LAG +DEAD +READY +REASON +AGE/)
+  assert.match(shown, /calc +calc +\S+ +Responder +1 +0 +0 +True +Ready/)
   await scene.namespace.kubectl('scale', 'cg/calc', '--replicas=3')
   await scene.untilReady(KIND)
   const { replicas, readyReplicas, selector } = await scene.statusOf(KIND)
@@ -83,6 +84,8 @@ const CHANGES: Readonly<Record<string, Fields>> = {
   'spec.retryPolicyRef': { retryPolicyRef: { name: NAME } },
   'spec.replicas': { replicas: 2 },
   'spec.handler.port': { handler: { port: 9090 } },
+  'spec.ordering': { ordering: 'Partition' },
+  'spec.topics': { topics: ['other'] },
   'spec.concurrency': { concurrency: 3 },
   'spec.timeoutMilliseconds': { timeoutMilliseconds: 60_000 },
   'spec.profiling': { profiling: 'Enabled' },
@@ -162,6 +165,22 @@ test('what is missing is told, and heals when it appears', async (t) => {
   assert.match(message, /each call is tried once/)
 })
 
+test('an order without a key, or with long pauses, is told, and heals', async (t) => {
+  const scene = await Scene.start(t)
+  await scene.applyService()
+  await scene.applyGroup({ ordering: 'Key' })
+  await scene.untilReason(KIND, 'WorkersAvailable', 'NoPartitionKey')
+  const method = { name: 'Calculate', timeoutMilliseconds: 30_000 }
+  await scene.applyService({ methods: [{ ...method, partitionKey: { metadata: 'x-account' } }] })
+  await scene.untilReady(KIND)
+  await scene.applyPolicy({ maxAttempts: 10, backoff: { initialMilliseconds: 10_000 } })
+  await scene.applyGroup({ ordering: 'Key', retryPolicyRef: { name: NAME } })
+  const { message } = await scene.untilReason(KIND, 'ReferencesResolved', 'PausesTooLong')
+  assert.match(message, /the pauses add up to 90000 ms/)
+  await scene.applyPolicy({ maxAttempts: 3 })
+  await scene.untilReady(KIND)
+})
+
 test('of two Responders the older runs, then the other', async (t) => {
   const scene = await readyRoute(t)
   const made = (await scene.namespace.get(KIND, NAME))!.metadata as { readonly creationTimestamp?: string }
@@ -213,6 +232,39 @@ test('workers follow what waits in Kafka, down to none and up again', async (t) 
   await producer.send({ topic: scene.topic, messages: Array.from({ length: 50 }, () => call(2)) })
   // Not above the partitions.
   await scene.untilReplicas(3)
+})
+
+/** Asked about every two seconds. */
+const ASLEEP = { minReplicas: 0, maxReplicas: 1, lagPerReplica: 100, stabilizationSeconds: 0, wakeUpSeconds: 30 }
+
+async function bury(t: TestContext, topic: string, count: number): Promise<void> {
+  const producer = new kafkajs.Kafka({ brokers: servers, logLevel: kafkajs.logLevel.NOTHING }).producer()
+  await producer.connect()
+  atEnd(t, () => producer.disconnect())
+  const messages = Array.from({ length: count }, () => ({ value: 'x' }))
+  await producer.send({ topic: `${topic}.dead`, messages })
+}
+
+test('a Responder tells how many dead letters its service has that are not done with', async (t) => {
+  const scene = await readyRoute(t, { scaling: ASLEEP })
+  const admin = await kafkaAdmin(t)
+  const told = (count: number) =>
+    until(`${count} are told`, async () => (await scene.statusOf(KIND))['deadLetters'] === count)
+  await told(0)
+  await bury(t, scene.topic, 3)
+  await told(3)
+  const topic = `${scene.topic}.dead`
+  await admin.setOffsets({ groupId: openLettersGroup(scene.topic), topic, partitions: [{ partition: 0, offset: '2' }] })
+  await told(1)
+})
+
+test('an Observer of the failure topic has the records of that as its lag, and no count', async (t) => {
+  const scene = await readyRoute(t)
+  await bury(t, scene.topic, 3)
+  const name = 'undertaker'
+  await scene.applyGroup({ role: 'Observer', topics: [`${scene.topic}.dead`], scaling: ASLEEP }, name)
+  await until('they are told', async () => (await scene.statusOf(KIND, name))['lag'] === 3)
+  assert.equal((await scene.statusOf(KIND, name))['deadLetters'], undefined)
 })
 
 test('an autoscaler of the Deployment has the number of workers, without a fall on the way', async (t) => {

@@ -1,6 +1,7 @@
 /** What becomes of resources that are deleted while something that is needed for it is away (docs/operations.md). */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { instancesOf } from './support/consul.ts'
 import { HttpRelay } from './support/http-relay.ts'
 import { KafkaRelay } from './support/kafka-relay.ts'
 import { NAME, Scene, servers, type Fields } from './support/scene.ts'
@@ -29,11 +30,6 @@ async function untilDeleted(scene: Scene): Promise<number> {
 
 const untilTold = (scene: Scene, reason: string): Promise<unknown> =>
   until(`${reason} is told`, async () => (await scene.namespace.events(NAME)).some((event) => event.reason === reason))
-
-async function instancesOf(scene: Scene): Promise<readonly object[]> {
-  const answer = await fetch(`${consulUrl}/v1/catalog/node-services/grpc-kafka-${scene.namespace.name}`)
-  return ((await answer.json()) as { readonly Services?: readonly object[] }).Services ?? []
-}
 
 // They wait, most of the time.
 test('a deletion that something stands in the way of', { concurrency: true }, async (t) => {
@@ -82,14 +78,14 @@ test('a deletion that something stands in the way of', { concurrency: true }, as
       const scene = await Scene.start(part, { flags: PATIENCE })
       const registration = { consul: { address: consul.url } }
       await scene.applyService(withTopic({ deletionPolicy: 'Delete' }, { registration }))
-      await until('Consul has the proxy', async () => (await instancesOf(scene)).length === 1)
+      await until('Consul has the proxy', async () => (await instancesOf(scene.namespace)).length === 1)
       await scene.untilReady(KIND)
       await consul.stop()
       const milliseconds = await untilDeleted(scene)
       assert.ok(milliseconds > DRAIN_MILLISECONDS + 1000, `it was tried for ${milliseconds} ms only`)
       assert.ok(milliseconds < DRAIN_MILLISECONDS + 4000 + SLACK_MILLISECONDS, `it took ${milliseconds} ms`)
       assert.equal(await scene.topicNow(), undefined)
-      assert.equal((await instancesOf(scene)).length, 1)
+      assert.equal((await instancesOf(scene.namespace)).length, 1)
       await untilTold(scene, 'RegistrationsLeft')
     }),
 

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { ApiRelay } from './support/api-relay.ts'
 import { sharedCluster } from './support/cluster.ts'
+import { instancesOf } from './support/consul.ts'
 import { endState } from './support/end-state.ts'
 import { HttpRelay, type RelayedRequest } from './support/http-relay.ts'
 import { changesTopics, KafkaRelay } from './support/kafka-relay.ts'
@@ -108,18 +109,12 @@ class Route {
     const { metadata } = (await this.scene.namespace.get('CalculateService', NAME))!
     const { lag } = await this.scene.statusOf('ConsumerGroup')
     const isAnnounced = metadata.annotations?.['grpckafka.dev/announced-topics'] !== undefined
-    return !isAnnounced && lag === 0 && (await this.instances()).length === 1
+    return !isAnnounced && lag === 0 && (await instancesOf(this.scene.namespace)).length === 1
   }
 
   async isGone(): Promise<boolean> {
     const left = await Promise.all(OUR_KINDS.map((kind) => this.scene.namespace.get(kind, NAME)))
     return left.every((object) => object === undefined)
-  }
-
-  /** Those of the namespace in Consul. */
-  async instances(): Promise<readonly object[]> {
-    const answer = await fetch(`${consulUrl}/v1/catalog/node-services/grpc-kafka-${this.scene.namespace.name}`)
-    return ((await answer.json()) as { readonly Services?: readonly object[] }).Services ?? []
   }
 
   state(): Promise<object> {
@@ -153,7 +148,7 @@ test('operators that are killed behind each step make a route and delete it like
   t.diagnostic(`deleted: ${deleted.join(', ')}`)
   assert.equal(await route.scene.topicNow(), undefined)
   assert.equal(await route.scene.topicNow(`${route.scene.topic}.dead`), undefined)
-  assert.deepEqual(await route.instances(), [])
+  assert.deepEqual(await instancesOf(route.scene.namespace), [])
   for (const step of ['DeleteTopics', 'PUT catalog/deregister', 'DELETE deployments/calc-proxy']) {
     assert.ok(deleted.includes(step), `${step} in ${deleted.join(', ')}`)
   }

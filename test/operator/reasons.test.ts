@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { CONDITIONS, type ConditionedKind } from '../../operator/conditions.ts'
 import { freePort } from '../../local/platform/free-port.ts'
+import { deadTopic, retryTopic } from '../../sidecar/kafka/topic-names.ts'
 import { reasonRows } from '../unit/docs/reason-table.ts'
 import { forbidService } from './support/admission.ts'
 import { ConditionWatch } from './support/condition-watch.ts'
@@ -75,6 +76,14 @@ const observer =
   ({ scene }: Stage, name: string): Promise<void> =>
     applyObserver(scene, name, spec)
 
+/** A group of a service that says this. */
+const observerOfService =
+  (spec: Fields) =>
+  async (stage: Stage, name: string): Promise<void> => {
+    await service(spec)(stage, name)
+    await observer({ calculateServiceRef: { name } })(stage, name)
+  }
+
 /** A topic that was there before, and its failure topic, of one copy each. */
 async function makeTopics({ scene }: Stage, topic: string, partitions: number): Promise<void> {
   const make = (name: string, count: number) =>
@@ -100,8 +109,11 @@ const SCENARIOS: Scenarios = {
       TopicsReady: {
         when: 'a good route is applied',
         on: GOOD,
-        says: (stage) =>
-          `${topicOf(stage.scene, GOOD)} has 3 partitions, ${topicOf(stage.scene, GOOD)}.dead has 1 partition`,
+        says: ({ scene }) => {
+          const calls = topicOf(scene, GOOD)
+          const retries = [1, 2].map((step) => `${retryTopic(calls, step)} has 3 partitions`)
+          return [`${calls} has 3 partitions`, ...retries, `${deadTopic(calls)} has 1 partition`].join(', ')
+        },
       },
       TopicConflict: {
         when: "a service names the good route's topic",
@@ -125,6 +137,16 @@ const SCENARIOS: Scenarios = {
           await applyOneService(stage.scene, name)
         },
         says: (stage, name) => `spec.topic.partitions: ${topicOf(stage.scene, name)} has 2 partitions, 1 are asked for`,
+      },
+      PartitionsWait: {
+        when: 'calls have an order, and partitions are to be added while there are proxies',
+        does: async (stage, name) => {
+          await makeTopics(stage, topicOf(stage.scene, name), 1)
+          await stage.scene.applyGroup({ calculateServiceRef: { name }, ordering: 'Partition', replicas: 0 }, name)
+          await applyOneService(stage.scene, name, { topic: { partitions: 2 }, proxy: { replicas: 1 } })
+        },
+        says: (stage, name) =>
+          `spec.topic.partitions: ${topicOf(stage.scene, name)} has 1 partitions, 2 are asked for; calls have an order by ConsumerGroup ${name}`,
       },
       ReplicationFactorDiffers: {
         when: 'the topic that was there has fewer copies',
@@ -325,24 +347,35 @@ const SCENARIOS: Scenarios = {
       },
       TopicNotReady: {
         when: "a group's service has no topic",
-        does: async (stage, name) => {
-          await applyOneService(stage.scene, name, { topic: { replicationFactor: 32 } })
-          await observer({ calculateServiceRef: { name } })(stage, name)
-        },
+        does: observerOfService({ topic: { replicationFactor: 32 } }),
         says: (_, name) => `CalculateService ${name}: spec.topic.replicationFactor`,
       },
       SecretMissing: {
         when: "a group's service has no password",
-        does: async (stage, name) => {
-          await applyOneService(stage.scene, name, { redis: { urlSecretRef: { name: 'not-there', key: 'url' } } })
-          await observer({ calculateServiceRef: { name } })(stage, name)
-        },
+        does: observerOfService({ redis: { urlSecretRef: { name: 'not-there', key: 'url' } } }),
         says: (_, name) => `CalculateService ${name}: spec.redis.urlSecretRef: there is no key url`,
       },
       PolicyNotFound: {
         when: 'a group names a policy that is not there',
         does: observer({ retryPolicyRef: { name: 'not-there' }, replicas: 0 }),
         says: 'spec.retryPolicyRef: there is no RetryPolicy not-there; each call is tried once',
+      },
+      PausesTooLong: {
+        when: 'calls have an order and the pauses of the policy are long',
+        does: async (stage, name) => {
+          await stage.scene.applyPolicy({ maxAttempts: 10, backoff: { initialMilliseconds: 10_000 } }, name)
+          await observer({ ordering: 'Partition', retryPolicyRef: { name } })(stage, name)
+        },
+        says: (_, name) => `RetryPolicy ${name}: the pauses add up to 90000 ms; with ordering Partition`,
+      },
+      RetentionTooShort: {
+        when: 'attempts would come after what is kept of a call',
+        does: async (stage, name) => {
+          const backoff = { initialMilliseconds: 600_000, maxMilliseconds: 600_000 }
+          await stage.scene.applyPolicy({ maxAttempts: 3, backoff, onExpired: 'Continue' }, name)
+          await observer({ retryPolicyRef: { name }, timeoutMilliseconds: 1000 })(stage, name)
+        },
+        says: (_, name) => `RetryPolicy ${name}: all attempts and pauses of a call may take 1203000 ms`,
       },
     },
     WorkersAvailable: {
@@ -367,6 +400,11 @@ const SCENARIOS: Scenarios = {
           await stage.scene.applyGroup({ calculateServiceRef: { name }, scaling }, name)
         },
         says: 'spec.scaling.minReplicas is 0 and a worker needs 3 s to start: longer than the timeout of Quick (2000 ms)',
+      },
+      NoPartitionKey: {
+        when: 'calls have an order and no method has a key',
+        does: observer({ ordering: 'Key' }),
+        says: 'spec.ordering is Key, and no method of CalculateService',
       },
       WorkersRollingOut: { when: 'a good route is applied', on: GOOD, says: '0 of 1 workers are ready' },
       WorkersUnavailable: { when: "a worker's pod is not ready", on: UNREADY, says: '0 of 1 workers are ready' },

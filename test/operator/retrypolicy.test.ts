@@ -34,6 +34,7 @@ const CHANGES: Readonly<Record<string, Fields>> = {
   'spec.backoff.maxMilliseconds': { backoff: { maxMilliseconds: 7000 } },
   'spec.backoff.jitterPercent': { backoff: { jitterPercent: 7 } },
   'spec.retryableCodes[]': { retryableCodes: ['ABORTED', 'UNAVAILABLE'] },
+  'spec.onExpired': { onExpired: 'Continue' },
 }
 
 test('every field changes what the workers of its groups are told, and back, and no pod for it', async (t) => {

@@ -7,15 +7,15 @@ import type { CalculateService } from '../../../crds/types.ts'
 import type { AuditMark } from '../../../local/platform/audit-log.ts'
 import { isWrite } from '../../../local/platform/audit-log.ts'
 import type { Report } from '../../../local/report.ts'
-import { KafkaTopicAdmin } from '../../../operator/kafka/topic-admin.ts'
+import type { KafkaTopicAdmin } from '../../../operator/kafka/topic-admin.ts'
 import { atEnd, type Lifetime } from '../../integration/support/clean-up.ts'
 import type { Cluster } from '../../operator/support/cluster.ts'
 import { Namespace } from '../../operator/support/namespace.ts'
-import { OperatorProcess } from '../../operator/support/operator-process.ts'
 import { cpuMilliseconds } from '../proc.ts'
 import { startProgram } from '../program.ts'
 import { assertGone, assertMade } from './checks.ts'
 import { Crowd } from './crowd.ts'
+import { startUnderOperator, topicAdmin, type OperatorOptions } from './under-operator.ts'
 import type { ScriptRequest } from './script.ts'
 
 export const PHASES = ['created', 'changed', 'deleted'] as const
@@ -34,16 +34,10 @@ export interface Round {
   readonly events: number
 }
 
-export interface ChurnOptions {
-  readonly cluster: Cluster
-  readonly brokers: readonly string[]
-  /** The operator's. */
-  readonly program: string
+export interface ChurnOptions extends OperatorOptions {
   readonly services: number
   readonly rounds: number
   readonly concurrency: number
-  readonly operatorFlags: Readonly<Record<string, string | number>>
-  readonly nodeFlags: readonly string[]
   readonly report: Report
 }
 
@@ -65,8 +59,7 @@ interface Contestant {
 export async function churn(life: Lifetime, options: ChurnOptions): Promise<readonly Round[]> {
   const { services, rounds, report } = options
   const contestants = [await operatorWay(life, options), await scriptWay(life, options)]
-  const kafka = new KafkaTopicAdmin({ servers: options.brokers })
-  atEnd(life, () => kafka.close())
+  const kafka = topicAdmin(life, options.brokers)
   for (const contestant of contestants) {
     report(`${contestant.way}: warming up`)
     await play(contestant, Math.ceil(services / 4), kafka, options)
@@ -85,16 +78,9 @@ export async function churn(life: Lifetime, options: ChurnOptions): Promise<read
 }
 
 async function operatorWay(life: Lifetime, options: ChurnOptions): Promise<Contestant> {
-  const { cluster, program, concurrency, operatorFlags, nodeFlags } = options
-  const namespace = await Namespace.start(life, cluster)
-  const operator = await OperatorProcess.start(life, {
-    program,
-    kubeconfig: cluster.access.adminKubeconfig,
-    namespace: namespace.name,
-    nodeFlags,
-    flags: { concurrency, 'log-level': 'info', ...operatorFlags, 'sidecar-image': SIDECAR_IMAGE },
-  })
-  const crowd = await Crowd.start(life, { namespace, brokers: options.brokers, replicas: 0 })
+  const { concurrency, operatorFlags } = options
+  const own = { concurrency, ...operatorFlags, 'sidecar-image': SIDECAR_IMAGE }
+  const { namespace, operator, crowd } = await startUnderOperator(life, options, 0, own)
   return { way: 'operator', pid: operator.pid, namespace, crowd, tell: () => undefined, rest: () => Promise.resolve() }
 }
 

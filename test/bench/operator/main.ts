@@ -14,11 +14,10 @@
  * --operator-flag  is given to the operator in all parts
  * --cpu-prof       leaves a CPU profile of the operator of each part
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { writeFile } from 'node:fs/promises'
+import { availableParallelism, cpus, loadavg } from 'node:os'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { interruptible } from '../../../local/interrupt.ts'
 import { missingPart, startOperatorParts, type OperatorPart } from '../../../local/operator-parts.ts'
 import type { ControlPlaneAccess } from '../../../local/platform/control-plane.ts'
 import { reportToTerminal as report } from '../../../local/report.ts'
@@ -28,6 +27,7 @@ import { churn } from './churn.ts'
 import { untilReady } from './ready.ts'
 import { churnTable, readyLine, steadyTable } from './report.ts'
 import { steady } from './steady.ts'
+import { runBench } from '../run.ts'
 
 const PARTS: readonly OperatorPart[] = ['Kubernetes', 'Kafka']
 
@@ -47,24 +47,11 @@ const { values: options } = parseArgs({
   },
 })
 
-const directory = await mkdtemp(join(tmpdir(), 'grpc-kafka-bench-operator-'))
-try {
-  await interruptible((signal) =>
-    bench(signal).catch((error: unknown) => {
-      // What was stopped for it is not why it ends.
-      throw signal.aborted ? signal.reason : error
-    }),
-  )
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error)
-  process.exitCode = 1
-} finally {
-  await rm(directory, { recursive: true, force: true })
-}
+await runBench('grpc-kafka-bench-operator', bench)
 // What waited for something when it was broken off must not keep the process.
 process.exit()
 
-async function bench(signal: AbortSignal): Promise<void> {
+async function bench(directory: string, signal: AbortSignal): Promise<void> {
   const missing = await missingPart(PARTS, process.env, report, signal)
   if (missing !== undefined) throw missing
   const parts = await startOperatorParts(PARTS, directory, process.env, report, signal)

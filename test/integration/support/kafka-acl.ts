@@ -22,10 +22,10 @@ export interface Permission {
   of(route: { readonly topic: string; readonly groupId: string }): AclEntry
 }
 
-/** What docs/kafka.md says that a sidecar's user must be allowed to do. */
-export function documentedPermissions(): readonly Permission[] {
-  const block = /```acl\n([^`]+)```/.exec(docs)?.[1]
-  if (block === undefined) throw new Error('docs/kafka.md has no list')
+/** What docs/kafka.md says that a sidecar's user must be allowed to do: in any case, or where there are retry topics. */
+export function documentedPermissions(list: 'acl' | 'acl-retry' = 'acl'): readonly Permission[] {
+  const block = new RegExp(`\`\`\`${list}\n([^\`]+)\`\`\``).exec(docs)?.[1]
+  if (block === undefined) throw new Error(`docs/kafka.md has no list ${list}`)
   return block.trim().split('\n').map(permission)
 }
 

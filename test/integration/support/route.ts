@@ -297,12 +297,16 @@ export class Route {
     return worker
   }
 
-  async startProxy(extra: Partial<ProxyInput['proxy']> = {}, { whenReady = true } = {}): Promise<Proxy> {
+  async startProxy(
+    extra: Partial<ProxyInput['proxy']> = {},
+    { whenReady = true, ...named }: { readonly whenReady?: boolean; readonly instance?: string } = {},
+  ): Promise<Proxy> {
     const adminPort = await freePort()
-    const port = await freePort()
+    const port = extra.port ?? (await freePort())
     const index = this.proxies.length
     const config: ProxyInput = {
       ...this.#common('proxy', adminPort),
+      ...named,
       role: 'proxy',
       proxy: {
         host: '127.0.0.1',

@@ -15,19 +15,22 @@ import type { Route } from './route.ts'
 const kafkaOf = ({ brokers }: Route): Kafka =>
   createKafka({ brokers, clientId: 'test', logger: createLogger('error', {}) })
 
+export type ReadMessage = KafkaMessage & { readonly partition: number }
+
 /** All records of a topic, in the order of each partition; waits until there are `count`. */
-export async function readTopic(route: Route, count: number, topic = route.topic): Promise<KafkaMessage[]> {
+export async function readTopic(route: Route, count: number, topic = route.topic): Promise<ReadMessage[]> {
   await until(`${topic} holds ${count} records`, async () => (await route.records(topic)) >= count)
   const groupId = `reader-${randomUUID()}`
   const consumer = kafkaOf(route).consumer({ groupId, maxWaitTimeInMs: 100 })
-  const messages: KafkaMessage[] = []
+  const messages: ReadMessage[] = []
   try {
     await consumer.connect()
     await consumer.subscribe({ topics: [topic], fromBeginning: true })
     await consumer.run({
       autoCommit: false,
       eachBatch: async ({ batch }) => {
-        messages.push(...batch.messages)
+        const { partition } = batch
+        messages.push(...batch.messages.map((message) => ({ ...message, partition })))
       },
     })
     await until(`${count} records of ${topic} are read`, () => messages.length >= count)

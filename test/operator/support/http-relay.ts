@@ -13,6 +13,7 @@ export type RelayedRequest = {
   /** With its query. */
   readonly path: string
   readonly isWatch: boolean
+  readonly userAgent: string
 }
 
 export type Reply =
@@ -38,6 +39,8 @@ export class Rule {
   readonly reply: Reply
   /** To what it was done first, when that was done (with `hold the answer`: when the server has done its part). */
   readonly met: Promise<RelayedRequest>
+  /** Whether a client waits for an answer that is held. */
+  isHeld = false
   /** How often it was done. */
   used = 0
   #left: number
@@ -143,7 +146,8 @@ export class HttpRelay {
   #handle(incoming: IncomingMessage, outgoing: ServerResponse): void {
     const path = incoming.url ?? '/'
     const isWatch = /[?&]watch=(?:true|1)\b/.test(path)
-    const request = { method: incoming.method ?? 'GET', path, isWatch }
+    const userAgent = incoming.headers['user-agent'] ?? ''
+    const request = { method: incoming.method ?? 'GET', path, isWatch, userAgent }
     this.requests.push(request)
     const rule = this.#rules.find((one) => one.takes(request))
     const reply = rule?.reply
@@ -178,9 +182,11 @@ export class HttpRelay {
     call.on('response', (answer) => {
       answer.on('error', () => outgoing.destroy())
       if (rule !== undefined && (rule.reply === 'lose the answer' || rule.reply === 'hold the answer')) {
+        outgoing.on('close', () => (rule.isHeld = false))
         answer.resume()
         answer.on('end', () => {
           if (rule.reply === 'lose the answer') outgoing.destroy()
+          else rule.isHeld = !outgoing.destroyed
           rule.done(request)
         })
         return

@@ -8,6 +8,7 @@ import type { Server, Socket } from 'node:net'
 import type { TestContext } from 'node:test'
 import { freePort } from '../../../local/platform/free-port.ts'
 import { atEnd } from '../../integration/support/clean-up.ts'
+import { Frames, joinSockets } from './kafka-stream.ts'
 
 /** By their numbers (kafka.apache.org/protocol); others are told as `request N`. */
 const NAMES: Readonly<Record<number, string>> = {
@@ -135,17 +136,7 @@ export class KafkaRelay {
     })
     client.on('data', (bytes: Buffer) => requests.take(bytes))
     broker.on('data', (bytes: Buffer) => answers.take(bytes))
-    for (const [socket, other] of [
-      [client, broker],
-      [broker, client],
-    ] as const) {
-      sockets.add(socket)
-      socket.on('error', () => other.destroy())
-      socket.on('close', () => {
-        sockets.delete(socket)
-        other.destroy()
-      })
-    }
+    joinSockets(client, broker, sockets)
   }
 }
 
@@ -164,25 +155,4 @@ function bytesOf({ host, port }: Place): Buffer {
   bytes.write(host, 'latin1')
   bytes.writeInt32BE(port, host.length)
   return bytes
-}
-
-/** Cuts a stream into messages, each with its length (int32) before it. */
-class Frames {
-  readonly #each: (frame: Buffer) => void
-  #rest = Buffer.alloc(0)
-
-  constructor(each: (frame: Buffer) => void) {
-    this.#each = each
-  }
-
-  take(bytes: Buffer): void {
-    this.#rest = Buffer.concat([this.#rest, bytes])
-    while (this.#rest.length >= 4) {
-      const end = 4 + this.#rest.readInt32BE(0)
-      if (this.#rest.length < end) return
-      const frame = this.#rest.subarray(0, end)
-      this.#rest = this.#rest.subarray(end)
-      this.#each(frame)
-    }
-  }
 }

@@ -2,24 +2,9 @@
 import { connect, createServer, type Socket } from 'node:net'
 import type { TestContext } from 'node:test'
 import { atEnd } from '../../integration/support/clean-up.ts'
+import { Frames, joinSockets } from './kafka-stream.ts'
 
 const API_VERSIONS = 18
-
-/** Whole messages of Kafka's protocol: four bytes say how long the rest is. */
-class Messages {
-  #rest: Buffer = Buffer.alloc(0)
-
-  take(bytes: Buffer): readonly Buffer[] {
-    this.#rest = Buffer.concat([this.#rest, bytes])
-    const whole: Buffer[] = []
-    while (this.#rest.length >= 4 && this.#rest.length >= 4 + this.#rest.readInt32BE(0)) {
-      const end = 4 + this.#rest.readInt32BE(0)
-      whole.push(this.#rest.subarray(0, end))
-      this.#rest = this.#rest.subarray(end)
-    }
-    return whole
-  }
-}
 
 /**
  * A reply to ApiVersions v0 to v2 (correlation id, error, [api key, lowest, highest]) in which these requests are known up
@@ -49,30 +34,18 @@ export async function startOldKafka(
     const port = Number(server.slice(server.lastIndexOf(':') + 1))
     const kafka = connect({ host: server.slice(0, server.lastIndexOf(':')), port })
     const asked = new Set<number>()
-    const requests = new Messages()
-    const replies = new Messages()
+    const requests = new Frames((request) => {
+      if (request.readInt16BE(4) === API_VERSIONS) asked.add(request.readInt32BE(8))
+    })
+    const replies = new Frames((reply) => {
+      client.write(asked.delete(reply.readInt32BE(4)) ? lowered(reply, highest) : reply)
+    })
     client.on('data', (bytes: Buffer) => {
-      for (const request of requests.take(bytes)) {
-        if (request.readInt16BE(4) === API_VERSIONS) asked.add(request.readInt32BE(8))
-      }
+      requests.take(bytes)
       kafka.write(bytes)
     })
-    kafka.on('data', (bytes: Buffer) => {
-      for (const reply of replies.take(bytes)) {
-        client.write(asked.delete(reply.readInt32BE(4)) ? lowered(reply, highest) : reply)
-      }
-    })
-    for (const [one, other] of [
-      [client, kafka],
-      [kafka, client],
-    ] as const) {
-      sockets.add(one)
-      one.on('error', () => other.destroy())
-      one.on('close', () => {
-        sockets.delete(one)
-        other.destroy()
-      })
-    }
+    kafka.on('data', (bytes: Buffer) => replies.take(bytes))
+    joinSockets(client, kafka, sockets)
   })
   await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
   atEnd(t, () => {

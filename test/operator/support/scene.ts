@@ -1,6 +1,5 @@
 /** A route under test: a namespace with an operator, a topic of its own, and the three resources as a person applies them. */
 import type { TestContext } from 'node:test'
-import kafkajs from 'kafkajs'
 import type { AuditMark } from '../../../local/platform/audit-log.ts'
 import { KafkaTopicAdmin } from '../../../operator/kafka/topic-admin.ts'
 import type { ObservedTopic } from '../../../operator/kafka/topic-plan.ts'
@@ -9,6 +8,7 @@ import type { OurKind } from './kinds.ts'
 import { playKubelet } from './kubelet.ts'
 import { Namespace, type Condition } from './namespace.ts'
 import { OperatorProcess, type OperatorOptions } from './operator-process.ts'
+import { removeTopics } from './topics.ts'
 import { until } from './until.ts'
 
 /** Of the Kafka that all tests share. */
@@ -62,7 +62,7 @@ export class Scene {
     atEnd(t, () => topics.close())
     const namespace = options.namespace ?? (await Namespace.start(t))
     const scene = new Scene(t, namespace, topics, options)
-    atEnd(t, () => scene.#removeTopics())
+    atEnd(t, () => removeTopics(servers, scene.topic))
     const kubelet = 'kubelet' in options ? options.kubelet : ''
     if (kubelet !== undefined) playKubelet(t, namespace, kubelet)
     return scene
@@ -178,17 +178,6 @@ export class Scene {
 
   async topicNow(name = this.topic): Promise<ObservedTopic | undefined> {
     return (await this.topics.observe([name])).topics.get(name)
-  }
-
-  async #removeTopics(): Promise<void> {
-    const admin = new kafkajs.Kafka({ brokers: servers, logLevel: kafkajs.logLevel.NOTHING }).admin()
-    await admin.connect()
-    try {
-      const topics = (await admin.listTopics()).filter((name) => name.startsWith(this.topic))
-      if (topics.length > 0) await admin.deleteTopics({ topics })
-    } finally {
-      await admin.disconnect()
-    }
   }
 }
 

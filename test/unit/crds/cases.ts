@@ -243,9 +243,9 @@ export const CASES: readonly Case[] = [
   service('redis with a password behind the URL', { 'spec.redis.url': 'redis://redis:6379?password=secret' }, [
     'spec.redis.url: must match pattern "^rediss?://(\\[[0-9a-fA-F:.]+\\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,5})?$"',
   ]),
-  service('a topic of 244 characters', { 'spec.topic.name': 'a'.repeat(244) }),
-  service('a topic of 245 characters', { 'spec.topic.name': 'a'.repeat(245) }, [
-    'spec.topic.name: must NOT have more than 244 characters',
+  service('a topic of 241 characters', { 'spec.topic.name': 'a'.repeat(241) }),
+  service('a topic of 242 characters', { 'spec.topic.name': 'a'.repeat(242) }, [
+    'spec.topic.name: must NOT have more than 241 characters',
   ]),
   service('a topic with a slash', { 'spec.topic.name': 'a/b' }, [
     'spec.topic.name: must match pattern "^[a-zA-Z0-9._-]+$"',
@@ -255,6 +255,10 @@ export const CASES: readonly Case[] = [
   service("a failure topic's name", { 'spec.topic.name': 'a.dead' }, [
     'spec.topic.name: must not end in ".dead", the name of a failure topic',
   ]),
+  service("a retry topic's name", { 'spec.topic.name': 'a.retry.12' }, [
+    'spec.topic.name: must not end in ".retry." and a number, the name of a retry topic',
+  ]),
+  service("a topic of retries that is nobody's retry topic", { 'spec.topic.name': 'a.retry.fast' }),
   service("one of Kafka's own topics", { 'spec.topic.name': '__consumer_offsets' }, [
     'spec.topic.name: must not begin with "__", as Kafka\'s own topics do',
   ]),
@@ -323,6 +327,18 @@ export const CASES: readonly Case[] = [
     'spec.methods[0].metadata[0]: must match pattern "^[a-z0-9._-]+$"',
   ]),
   service('metadata twice', { 'spec.methods.0.metadata': ['a', 'a'] }, ['spec.methods[0].metadata[1]: is there twice']),
+  service('a partition key', { 'spec.methods.0.partitionKey': { metadata: 'x-account' } }),
+  service('a partition key of nothing', { 'spec.methods.0.partitionKey': {} }, [
+    'spec.methods[0].partitionKey.metadata: is required',
+  ]),
+  service('a partition key in capitals', { 'spec.methods.0.partitionKey': { metadata: 'X-Account' } }, [
+    'spec.methods[0].partitionKey.metadata: must match pattern "^[a-z0-9._-]+$"',
+  ]),
+  ...['authorization', 'cookie', 'host', 'grpc-timeout'].map((metadata) =>
+    service(`a partition key of ${metadata}`, { 'spec.methods.0.partitionKey': { metadata } }, [
+      `spec.methods[0].partitionKey.metadata: ${METADATA_RULE}`,
+    ]),
+  ),
   service('results kept for too short', { 'spec.results.retentionSeconds': 59 }, [
     'spec.results.retentionSeconds: must be >= 60',
   ]),
@@ -409,6 +425,34 @@ export const CASES: readonly Case[] = [
       'spec.registration.consul.address: must match pattern "^https?://(\\[[0-9a-fA-F:.]+\\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?$"',
     ],
   ),
+  service('proxies that keep themselves in Consul', {
+    'spec.registration.consul': { address: 'http://consul:8500', check: 'TTL', ttlSeconds: 2, intervalSeconds: 1 },
+  }),
+  service(
+    'a check of which one lost renewal is the end, and a datacenter that an agent does not ask for',
+    {
+      'spec.registration.consul': {
+        address: 'http://consul:8500',
+        datacenter: 'east',
+        check: 'TTL',
+        ttlSeconds: 11,
+        intervalSeconds: 6,
+      },
+    },
+    [
+      'spec.registration.consul.intervalSeconds: must be at most half of ttlSeconds: one that is lost must not make the check critical',
+      'spec.registration.consul.datacenter: with check TTL it is that of the agent',
+    ],
+  ),
+  service(
+    'a check that there is not, and times that Consul would not take',
+    { 'spec.registration.consul': { address: 'http://consul:8500', check: 'gRPC', ttlSeconds: 1, intervalSeconds: 0 } },
+    [
+      'spec.registration.consul.check: must be one of Readiness, TTL',
+      'spec.registration.consul.ttlSeconds: must be >= 2',
+      'spec.registration.consul.intervalSeconds: must be >= 1',
+    ],
+  ),
   service('a status, as it comes back from a cluster', {
     status: {
       observedGeneration: 1,
@@ -433,10 +477,24 @@ export const CASES: readonly Case[] = [
     'spec.handler: is required',
     'spec.template: is required',
   ]),
+  service('dead letters that are kept for a day', { 'spec.topic.deadLetterRetentionHours': 24 }),
+  service('dead letters that are kept for no time', { 'spec.topic.deadLetterRetentionHours': 0 }, [
+    'spec.topic.deadLetterRetentionHours: must be >= 1',
+  ]),
   group('an observer of what is new', { 'spec.role': 'Observer', 'spec.startFrom': 'Latest' }),
   group('a responder of what is new', { 'spec.startFrom': 'Latest' }, [
     'spec.startFrom: startFrom Latest is for Observers: a Responder skips no acknowledged call',
   ]),
+  group('an observer of other topics', { 'spec.role': 'Observer', 'spec.topics': ['calculator.dead', 'other'] }),
+  group('a responder of no other topic', { 'spec.topics': [] }),
+  group('a responder of other topics', { 'spec.topics': ['calculator.dead'] }, [
+    "spec.topics: topics are for Observers: a Responder reads its service's topic",
+  ]),
+  group('a topic with a slash', { 'spec.role': 'Observer', 'spec.topics': ['a/b'] }, [
+    'spec.topics[0]: must match pattern "^[a-zA-Z0-9._-]+$"',
+  ]),
+  ...['None', 'Key', 'Partition'].map((ordering) => group(`ordering ${ordering}`, { 'spec.ordering': ordering })),
+  group('an unknown ordering', { 'spec.ordering': 'Topic' }, ['spec.ordering: must be one of None, Key, Partition']),
   group('an unknown role', { 'spec.role': 'Reader' }, ['spec.role: must be one of Responder, Observer']),
   group('another role', { 'spec.role': 'Observer' }, ['spec.role: is immutable'], {}),
   group('another group id', { 'spec.groupId': 'b' }, ['spec.groupId: is immutable'], {}),
@@ -506,6 +564,9 @@ export const CASES: readonly Case[] = [
   policy('no codes', { 'spec.retryableCodes': [] }),
   policy('a code that is never tried again', { 'spec.retryableCodes': ['INVALID_ARGUMENT'] }, [
     'spec.retryableCodes[0]: must be one of CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, INTERNAL, UNAVAILABLE, DATA_LOSS',
+  ]),
+  policy('an end of calls that there is not', { 'spec.onExpired': 'Retry' }, [
+    'spec.onExpired: must be one of Drop, Continue',
   ]),
   policy('a code twice', { 'spec.retryableCodes': ['UNKNOWN', 'UNKNOWN'] }, ['spec.retryableCodes[1]: is there twice']),
 ]

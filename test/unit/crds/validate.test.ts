@@ -29,7 +29,14 @@ describe('validateResource', () => {
       service: 'calculator.CalculateService',
       kafka: { bootstrapServers: ['kafka:9092'] },
       redis: { url: 'redis://redis:6379/0', commandTimeoutMilliseconds: 5000 },
-      topic: { name: 'calculator', partitions: 3, replicationFactor: 3, config: {}, deletionPolicy: 'Retain' },
+      topic: {
+        name: 'calculator',
+        partitions: 3,
+        replicationFactor: 3,
+        config: {},
+        deadLetterRetentionHours: 720,
+        deletionPolicy: 'Retain',
+      },
       methods: [{ name: 'Calculate', delivery: 'Queued', timeoutMilliseconds: 3000, cacheSeconds: 0, metadata: [] }],
       results: { retentionSeconds: 600 },
       proxy: {

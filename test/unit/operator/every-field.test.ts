@@ -29,8 +29,16 @@ const service = (redis: NonNullable<Case['put'][string]>): CalculateService =>
     'spec.kafka.tls': TLS,
     'spec.kafka.sasl': { mechanism: 'PLAIN', username: 'u', passwordSecretRef: SECRET },
     'spec.redis': redis,
-    'spec.methods': [{ name: 'Calculate', metadata: ['x-a'] }],
+    'spec.methods': [{ name: 'Calculate', metadata: ['x-a'], partitionKey: { metadata: 'x-b' } }],
     'spec.rateLimit': { requestsPerSecond: 1, burst: 1 },
+    'spec.registration.consul': {
+      address: 'http://consul:8500',
+      check: 'TTL',
+      name: 'calc',
+      tags: ['a'],
+      tokenSecretRef: SECRET,
+      caSecretRef: { name: 'ca', key: 'k' },
+    },
     'spec.proxy': {
       resources: { requests: { cpu: '1' }, limits: { cpu: '1' } },
       template: {
@@ -49,6 +57,7 @@ const service = (redis: NonNullable<Case['put'][string]>): CalculateService =>
 
 const group = valid('ConsumerGroup', {
   'spec.role': 'Observer',
+  'spec.topics': ['a'],
   'spec.retryPolicyRef': { name: 'policy' },
   'spec.sidecar': { resources: { requests: { cpu: '1' }, limits: { cpu: '1' } } },
   'spec.template': {
@@ -78,6 +87,7 @@ const OTHER: Readonly<Record<string, unknown>> = {
   ClusterIP: 'Headless',
   Disabled: 'Enabled',
   Earliest: 'Latest',
+  TTL: 'Readiness',
 }
 function another(value: unknown): unknown {
   if (typeof value === 'number') return value + 1

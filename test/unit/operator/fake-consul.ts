@@ -2,6 +2,8 @@ import type {
   ConsulAccess,
   ConsulCatalog,
   ConsulScope,
+  FoundInstance,
+  FoundInstances,
   ObservedCatalog,
 } from '../../../operator/registry/consul-client.ts'
 import type { ConsulAction, ObservedInstance } from '../../../operator/registry/consul-plan.ts'
@@ -18,6 +20,8 @@ export class FakeConsul implements ConsulCatalog {
   /** Thrown at every action, by address. */
   readonly refuses = new Map<string, ConsulProblem>()
   isPartial = false
+  /** What agents have, by service. */
+  readonly found = new Map<string, readonly FoundInstance[]>()
   readonly #nodes = new Map<string, Map<string, ObservedInstance>>()
 
   at(address: string, node = 'grpc-kafka-default'): Map<string, ObservedInstance> {
@@ -33,6 +37,12 @@ export class FakeConsul implements ConsulCatalog {
     const ours = ({ meta }: ObservedInstance): boolean =>
       marks.some((mark) => Object.entries(mark).every(([key, value]) => meta[key] === value))
     return { instances: [...this.at(access.address, node).values()].filter(ours), isPartial: this.isPartial }
+  }
+
+  async find(access: ConsulAccess, service: string): Promise<FoundInstances> {
+    this.#fail(this.down, access)
+    this.tokens.push(access.token)
+    return { instances: this.found.get(service) ?? [], isPartial: this.isPartial }
   }
 
   async execute(access: ConsulAccess, node: string, action: ConsulAction): Promise<void> {

@@ -1,5 +1,4 @@
 /** Fields of which no object in Kubernetes tells, by kind, and what they change instead. */
-const inConsul = 'what stands in Consul'
 
 export const FIELDS_WITHOUT_OBJECTS = {
   CalculateService: {
@@ -7,16 +6,10 @@ export const FIELDS_WITHOUT_OBJECTS = {
     'spec.topic.partitions': 'the topic',
     'spec.topic.replicationFactor': 'immutable',
     'spec.topic.config.*': 'the topic',
+    'spec.topic.deadLetterRetentionHours': 'the failure topic',
     'spec.topic.deletionPolicy': 'the finalizer',
     'spec.methods[].delivery': 'has one value',
-    'spec.registration.consul.address': inConsul,
-    'spec.registration.consul.name': inConsul,
-    'spec.registration.consul.datacenter': inConsul,
-    'spec.registration.consul.tags[]': inConsul,
-    'spec.registration.consul.tokenSecretRef.name': inConsul,
-    'spec.registration.consul.tokenSecretRef.key': inConsul,
-    'spec.registration.consul.caSecretRef.name': inConsul,
-    'spec.registration.consul.caSecretRef.key': inConsul,
+    'spec.registration.consul.datacenter': 'what stands in Consul',
   },
   ConsumerGroup: {
     'spec.role': 'immutable',

@@ -50,6 +50,7 @@ function render(folder: string): ReadonlyMap<string, unknown> {
         ...placement,
         instance: `${name}-proxy-0`,
         listen: { port: service.spec.proxy.port },
+        registration: { host: '10.0.0.1' },
         descriptorSetFile: '/run/descriptors.binpb',
       }),
     )
@@ -109,7 +110,7 @@ for (const name of readdirSync(GOLDEN)) {
       const config = configIn(file, content)
       // What is rendered must be what a sidecar takes.
       if (config !== undefined) {
-        parseConfig(config, { POD_NAME: 'pod-1' }, () => 'redis://:secret@127.0.0.1:16379')
+        parseConfig(config, { POD_NAME: 'pod-1', POD_IP: '10.0.0.1' }, () => 'redis://:secret@127.0.0.1:16379')
       }
     }
     for (const file of present.filter((one) => !files.has(one))) {

@@ -8,7 +8,7 @@ import { validateResource } from '../../../crds/validate.ts'
 import { renderService } from '../../../operator/calculateservice/objects.ts'
 import { proxyConfig } from '../../../operator/calculateservice/proxy-config.ts'
 import { workerConfig } from '../../../operator/consumergroup/worker-config.ts'
-import { FORBIDDEN_METADATA, parseConfig, RETRYABLE_CODES } from '../../../sidecar/config.ts'
+import { FORBIDDEN_METADATA, parseConfig, pausesProblem, RETRYABLE_CODES } from '../../../sidecar/config.ts'
 import { resource } from '../crds/cases.ts'
 
 const specOf = (kind: Resource['kind']): Schema =>
@@ -98,7 +98,11 @@ describe('what a resource may say, a sidecar takes', () => {
     fc.assert(
       fc.property(accepted('CalculateService'), (service: CalculateService) => {
         const config = parseConfig(
-          proxyConfig(service, { ...placement, listen: { port: service.spec.proxy.port } }),
+          proxyConfig(service, {
+            ...placement,
+            listen: { port: service.spec.proxy.port },
+            registration: { host: '10.0.0.1' },
+          }),
           {},
           secretIn,
         )
@@ -106,7 +110,10 @@ describe('what a resource may say, a sidecar takes', () => {
         assert.equal(config.redis.commandTimeoutMilliseconds, service.spec.redis.commandTimeoutMilliseconds)
         const { data } = renderService(service, { sidecarImage: 'sidecar:1' }).configMap as unknown as ConfigMap
         const inCluster: unknown = JSON.parse(data['sidecar.json'])
-        assert.deepEqual(parseConfig(inCluster, { POD_NAME: placement.instance }, secretIn).role, 'proxy')
+        assert.deepEqual(
+          parseConfig(inCluster, { POD_NAME: placement.instance, POD_IP: '10.0.0.1' }, secretIn).role,
+          'proxy',
+        )
       }),
       { numRuns: 200 },
     )
@@ -119,10 +126,13 @@ describe('what a resource may say, a sidecar takes', () => {
         accepted('ConsumerGroup'),
         fc.option(accepted('RetryPolicy'), { nil: undefined }),
         (service: CalculateService, group: ConsumerGroup, policy: RetryPolicy | undefined) => {
+          // The operator says so and starts no worker (plan.ts).
+          fc.pre(policy === undefined || pausesProblem(group.spec.ordering, policy.spec) === undefined)
           const handler = { port: group.spec.handler.port }
           const config = parseConfig(workerConfig(group, service, policy, { ...placement, handler }), {}, secretIn)
           assert.equal(config.role, 'worker')
           if (config.role !== 'worker') return
+          assert.equal(config.worker.ordering, group.spec.ordering)
           assert.equal(config.worker.retry.maxAttempts, policy?.spec.maxAttempts ?? 1)
           assert.ok(config.worker.graceSeconds * 1000 >= group.spec.timeoutMilliseconds + 15_000)
         },

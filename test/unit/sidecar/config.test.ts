@@ -47,6 +47,60 @@ function directory(t: TestContext): string {
   return made
 }
 
+suite('the registration', () => {
+  const registered = (more: object = {}) => ({
+    ...proxy,
+    proxy: {
+      ...proxy.proxy,
+      registration: {
+        consul: {
+          address: 'http://127.0.0.1:8500',
+          name: 'calc',
+          advertise: { host: { env: 'POD_IP' }, port: 8080 },
+          ...more,
+        },
+      },
+    },
+  })
+  const problemsOf = (value: object, environment: Readonly<Record<string, string>> = { POD_IP: '10.0.0.1' }) => {
+    try {
+      parseConfig(value, environment)
+    } catch (error) {
+      assert.ok(error instanceof ConfigError)
+      return error.problems
+    }
+    return []
+  }
+
+  test('takes its host from a variable and its token from where it is', () => {
+    const config = parseConfig(registered({ token: { env: 'TOKEN' } }), { POD_IP: 'fd00::1', TOKEN: 'secret' })
+    assert.ok(config.role === 'proxy')
+    const consul = config.proxy.registration?.consul
+    assert.deepEqual(consul?.advertise, { host: 'fd00::1', port: 8080 })
+    assert.equal(consul.token?.read(), 'secret')
+    assert.deepEqual([consul.ttlSeconds, consul.intervalSeconds], [15, 5])
+    assert.ok(!JSON.stringify(config).includes('secret'))
+  })
+
+  test('tells a variable that is not set, or holds no address, and a token that is not there', () => {
+    const path = 'proxy.registration.consul'
+    assert.deepEqual(problemsOf(registered({ token: { env: 'TOKEN' } }), {}), [
+      `${path}.advertise.host.env: the variable POD_IP: Invalid input: expected string, received undefined`,
+      `${path}.token.env: the variable TOKEN is not set`,
+    ])
+    assert.deepEqual(problemsOf(registered(), { POD_IP: 'a b' }), [
+      `${path}.advertise.host.env: the variable POD_IP: must be an address or a host name`,
+    ])
+  })
+
+  test('must say it is well twice in each TTL', () => {
+    assert.deepEqual(problemsOf(registered({ ttlSeconds: 10, intervalSeconds: 5 })), [])
+    assert.deepEqual(problemsOf(registered({ ttlSeconds: 9, intervalSeconds: 5 })), [
+      'proxy.registration.consul.intervalSeconds: must be at most half of ttlSeconds: one that is lost must not make it critical',
+    ])
+  })
+})
+
 suite('the name of the instance', () => {
   const named = { ...proxy, instance: { env: 'POD_NAME' } }
   test('comes from a variable where the file says so', () => {
@@ -94,6 +148,7 @@ suite('parseConfig', () => {
       maxAttempts: 1,
       backoff: { initialMilliseconds: 100, factorPercent: 200, maxMilliseconds: 10_000, jitterPercent: 20 },
       retryableCodes: ['UNAVAILABLE'],
+      onExpired: 'Drop',
     })
   })
 
@@ -162,6 +217,36 @@ suite('parseConfig', () => {
       { ...worker, worker: { ...worker.worker, startFrom: 'Latest' } },
       'worker.startFrom',
     ],
+    [
+      'a Responder of another topic',
+      { ...worker, worker: { ...worker.worker, topics: ['work.dead'] } },
+      'worker.topics',
+    ],
+    [
+      'a topic to read that Kafka refuses',
+      { ...worker, worker: { ...worker.worker, role: 'Observer', topics: ['a/b'] } },
+      'worker.topics[0]',
+    ],
+    [
+      'an order with long pauses',
+      {
+        ...worker,
+        worker: {
+          ...worker.worker,
+          ordering: 'Key',
+          retry: {
+            maxAttempts: 3,
+            backoff: { initialMilliseconds: 30_001, factorPercent: 100, maxMilliseconds: 30_001 },
+          },
+        },
+      },
+      'worker.retry.backoff',
+    ],
+    [
+      'a partition key of credentials',
+      { ...proxy, proxy: { ...proxy.proxy, methods: [{ name: 'A', partitionKey: { metadata: 'cookie' } }] } },
+      'proxy.methods[0].partitionKey.metadata',
+    ],
   ] as const) {
     test(`refuses ${what}`, () => assert.deepEqual(paths(value), [path]))
   }
@@ -182,6 +267,20 @@ suite('parseConfig', () => {
       ])
     })
   }
+
+  test('an Observer may read other topics', () => {
+    assert.deepEqual(problems({ ...worker, worker: { ...worker.worker, role: 'Observer', topics: ['work.dead'] } }), [])
+  })
+
+  test('pauses that add up to a minute go with an order, longer ones without', () => {
+    const pauses = (ordering: string, milliseconds: number) => {
+      const backoff = { initialMilliseconds: milliseconds, factorPercent: 100, maxMilliseconds: milliseconds }
+      return problems({ ...worker, worker: { ...worker.worker, ordering, retry: { maxAttempts: 3, backoff } } })
+    }
+    assert.deepEqual(pauses('Partition', 30_000), [])
+    assert.deepEqual(pauses('None', 30_001), [])
+    assert.match(pauses('Partition', 30_001).join(), /add up to 60002 ms; with ordering Partition/)
+  })
 
   test('an Observer may start at the end', () => {
     assert.deepEqual(problems({ ...worker, worker: { ...worker.worker, role: 'Observer', startFrom: 'Latest' } }), [])

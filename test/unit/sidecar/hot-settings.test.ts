@@ -45,6 +45,21 @@ suite('settingsThatNeedRestart', () => {
     assert.deepEqual(changed(after, proxy), [])
   })
 
+  test('of a registration what the agent is told is hot, and where it is for good', () => {
+    const consul = { address: 'http://a:8500', name: 'a', advertise: { host: 'h', port: 1 } }
+    const registered = (more: object) => ({
+      ...proxy,
+      proxy: { ...proxy.proxy, registration: { consul: { ...consul, ...more } } },
+    })
+    const told = { name: 'b', tags: ['a'], meta: { a: 'b' }, ttlSeconds: 20, intervalSeconds: 2 }
+    assert.deepEqual(changed(registered({}), registered(told)), [])
+    assert.deepEqual(changed(registered({}), registered({ address: 'http://b:8500', caFile: 'ca' })), [
+      'proxy.registration.consul.address',
+      'proxy.registration.consul.caFile',
+    ])
+    assert.deepEqual(changed(proxy, registered({})), ['proxy.registration'])
+  })
+
   test('every hot setting of a worker at once', () => {
     const after = {
       ...worker,

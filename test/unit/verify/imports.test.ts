@@ -66,12 +66,12 @@ describe('refuseImport', () => {
     [
       'operator/a/b.ts',
       '../../sidecar/main.ts',
-      'imports sidecar/main.ts; operator/ may import only itself and crds/, sidecar/config.ts, sidecar/hot-settings.ts, sidecar/kafka/cluster.ts, sidecar/kafka/idle-timer.ts',
+      'imports sidecar/main.ts; operator/ may import only itself and crds/, sidecar/config.ts, sidecar/hot-settings.ts, sidecar/kafka/cluster.ts, sidecar/kafka/idle-timer.ts, sidecar/kafka/topic-names.ts, sidecar/retry-pauses.ts',
     ],
     [
       'operator/a/b.ts',
       '../../local/route.ts',
-      'imports local/route.ts; operator/ may import only itself and crds/, sidecar/config.ts, sidecar/hot-settings.ts, sidecar/kafka/cluster.ts, sidecar/kafka/idle-timer.ts',
+      'imports local/route.ts; operator/ may import only itself and crds/, sidecar/config.ts, sidecar/hot-settings.ts, sidecar/kafka/cluster.ts, sidecar/kafka/idle-timer.ts, sidecar/kafka/topic-names.ts, sidecar/retry-pauses.ts',
     ],
     [
       'examples/calculator/server.ts',

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { parseCallsArgs } from '../../../../local/commands/calls.ts'
+import { parseDeadLettersArgs } from '../../../../local/commands/dead-letters.ts'
 import { parseRecordsArgs } from '../../../../local/commands/records.ts'
 import { UsageError } from '../../../../local/usage.ts'
 
@@ -120,4 +121,74 @@ suite('parseCallsArgs', () => {
       { numRuns: RUNS },
     )
   })
+})
+
+suite('parseDeadLettersArgs', () => {
+  const NOW = 1_800_000_000_000
+  const optionsOf = (...args: string[]) => parseDeadLettersArgs(args, {}, NOW).options
+
+  test('reads what to do with which', () => {
+    assert.deepEqual(optionsOf('redrive', '0/17', '4', '--topic', 't', '--deadline', '30', '--json'), {
+      action: 'redrive',
+      topic: 't',
+      places: [
+        { partition: 0, offset: 17 },
+        { partition: 0, offset: 4 },
+      ],
+      filter: {},
+      rate: 10,
+      deadlineSeconds: 30,
+      protoFiles: [],
+      descriptorSetFile: undefined,
+      json: true,
+      values: false,
+    })
+    const chosen = [
+      '--method',
+      'Do',
+      '--status',
+      '14',
+      '--call',
+      ID,
+      '--since',
+      '2h',
+      '--until',
+      '2027-01-15T08:00:00Z',
+    ]
+    assert.deepEqual(optionsOf('list', '--topic', 't', '--reason', 'used up', ...chosen).filter, {
+      method: 'Do',
+      status: 'UNAVAILABLE',
+      callId: Buffer.from(ID.replaceAll('-', ''), 'hex'),
+      reason: 'used up',
+      since: NOW - 7_200_000,
+      until: NOW,
+    })
+    assert.equal(optionsOf('redrive', '--topic', 't', '--all', '--rate', '3').rate, 3)
+  })
+
+  const wrong: readonly (readonly [args: readonly string[], message: RegExp])[] = [
+    [[], /^dead-letters list\|show\|redrive\|discard: what to do\?$/],
+    [['replay'], /what to do/],
+    [['list'], /^which topic\? Give --topic TOPIC, or --config FILE$/],
+    [['show', '--topic', 't'], /^show which\? /],
+    [['redrive', '--topic', 't'], /^redrive which\? Give places, as list prints them, a filter, or --all$/],
+    [['discard', '--topic', 't'], /^discard which\? /],
+    [['redrive', 'x', '--topic', 't'], /^a place is PARTITION\/OFFSET, as list prints it, not "x"$/],
+    [['redrive', '1', '--all', '--topic', 't'], /^places exclude a filter, and --all$/],
+    [['redrive', '1', '--method', 'Do', '--topic', 't'], /^places exclude a filter, and --all$/],
+    [['redrive', '--all', '--method', 'Do', '--topic', 't'], /^--all and a filter exclude each other$/],
+    [['list', '--status', 'BROKEN', '--topic', 't'], /^--status is one of OK, CANCELLED, .*, not "BROKEN"$/],
+    [['list', '--call', '1', '--topic', 't'], /^a call's id is a UUID/],
+    [['list', '--since', 'soon', '--topic', 't'], /^--since is a time or so long ago \(2h, 3d\), not "soon"$/],
+    [['redrive', '--all', '--rate', '0', '--topic', 't'], /^--rate must be/],
+    [['redrive', '--all', '--deadline', '0', '--topic', 't'], /^--deadline must be/],
+  ]
+  for (const [args, message] of wrong) {
+    test(`says what is wrong with: ${args.join(' ')}`, () => {
+      assert.throws(
+        () => parseDeadLettersArgs(args, {}, NOW),
+        (error: Error) => isUsage(error) && message.test(error.message),
+      )
+    })
+  }
 })

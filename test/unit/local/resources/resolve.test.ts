@@ -47,6 +47,14 @@ test('a service gets its groups, and a group its policy', async (context) => {
   )
 })
 
+test('two services that register themselves in one Consul have two names', async (context) => {
+  const registered = (name: string, consul: string) =>
+    `${service(name).trimEnd()}\n  registration: { consul: { check: TTL, address: 'http://consul:8500'${consul} } }\n`
+  assert.deepEqual(await problemsOf(context, registered('orders', ''), registered('returns', ', name: orders')), [
+    '2 (CalculateService returns): spec.registration.consul.name: "orders in http://consul:8500, namespace default" already belongs to CalculateService orders',
+  ])
+})
+
 test('says what is not done on one machine', async (context) => {
   const { warnings } = await resolve(
     context,
@@ -56,10 +64,39 @@ test('says what is not done on one machine', async (context) => {
   assert.deepEqual(
     warnings.map((line) => line.replace(/^.*?, document /, '')),
     [
-      '1 (CalculateService orders): spec.registration.consul: nothing is registered on one machine',
+      '1 (CalculateService orders): spec.registration.consul: on one machine only proxies with check TTL are registered',
       '2 (ConsumerGroup orders): spec.scaling: on one machine there are spec.replicas, 1',
     ],
   )
+})
+
+test('says that calls have no order where no method has a partition key', async (context) => {
+  const { warnings } = await resolve(context, service('orders'), group('orders', 'orders', '  ordering: Key\n'))
+  assert.deepEqual(
+    warnings.map((line) => line.replace(/^.*?, document /, '')),
+    [
+      '2 (ConsumerGroup orders): spec.ordering: no method of CalculateService orders has a partitionKey: no call waits for another',
+    ],
+  )
+})
+
+test('refuses long pauses where calls wait for each other', async (context) => {
+  const slow = policy.replace('7', '7, backoff: { initialMilliseconds: 20000, maxMilliseconds: 20000 }')
+  const ordered = group('orders', 'orders', '  retryPolicyRef: { name: patient }\n  ordering: Partition\n')
+  assert.deepEqual(await problemsOf(context, service('orders'), ordered, slow), [
+    '2 (ConsumerGroup orders): spec.ordering: RetryPolicy patient: the pauses add up to 120000 ms; with ordering Partition, where others wait for a call that waits, to 60000 ms at the most',
+  ])
+})
+
+test('attempts that would come after what is kept of a call are possible and odd', async (context) => {
+  const patient = policy.replace(
+    '7',
+    '7, onExpired: Continue, backoff: { initialMilliseconds: 9000000, maxMilliseconds: 9000000 }',
+  )
+  const using = group('orders', 'orders', '  retryPolicyRef: { name: patient }\n')
+  const { warnings } = await resolve(context, service('orders'), using, patient)
+  assert.equal(warnings.length, 1)
+  assert.match(warnings[0] ?? '', /RetryPolicy patient: all attempts and pauses of a call may take \d+ ms/)
 })
 
 test('a reference that leads nowhere names its field and what there is', async (context) => {

@@ -4,7 +4,8 @@ import { test } from 'node:test'
 import type { CalculateService } from '../../../../crds/types.ts'
 import { CalculateServiceReconciler } from '../../../../operator/calculateservice/reconciler.ts'
 import type { KubeObject } from '../../../../operator/controller/object.ts'
-import { CALCULATE_SERVICES, DEPLOYMENTS } from '../../../../operator/kinds.ts'
+import type { Deployment } from '../../../../operator/kinds.ts'
+import { CALCULATE_SERVICES, CONFIG_MAPS, DEPLOYMENTS } from '../../../../operator/kinds.ts'
 import { ConsulProblem } from '../../../../operator/registry/consul-problem.ts'
 import type { Case } from '../../crds/cases.ts'
 import { FakeCluster } from '../fake-cluster.ts'
@@ -71,6 +72,14 @@ class World {
     } as KubeObject)
   }
 
+  /** What the Deployment's controller says of its progress. */
+  roll(status: NonNullable<Deployment['status']>): void {
+    this.cluster.change(DEPLOYMENTS, 'default/calc-proxy', (object: Deployment) => ({
+      ...object,
+      status: { ...status, observedGeneration: object.metadata.generation ?? 0 },
+    }))
+  }
+
   async reconcile(): Promise<void> {
     const { requeueAfterMilliseconds } = await this.#reconciler.reconcile(KEY, SIGNAL)
     this.again = requeueAfterMilliseconds
@@ -100,6 +109,18 @@ class World {
   get registered(): string {
     const found = this.service?.status?.conditions?.find(({ type }) => type === 'Registered')
     return `${found?.status} ${found?.reason}`
+  }
+
+  get registeredMessage(): string | undefined {
+    return this.service?.status?.conditions?.find(({ type }) => type === 'Registered')?.message
+  }
+
+  /** Whether proxies are to register themselves, as their configuration has it. */
+  tellsProxies(): boolean {
+    const { data } = this.cluster.get(CONFIG_MAPS, 'default/calc-proxy') as unknown as {
+      readonly data: { readonly 'sidecar.json': string }
+    }
+    return 'registration' in (JSON.parse(data['sidecar.json']) as { proxy: object }).proxy
   }
 
   in(address: string, node?: string): readonly string[] {
@@ -242,6 +263,171 @@ test('a Consul that is named no more and stays away is given up after ten minute
     world.events.filter((reason) => reason === 'RegistrationsLeft'),
     ['RegistrationsLeft'],
   )
+})
+
+const ITSELF = { 'spec.registration.consul': { address: A, check: 'TTL', name: 'sums' } }
+
+const ONE = { id: 'calc-proxy-one', address: '10.0.0.1', isPassing: true }
+const TWO = { id: 'calc-proxy-two', address: '10.0.0.1', isPassing: false }
+
+test('of proxies that register themselves the operator keeps nothing, and says what Consul has of them', async () => {
+  const world = await started(ITSELF)
+  world.consul.found.set('sums', [ONE, TWO])
+  await world.settle()
+  assert.deepEqual(world.consul.done, [])
+  assert.equal(world.service?.metadata.finalizers, undefined)
+  assert.equal(world.service?.status?.consul, undefined)
+  assert.equal(world.again, 30_000)
+  assert.equal(world.registered, 'True Registered')
+  assert.equal(world.registeredMessage, `calc-proxy.default.svc:8080; ${A}: sums with 2 instances, 1 passing`)
+})
+
+for (const [what, found] of [
+  ['is not in Consul', [TWO]],
+  ['is critical there', [{ ...ONE, isPassing: false }]],
+  ['stands there with another address', [{ ...ONE, address: '10.0.0.2' }]],
+] as const) {
+  test(`a ready proxy that should register itself and ${what} is not registered`, async () => {
+    const world = await started(ITSELF)
+    world.consul.found.set('sums', found)
+    await world.settle()
+    assert.equal(world.registered, 'False Registering')
+    assert.equal(world.registeredMessage, `${A}: 0 of 1 ready proxies have registered themselves and are passing`)
+    assert.equal(world.again, 3_000)
+  })
+}
+
+test('a ready proxy of before that the operator still keeps in the catalog is found there', async () => {
+  const world = await started(ITSELF)
+  world.consul.found.set('sums', [{ ...ONE, id: 'one' }])
+  await world.settle()
+  assert.equal(world.registered, 'True Registered')
+})
+
+test('while the agent does not answer the operator nobody knows whether proxies registered themselves', async () => {
+  const world = await started(ITSELF)
+  world.consul.down.set(A, AWAY)
+  await world.settle()
+  assert.equal(world.registered, 'Unknown ConsulUnavailable')
+  assert.equal(world.again, 10_000)
+})
+
+test('with a token that may not read nodes nobody knows whether proxies registered themselves', async () => {
+  const world = await started(ITSELF)
+  world.consul.isPartial = true
+  await world.settle()
+  assert.equal(world.registered, 'False ConsulNotAuthorized')
+})
+
+test('what Consul has of proxies that register themselves is asked for with the token', async () => {
+  const world = new World()
+  world.cluster.put({
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { namespace: 'default', name: 's' },
+    data: { t: Buffer.from('secret\n').toString('base64') },
+  } as KubeObject)
+  world.apply({ 'spec.registration.consul': { address: A, check: 'TTL', tokenSecretRef: { name: 's', key: 't' } } })
+  await world.reconcile()
+  assert.deepEqual(world.consul.tokens, ['secret'])
+})
+
+test('Consul is not asked for proxies that register themselves while the service is paused, nor when it is going', async () => {
+  const world = new World()
+  world.apply({ ...ITSELF, 'metadata.annotations': { 'grpckafka.dev/reconciliation': 'paused' } })
+  await world.settle()
+  assert.deepEqual(world.consul.tokens, [])
+  world.delete()
+  await world.reconcile()
+  assert.deepEqual(world.consul.tokens, [])
+})
+
+test('proxies of a younger service are not told to register themselves by a name that is taken', async () => {
+  const world = new World()
+  const before = { 'metadata.creationTimestamp': '2020-01-01T00:00:00Z', 'spec.topic.name': 'other' }
+  applyService(world.cluster, { ...ITSELF, ...before }, 'default/before')
+  world.apply(ITSELF)
+  await world.settle()
+  assert.equal(world.registered, 'False ConsulNameTaken')
+  assert.match(world.registeredMessage ?? '', /CalculateService before is older and has this name/)
+  assert.equal(world.tellsProxies(), false)
+  world.cluster.remove(CALCULATE_SERVICES, 'default/before')
+  await world.settle()
+  assert.equal(world.tellsProxies(), true)
+})
+
+test('proxies of an older service go on registering themselves by a name that a younger one wants', async () => {
+  const world = new World()
+  world.apply(ITSELF)
+  await world.settle()
+  const after = { 'metadata.creationTimestamp': '2030-01-01T00:00:00Z', 'spec.topic.name': 'other' }
+  applyService(world.cluster, { ...ITSELF, ...after }, 'default/after')
+  await world.settle()
+  assert.equal(world.registered, 'True Registered')
+  assert.equal(world.tellsProxies(), true)
+})
+
+test('a name that proxies of an older service register themselves by is taken', async () => {
+  const world = new World()
+  const before = { 'metadata.creationTimestamp': '2020-01-01T00:00:00Z', 'spec.topic.name': 'other' }
+  applyService(world.cluster, { ...ITSELF, ...before }, 'default/before')
+  world.pod('one', true)
+  world.apply({ 'spec.registration.consul': { address: A, name: 'sums' } })
+  await world.settle()
+  assert.equal(world.registered, 'False ConsulNameTaken')
+  assert.deepEqual(world.in(A), [])
+})
+
+test('proxies that shall register themselves stay in the catalog, as they are, until all are replaced', async () => {
+  const world = await started()
+  world.roll({ replicas: 2, updatedReplicas: 2 })
+  await world.settle()
+  world.apply(ITSELF)
+  await world.settle()
+  // Only one of them is of the new kind yet.
+  world.roll({ replicas: 3, updatedReplicas: 1 })
+  world.pod('three', true)
+  world.pod('one', false)
+  world.pod('two', true, { deletionTimestamp: '2026-01-02T00:00:00Z' })
+  await world.settle()
+  assert.deepEqual(world.in(A), ['one critical'])
+  // The new one has registered itself, and clients find those of before.
+  assert.equal(world.registered, 'False Registering')
+  world.consul.found.set('sums', [{ id: 'calc-proxy-three', address: '10.0.0.1', isPassing: true }])
+  await world.settle()
+  assert.equal(world.registered, 'True Registered')
+  assert.equal(world.again, 30_000)
+  world.roll({ replicas: 2, updatedReplicas: 2 })
+  await world.settle()
+  assert.deepEqual(world.in(A), [])
+  assert.equal(world.service?.status?.consul, undefined)
+  assert.deepEqual(world.service?.metadata.finalizers, [])
+})
+
+test('proxies that shall register themselves elsewhere are taken out of the catalog at once', async () => {
+  const world = await started()
+  world.apply({ 'spec.registration.consul': { address: B, check: 'TTL' } })
+  await world.settle()
+  assert.deepEqual(world.in(A), [])
+})
+
+test('a service that is deleted while its proxies are being replaced is out of Consul', async () => {
+  const world = await started()
+  world.apply(ITSELF)
+  await world.settle()
+  assert.deepEqual(world.in(A).toSorted(), ['one passing', 'two critical'])
+  world.delete()
+  await world.settle()
+  assert.deepEqual(world.in(A), [])
+  assert.equal(world.service, undefined)
+})
+
+test('a token of proxies that register themselves has to be there for them', async () => {
+  const world = await started({
+    'spec.registration.consul': { address: A, check: 'TTL', tokenSecretRef: { name: 's', key: 't' } },
+  })
+  const found = world.service?.status?.conditions?.find(({ type }) => type === 'ProxyAvailable')
+  assert.equal(found?.message, 'spec.registration.consul.tokenSecretRef: there is no key t in a Secret s')
 })
 
 test('a service that is deleted is out of Consul before it is gone', async () => {

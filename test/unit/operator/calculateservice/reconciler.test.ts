@@ -348,20 +348,22 @@ describe('drift', () => {
   })
 })
 
+function putBeside(world: World, kind: 'ConsumerGroup' | 'RetryPolicy', fields: Case['put']): void {
+  const result = validateResource(resource(kind, { 'metadata.name': 'calc', ...fields }))
+  assert.ok(result.ok, result.ok ? '' : result.problems.join('\n'))
+  world.cluster.put({ ...result.resource, metadata: { ...result.resource.metadata, namespace: 'default' } })
+}
+
 describe('retry topics', () => {
-  const put = (world: World, kind: 'ConsumerGroup' | 'RetryPolicy', fields: Case['put']): void => {
-    const result = validateResource(resource(kind, { 'metadata.name': 'calc', ...fields }))
-    assert.ok(result.ok, result.ok ? '' : result.problems.join('\n'))
-    world.cluster.put({ ...result.resource, metadata: { ...result.resource.metadata, namespace: 'default' } })
-  }
-  const answered = async (role: 'Responder' | 'Observer', maxAttempts = 3): Promise<World> => {
+  const answered = async (role: 'Responder' | 'Observer', ordering = 'None', maxAttempts = 3): Promise<World> => {
     const world = new World()
     world.apply({ 'spec.topic.deletionPolicy': 'Delete' })
-    put(world, 'RetryPolicy', { 'spec.maxAttempts': maxAttempts })
-    put(world, 'ConsumerGroup', {
+    putBeside(world, 'RetryPolicy', { 'spec.maxAttempts': maxAttempts })
+    putBeside(world, 'ConsumerGroup', {
       'spec.calculateServiceRef.name': 'calc',
       'spec.retryPolicyRef': { name: 'calc' },
       'spec.role': role,
+      'spec.ordering': ordering,
     })
     await world.settle()
     return world
@@ -371,9 +373,13 @@ describe('retry topics', () => {
   test('are as many as the pauses of the policy of who answers the calls', async () => {
     const world = await answered('Responder')
     assert.deepEqual(topics(world), ['calc', 'calc.dead', 'calc.retry.1', 'calc.retry.2'])
-    put(world, 'RetryPolicy', { 'spec.maxAttempts': 5 })
+    putBeside(world, 'RetryPolicy', { 'spec.maxAttempts': 5 })
     await world.settle()
     assert.deepEqual(topics(world).slice(2), ['calc.retry.1', 'calc.retry.2', 'calc.retry.3', 'calc.retry.4'])
+  })
+
+  test('are none where calls have an order: they are tried again in their place', async () => {
+    assert.deepEqual(topics(await answered('Responder', 'Key')), ['calc', 'calc.dead'])
   })
 
   test('are none for an Observer', async () => {
@@ -660,6 +666,16 @@ describe('what is wrong is told, and heals', () => {
       condition: 'TopicReady=False PartitionsWouldShrink',
       heal: (world) => world.apply({ 'spec.topic.partitions': 9 }),
       again: 60_000,
+    },
+    {
+      name: 'partitions to be added while calls have an order',
+      plant: (world) => {
+        putBeside(world, 'ConsumerGroup', { 'spec.calculateServiceRef.name': 'calc', 'spec.ordering': 'Key' })
+        world.kafka.change('calc', { partitions: 2 })
+      },
+      condition: 'TopicReady=False PartitionsWait',
+      heal: ({ kafka }) => kafka.change('calc', { partitions: 3 }),
+      again: 5000,
     },
     {
       name: 'a topic of other copies',

@@ -5,6 +5,7 @@ import { retryStepsOf } from '../../../../operator/calculateservice/retry-steps.
 
 const service = (...topics: readonly string[]) =>
   ({
+    metadata: { name: 'calc' },
     spec: { topic: { name: 'calc' } },
     status: { topics: topics.map((name) => ({ name, topicId: name, partitions: 1, origin: 'Created' })) },
   }) as unknown as CalculateService
@@ -29,4 +30,12 @@ test('a service keeps the retry topics that it has, whatever its policies say: c
   const had = service('calc', 'calc.retry.1', 'calc.retry.2', 'calc.retry.3', 'calc.dead', 'other.retry.7')
   assert.equal(retryStepsOf(had, [policy(2)]), 3)
   assert.equal(retryStepsOf(had, []), 3)
+})
+
+test('a service has the retry topics that an operator announced before it was stopped', () => {
+  const metadata = {
+    name: 'calc',
+    annotations: { 'grpckafka.dev/announced-topics': 'calc.retry.1,calc.retry.2,!calc.retry.3' },
+  }
+  assert.equal(retryStepsOf({ ...service('calc'), metadata }, []), 2)
 })

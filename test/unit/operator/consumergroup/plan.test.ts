@@ -6,7 +6,7 @@ import { planGroup } from '../../../../operator/consumergroup/plan.ts'
 import { groupStatus, toldLag } from '../../../../operator/consumergroup/status.ts'
 import type { Done } from '../../../../operator/consumergroup/status.ts'
 import type { ObjectAction } from '../../../../operator/object-actions.ts'
-import { aGroup, aService, liveObjects, observed, T0 } from './fixture.ts'
+import { aGroup, aPolicy, aService, liveObjects, observed, T0 } from './fixture.ts'
 
 /** `ApplyObject Deployment`, `DeleteObject Deployment`, `SetFinalizers [a]`. */
 const told = (action: ObjectAction): string => {
@@ -46,6 +46,12 @@ const ownPreStop = () =>
   aGroup({
     'spec.template.spec.containers': [{ name: 'h', image: 'a', lifecycle: { preStop: { sleep: { seconds: 5 } } } }],
   })
+/** A group whose calls have an order, of a service that is like this. */
+const orderedGroup = (change: Parameters<typeof aService>[0]) => {
+  const group = aGroup({ 'spec.ordering': 'Key' })
+  const service = aService(change)
+  return { group, service, live: liveObjects(group, service, { replicas: 1 }) }
+}
 const deleted = { 'metadata.deletionTimestamp': '2026-01-01T00:00:00Z' }
 
 /** A pod of a proxy whose grace ends after so many seconds. */
@@ -144,6 +150,46 @@ const table: readonly Row[] = [
       'ReferencesResolved: False PolicyNotFound',
       'WorkersAvailable: True WorkersAvailable',
     ],
+  },
+  {
+    name: 'calls have an order and the pauses of the policy are long',
+    given: {
+      group: aGroup({ 'spec.ordering': 'Key', 'spec.retryPolicyRef': { name: 'quick' } }),
+      policy: aPolicy({
+        'spec.maxAttempts': 4,
+        'spec.backoff': { initialMilliseconds: 30_001, maxMilliseconds: 30_001 },
+      }),
+    },
+    actions: [],
+    says: missing('PausesTooLong'),
+    message: 'go on as they are',
+  },
+  {
+    name: 'calls go on beyond their deadlines, and attempts would come after what is kept of them',
+    given: {
+      group: aGroup({ 'spec.retryPolicyRef': { name: 'quick' } }),
+      policy: aPolicy({ 'spec.onExpired': 'Continue', 'spec.maxAttempts': 20 }),
+      service: aService({ 'spec.results': { retentionSeconds: 60 } }),
+    },
+    actions: ['ApplyObject ConfigMap'],
+    says: [
+      'Ready: False RetentionTooShort',
+      'ReferencesResolved: False RetentionTooShort',
+      'WorkersAvailable: True WorkersAvailable',
+    ],
+  },
+  {
+    name: 'calls have an order and no method has a key',
+    given: orderedGroup({}),
+    actions: [],
+    says: both('NoPartitionKey'),
+    message: 'no method of CalculateService calculator has a partitionKey',
+  },
+  {
+    name: 'calls have an order and a method has a key',
+    given: orderedGroup({ 'spec.methods.0.partitionKey': { metadata: 'x-account' } }),
+    actions: [],
+    says: ['Ready: True Ready', RESOLVED, 'WorkersAvailable: True WorkersAvailable'],
   },
   {
     name: 'an older Responder has the service',
@@ -511,10 +557,16 @@ describe('the status', () => {
     assert.deepEqual([toldLag(0, 9), toldLag(10, 9), toldLag(50, 200), toldLag(5, 20)], [0, 10, 50, 5])
   })
 
+  test('counts dead letters in the same way, where they are counted', () => {
+    const given = observed({ reading: { known: true, lag: 0, members: 1, deadLetters: 12 } })
+    assert.equal(groupStatus(given, planGroup(given), {}).deadLetters, 20)
+  })
+
   test('keeps what waited until somebody was asked', () => {
-    const group = { ...aGroup(), status: { lag: 20, members: 2 } }
+    const group = { ...aGroup(), status: { lag: 20, members: 2, deadLetters: 3 } }
     const given = observed({ group, reading: undefined })
-    assert.equal(groupStatus(given, planGroup(given), {}).lag, 20)
+    const { lag, deadLetters } = groupStatus(given, planGroup(given), {})
+    assert.deepEqual([lag, deadLetters], [20, 3])
   })
 
   test('says nothing of what waits when Kafka does not', () => {

@@ -404,3 +404,19 @@ test('a group asks for what waits in the Kafka of its service', async () => {
     startFrom: 'Latest',
   })
 })
+
+test('a Responder asks for the dead letters of its service, and an Observer for what waits on the topics that it names', async () => {
+  const askedBy = async (changes: Parameters<World['apply']>[0]) => {
+    const world = new World()
+    world.cluster.put(aService({ 'spec.topic.name': 't' }))
+    world.apply(changes)
+    await world.reconcile()
+    const { topics, deadLettersOf } = world.asked[0]!
+    return { topics, deadLettersOf }
+  }
+  assert.deepEqual(await askedBy({}), { topics: ['t'], deadLettersOf: 't' })
+  assert.deepEqual(await askedBy({ 'spec.role': 'Observer', 'spec.topics': ['t.dead', 'u'] }), {
+    topics: ['t.dead', 'u'],
+    deadLettersOf: undefined,
+  })
+})

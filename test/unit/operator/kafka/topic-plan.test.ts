@@ -170,6 +170,19 @@ const ROWS: readonly Row[] = [
     origin: 'Created',
   },
   {
+    name: 'partitions wait where calls have an order, and settings are kept all the same',
+    plan: plan(there({ partitions: 3 }, { 'max.message.bytes': '1' }), { growthWaitsFor: 'why' }),
+    actions: [alter({ 'max.message.bytes': '4259840' })],
+    problems: ['PartitionsWait spec.topic.partitions: calc has 3 partitions, 6 are asked for; why'],
+    origin: 'Adopted',
+  },
+  {
+    name: 'partitions that are there wait for nothing',
+    plan: plan(there(), { remembered: [REMEMBERED], growthWaitsFor: 'why' }),
+    actions: [],
+    origin: 'Created',
+  },
+  {
     name: 'partitions do not shrink, and settings are kept all the same',
     plan: plan(there({ partitions: 9 }, { 'max.message.bytes': '1' })),
     actions: [alter({ 'max.message.bytes': '4259840' })],

@@ -32,6 +32,11 @@ describe('desiredTopics', () => {
     assert.equal(dead?.config['segment.bytes'], undefined)
   })
 
+  test('dead letters are kept as long as the resource says', () => {
+    const [, dead] = desiredTopics(service({ 'spec.topic.deadLetterRetentionHours': 2 }))
+    assert.equal(dead?.config['retention.ms'], '7200000')
+  })
+
   const copies: readonly (readonly [
     factor: number,
     brokers: number | undefined,

@@ -73,7 +73,11 @@ test('instances are read with their checks, and only those of a mark are asked f
     response.setHeader('X-Consul-Results-Filtered-By-Acls', 'true')
     response.end(JSON.stringify(body))
   })
-  const found = await new HttpConsulCatalog().observe({ address, datacenter: 'dc1', token: 't' }, SCOPE, SIGNAL)
+  const found = await new HttpConsulCatalog('operator-0').observe(
+    { address, datacenter: 'dc1', token: 't' },
+    SCOPE,
+    SIGNAL,
+  )
   const common = { service: 'calc', address: '10.0.0.1', port: 1, tags: [], meta: { uid: 'u' } }
   assert.deepEqual(found, {
     isPartial: true,
@@ -94,17 +98,46 @@ test('instances are read with their checks, and only those of a mark are asked f
   assert.equal(filter, '(Meta["uid"] == "u\\"1") or (Meta["cluster"] == "c" and Meta["name"] == "n")')
 })
 
+test('instances that agents have are found with all of their checks, and only those with the meta are asked for', async (t) => {
+  const { address, seen } = await consul(t, (_request, response) => {
+    const entry = (id: string, ...statuses: readonly string[]) => ({
+      Node: { Node: 'n' },
+      Service: { ID: id, Service: 'a b', Address: '10.0.0.1', Port: 1 },
+      Checks: statuses.map((Status) => ({ CheckID: 'c', Status })),
+    })
+    const body = [entry('good', 'passing', 'passing'), entry('node-away', 'critical', 'passing')]
+    response.setHeader('X-Consul-Results-Filtered-By-Acls', 'true')
+    response.end(JSON.stringify(body))
+  })
+  const found = await new HttpConsulCatalog('operator-0').find(
+    { address, token: 't' },
+    'a b',
+    { 'k8s-namespace': 'n"1' },
+    SIGNAL,
+  )
+  assert.deepEqual(found, {
+    isPartial: true,
+    instances: [
+      { id: 'good', address: '10.0.0.1', isPassing: true },
+      { id: 'node-away', address: '10.0.0.1', isPassing: false },
+    ],
+  })
+  const [{ method, path, query, token } = {}] = seen
+  assert.equal(`${method} ${path} ${token}`, 'GET /v1/health/service/a%20b t')
+  assert.deepEqual(query, { filter: 'Service.Meta["k8s-namespace"] == "n\\"1"' })
+})
+
 test('a node that is not there has no instances', async (t) => {
   const { address } = await consul(t, ({ path }, response) => {
     response.end(path.startsWith('/v1/catalog/') ? '{"Node":null,"Services":[]}' : '[]')
   })
-  const found = await new HttpConsulCatalog().observe({ address }, SCOPE, SIGNAL)
+  const found = await new HttpConsulCatalog('operator-0').observe({ address }, SCOPE, SIGNAL)
   assert.deepEqual(found, { isPartial: false, instances: [] })
 })
 
 test('an instance is written with its check in one request', async (t) => {
   const { address, seen } = await consul(t, answering(200, 'true'))
-  const catalog = new HttpConsulCatalog()
+  const catalog = new HttpConsulCatalog('operator-0')
   await catalog.execute({ address, datacenter: 'd' }, 'n', { type: 'RegisterInstance', instance: INSTANCE }, SIGNAL)
   assert.deepEqual(seen, [
     {
@@ -134,7 +167,7 @@ test('an instance is written with its check in one request', async (t) => {
 test('an instance is taken away by its id, never the node', async (t) => {
   const { address, seen } = await consul(t, answering(200, 'true'))
   const action = { type: 'DeregisterInstance', id: 'pod-uid', service: 'calc' } as const
-  await new HttpConsulCatalog().execute({ address }, 'n', action, SIGNAL)
+  await new HttpConsulCatalog('operator-0').execute({ address }, 'n', action, SIGNAL)
   assert.deepEqual(
     seen.map(({ path, body }) => [path, body]),
     [['/v1/catalog/deregister', { Node: 'n', ServiceID: 'pod-uid' }]],
@@ -161,7 +194,7 @@ const REFUSALS: readonly (readonly [status: number, body: string, reason: string
 for (const [status, body, reason, words] of REFUSALS) {
   test(`${status} "${body}" is ${reason}`, async (t) => {
     const { address } = await consul(t, answering(status, body))
-    await assert.rejects(new HttpConsulCatalog().observe({ address }, SCOPE, SIGNAL), (error) => {
+    await assert.rejects(new HttpConsulCatalog('operator-0').observe({ address }, SCOPE, SIGNAL), (error) => {
       assert.ok(error instanceof ConsulProblem)
       assert.deepEqual([error.reason, error.message], [reason, `${address}: ${words}`])
       return true
@@ -173,7 +206,7 @@ test('nobody who listens is ConsulUnavailable, in words that stay the same', asy
   const { address } = await consul(t, (_request, response) => {
     response.destroy()
   })
-  await assert.rejects(new HttpConsulCatalog().observe({ address }, SCOPE, SIGNAL), {
+  await assert.rejects(new HttpConsulCatalog('operator-0').observe({ address }, SCOPE, SIGNAL), {
     reason: 'ConsulUnavailable',
     message: `${address}: ECONNRESET`,
   })
@@ -182,13 +215,13 @@ test('nobody who listens is ConsulUnavailable, in words that stay the same', asy
 test('who gives up hears his own reason', async (t) => {
   const over = new AbortController()
   const { address } = await consul(t, () => over.abort(new Error('the process ends')))
-  await assert.rejects(new HttpConsulCatalog().observe({ address }, SCOPE, over.signal), /the process ends/)
+  await assert.rejects(new HttpConsulCatalog('operator-0').observe({ address }, SCOPE, over.signal), /the process ends/)
 })
 
 test('a token that no request can hold is told of as what it is, and not sent', async (t) => {
   const { address, seen } = await consul(t, (_, response) => response.end('[]'))
   for (const token of ['a\nb', 'ü', 'a b']) {
-    await assert.rejects(new HttpConsulCatalog().observe({ address, token }, SCOPE, SIGNAL), {
+    await assert.rejects(new HttpConsulCatalog('operator-0').observe({ address, token }, SCOPE, SIGNAL), {
       reason: 'ConsulNotAuthorized',
       message: `${address}: the token has characters that no token has`,
     })

@@ -20,11 +20,16 @@ function scene() {
         asked.push(access.address)
         return consul.observe(access, rest[0])
       },
+      find: (access, service) => {
+        asked.push(access.address)
+        return consul.find(access, service)
+      },
       execute: (access, node, action) => consul.execute(access, node, action),
     },
     clock,
   )
-  return { clock, consul, asked, ask: (address = HERE) => catalog.observe({ address }, SCOPE, SIGNAL) }
+  const find = (address = HERE) => catalog.find({ address }, 'calc', {}, SIGNAL)
+  return { clock, consul, asked, find, ask: (address = HERE) => catalog.observe({ address }, SCOPE, SIGNAL) }
 }
 
 test('a Consul that is away is asked by one each five seconds, and others are asked all the same', async () => {
@@ -39,6 +44,15 @@ test('a Consul that is away is asked by one each five seconds, and others are as
   clock.advance(1)
   await assert.rejects(ask(), AWAY)
   assert.deepEqual(asked, [HERE, 'http://there:8500', HERE])
+})
+
+test('a Consul that is away is not asked either for what proxies registered', async () => {
+  const { consul, asked, ask, find } = scene()
+  consul.down.set(HERE, AWAY)
+  await assert.rejects(ask(), AWAY)
+  await assert.rejects(find(), AWAY)
+  assert.deepEqual(asked, [HERE])
+  await find('http://there:8500')
 })
 
 test('a Consul that is back is asked by all', async () => {

@@ -49,6 +49,8 @@ export class FakeBroker {
   onProduce: OnProduce = { answer: KafkaCode.NONE }
   /** Partitions that answer otherwise. */
   readonly refusing = new Map<number, number>()
+  /** Partitions that nobody leads. */
+  readonly leaderless = new Set<number>()
   /** Left without an answer while true. */
   metadataSilent = false
   /** The first request of a connection, likewise: a process that stands still, on a machine that does not. */
@@ -143,7 +145,13 @@ export class FakeBroker {
         const node = Buffer.concat([int32(1), string('127.0.0.1'), int32(this.#port)])
         if (this.metadataSilent) return 'silence'
         const partitions = Array.from({ length: this.#partitions }, (_, number) =>
-          Buffer.concat([int16(0), int32(number), int32(1), array(int32(1)), array(int32(1))]),
+          Buffer.concat([
+            int16(0),
+            int32(number),
+            int32(this.leaderless.has(number) ? -1 : 1),
+            array(int32(1)),
+            array(int32(1)),
+          ]),
         )
         return Buffer.concat([
           array(node),

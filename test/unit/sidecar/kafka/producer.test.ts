@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Kafka, logLevel } from 'kafkajs'
 import { pino } from 'pino'
 import { ProduceError, RecordProducer, type ProduceFailure } from '../../../../sidecar/kafka/producer.ts'
+import { partitionOfKey } from '../../../../sidecar/kafka/partitioner.ts'
 import { FakeBroker, KafkaCode, type OnProduce } from './fake-broker.ts'
 
 const TOPIC = 'calls'
@@ -88,6 +89,35 @@ test('while the leaders are asked for again after a failure, the other partition
   for (let count = 0; count < 6; count++) await producer.produce(TOPIC, [record])
   assert.deepEqual(new Set(broker.producedTo.slice(1)), new Set([1, 2]))
   broker.stop()
+})
+
+test('records that have to be in one partition are put there and nowhere else', async (t) => {
+  const { broker, producer } = await connected(t, 5)
+  const key = Buffer.from('alice')
+  const partition = producer.partitionOf(TOPIC, key)
+  assert.equal(partition, partitionOfKey(key, 5))
+  for (let count = 0; count < 3; count++) await producer.produce(TOPIC, [record], partition)
+  assert.deepEqual(broker.producedTo, [partition, partition, partition])
+})
+
+test('records that have to be in a partition without a leader are refused until it has one', async (t) => {
+  const { broker, producer } = await connected(t, 3)
+  broker.leaderless.add(1)
+  broker.refusing.set(1, KafkaCode.NOT_LEADER_FOR_PARTITION)
+  await assert.rejects(producer.produce(TOPIC, [record], 1), { code: 'AMBIGUOUS' })
+  await assert.rejects(producer.produce(TOPIC, [record], 1), { code: 'REFUSED', message: /calls\/1 has no leader/ })
+  await producer.produce(TOPIC, [record], 2)
+  broker.leaderless.clear()
+  broker.refusing.clear()
+  const limit = AbortSignal.timeout(20_000)
+  for (let taken = false; !taken;) {
+    limit.throwIfAborted()
+    taken = await producer.produce(TOPIC, [record], 1).then(
+      () => true,
+      () => false,
+    )
+  }
+  assert.deepEqual([...broker.producedTo.slice(0, 2), broker.producedTo.at(-1)], [1, 2, 1])
 })
 
 test('a partition that failed is produced to again once the leaders are known', async (t) => {

@@ -16,12 +16,14 @@ import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 class Waiting implements Enqueued {
   record: OutgoingRecord
   readonly recordBytes: number
+  readonly partition: number | undefined
   ended = false
   maybeOnKafka = false
   failure: ErrorCode | undefined = undefined
 
-  constructor(name: string, recordBytes = 10) {
+  constructor(name: string, recordBytes = 10, partition?: number) {
     this.recordBytes = recordBytes
+    this.partition = partition
     this.record = encodeRecord({
       id: Buffer.alloc(16, 1),
       deadline: 1,
@@ -58,13 +60,15 @@ class Broker {
   readonly requests: {
     readonly records: readonly OutgoingRecord[]
     readonly names: string[]
+    readonly partition: number | undefined
     take(): void
     refuse(error: unknown): void
   }[] = []
 
-  async produce(_topic: string, records: readonly OutgoingRecord[]): Promise<void> {
+  async produce(_topic: string, records: readonly OutgoingRecord[], partition?: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    this.requests.push({ records, names: records.map(({ value }) => value.toString()), take: resolve, refuse: reject })
+    const names = records.map(({ value }) => value.toString())
+    this.requests.push({ records, names, partition, take: resolve, refuse: reject })
     return promise
   }
 
@@ -84,8 +88,8 @@ function setUp(t: TestContext, maxBatchBytes = 1000) {
     logger: createLogger('silent', {}),
     metrics,
   })
-  const add = (name: string, bytes?: number): Waiting => {
-    const call = new Waiting(name, bytes)
+  const add = (name: string, bytes?: number, partition?: number): Waiting => {
+    const call = new Waiting(name, bytes, partition)
     enqueuer.add(call)
     return call
   }
@@ -432,5 +436,82 @@ suite('Enqueuer, for calls with an idempotency key', () => {
     enqueuer.close()
     await settle()
     assert.deepEqual([call.told, late.told], [['NotOnKafka'], ['NotOnKafka']])
+  })
+})
+
+suite('calls that have to be in a partition', () => {
+  const to = (partition: number | undefined, names: readonly string[]) => ({ partition, names })
+  const asked = (broker: Broker) => broker.requests.map(({ partition, names }) => ({ partition, names }))
+
+  test('go together, and to that one', async (t) => {
+    const { broker, add, settle } = setUp(t)
+    add('a', 10, 3)
+    add('b', 10, 5)
+    add('c')
+    add('d', 10, 3)
+    await settle()
+    assert.deepEqual(asked(broker), [to(undefined, ['c']), to(3, ['a', 'd']), to(5, ['b'])])
+  })
+
+  test('go there one batch after the other, also when one has to be sent again', async (t) => {
+    const { broker, add, settle, pass } = setUp(t)
+    add('a', 10, 3)
+    await settle()
+    add('b', 10, 3)
+    await settle()
+    broker.requests[0]?.refuse(new ProduceError('REFUSED', 'there is no leader'))
+    await settle()
+    add('c', 10, 3)
+    await pass(49)
+    assert.deepEqual(asked(broker), [to(3, ['a'])])
+    await pass(1)
+    assert.deepEqual(asked(broker), [to(3, ['a']), to(3, ['a'])])
+    broker.requests[1]?.take()
+    await settle()
+    assert.deepEqual(asked(broker).at(-1), to(3, ['b', 'c']))
+  })
+
+  test('wait for it and hold up no other, however many of them wait', async (t) => {
+    const { broker, add, settle } = setUp(t)
+    for (let partition = 0; partition < 20; partition++) add(`a${partition}`, 10, partition)
+    await settle()
+    assert.equal(broker.requests.length, 8, 'so many at a time')
+    for (let refused = 0; refused < 20; refused++) {
+      broker.requests[refused]?.refuse(new ProduceError('REFUSED', 'there is no leader'))
+      await settle()
+    }
+    assert.equal(new Set(broker.requests.map(({ partition }) => partition)).size, 20)
+    add('other', 10, 99)
+    add('anywhere')
+    await settle()
+    assert.deepEqual(asked(broker).slice(-2), [to(undefined, ['anywhere']), to(99, ['other'])])
+  })
+
+  test('hold up no other while a broker is silent', async (t) => {
+    const { broker, add, settle, pass } = setUp(t)
+    for (let partition = 0; partition < 8; partition++) add(`a${partition}`, 10, partition)
+    await settle()
+    add('other', 10, 99)
+    await pass(499)
+    assert.equal(broker.requests.length, 8)
+    await pass(1)
+    assert.deepEqual(asked(broker).at(-1), to(99, ['other']))
+    for (const request of broker.requests) request.take()
+    await settle()
+    for (let partition = 0; partition < 9; partition++) add(`b${partition}`, 10, partition)
+    await settle()
+    assert.equal(broker.requests.length, 9 + 8, 'all that was late is counted no more')
+  })
+
+  test('are forgotten when they end before they were sent', async (t) => {
+    const { broker, add, end, settle, metrics } = setUp(t)
+    add('a', 10, 3)
+    await settle()
+    const gone = add('gone', 10, 3)
+    end(gone)
+    assert.match(await metrics.expose(), /^grpc_kafka_produce_pending_calls 0$/m)
+    broker.requests[0]?.take()
+    await settle()
+    assert.equal(broker.requests.length, 1)
   })
 })

@@ -78,7 +78,7 @@ function setUp(t: TestContext) {
     const ends: End[] = []
     const call = pipeline.start({
       id: Buffer.alloc(16),
-      method: { name: 's.S/M', timeoutMilliseconds: 3000, metadata: [], cacheSeconds: 0 },
+      method: { name: 's.S/M', timeoutMilliseconds: 3000, metadata: [], cacheSeconds: 0, partitionKey: undefined },
       message: Buffer.from(message),
       metadata,
       clientDeadline: Infinity,

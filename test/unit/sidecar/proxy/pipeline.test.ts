@@ -67,6 +67,7 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
     gate,
     admission,
     queueEstimate,
+    partitionOf: (key) => key.length,
     enqueuer: { add: (call) => enqueued.push(call), forget: (call) => forgotten.push(call) },
     waiters: {
       add: (id: CallId, onOutcome) => waiting.set(id.toString('hex'), onOutcome),
@@ -82,18 +83,20 @@ function setUp(t: TestContext, proxy: Partial<ProxyConfig['proxy']> = {}, claims
   let calls = 0
   const start = ({
     cacheSeconds = 0,
+    partitionKey,
     ...part
   }: {
     readonly clientDeadline?: number
     readonly metadata?: Metadata
     readonly message?: Buffer
     readonly cacheSeconds?: number
+    readonly partitionKey?: string | undefined
   } = {}) => {
     const ends: End[] = []
     const id = Buffer.alloc(16, ++calls)
     const call = pipeline.start({
       id,
-      method: { name: 's.S/M', timeoutMilliseconds: 3000, metadata: ['tenant'], cacheSeconds },
+      method: { name: 's.S/M', timeoutMilliseconds: 3000, metadata: ['tenant'], cacheSeconds, partitionKey },
       message: Buffer.from('hello'),
       metadata: new Metadata(),
       clientDeadline: Infinity,
@@ -190,6 +193,49 @@ suite('the way of a call', () => {
     const { ends, answer } = start()
     answer(undefined)
     assert.deepEqual(ends, [failed('RESULT_UNREADABLE')])
+  })
+
+  test('with a partition key it is the key of the record, and decides the partition', (t) => {
+    const { start, enqueued, record } = setUp(t)
+    const metadata = new Metadata()
+    metadata.set('account', 'alice')
+    metadata.set('token-bin', Buffer.from([0, 255]))
+    start({ metadata, partitionKey: 'account' })
+    start({ metadata, partitionKey: 'token-bin' })
+    assert.deepEqual(
+      enqueued.map((call) => [call.record.key, call.partition]),
+      [
+        [Buffer.from('alice'), 5],
+        [Buffer.from([0, 255]), 2],
+      ],
+    )
+    assert.deepEqual(record(0).metadata, [], 'it travels no further where the resource does not say so')
+    assert.equal(enqueued[0]!.recordBytes - enqueued[1]!.recordBytes, 3, 'the key counts')
+  })
+
+  test('without a value for its partition key it may go anywhere, under its own id', (t) => {
+    const { start, enqueued } = setUp(t)
+    const empty = new Metadata()
+    empty.set('account', '')
+    start({ partitionKey: 'account' })
+    start({ partitionKey: 'account', metadata: empty })
+    assert.deepEqual(
+      enqueued.map((call) => [call.record.key, call.partition]),
+      [
+        [Buffer.alloc(16, 1), undefined],
+        [Buffer.alloc(16, 2), undefined],
+      ],
+    )
+  })
+
+  test('a partition key that is too long is refused', (t) => {
+    const { start, enqueued } = setUp(t)
+    const metadata = new Metadata()
+    metadata.set('account', 'x'.repeat(1025))
+    const [end] = start({ metadata, partitionKey: 'account' }).ends
+    assert.ok(end?.kind === 'Failed' && end.code === 'METADATA_TOO_LARGE')
+    assert.equal(end.details, 'account, the partition key, has more than 1024 bytes')
+    assert.deepEqual(enqueued, [])
   })
 
   test('metadata that is too large is refused, and holds no place', (t) => {

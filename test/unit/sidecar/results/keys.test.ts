@@ -17,6 +17,7 @@ const hashTag = (key: string): string => /\{(.+?)\}/.exec(key)?.[1] ?? key
 test('the names in Redis, which replicas of several versions share', () => {
   assert.equal(callKey(id), 'gk:{00112233445566778899aabbccddeeff}')
   assert.equal(startsKey(id), 'gk:{00112233445566778899aabbccddeeff}:starts')
+  assert.equal(startsKey(id, 3), 'gk:{00112233445566778899aabbccddeeff}:starts:3')
   assert.equal(observedKey(id, 'audit'), 'gk:{00112233445566778899aabbccddeeff}:observed:audit')
   assert.equal(observedStartsKey(id, 'audit'), 'gk:{00112233445566778899aabbccddeeff}:observed:audit:starts')
   assert.equal(replyChannel('proxy-1'), 'gk:reply:proxy-1')
@@ -24,7 +25,7 @@ test('the names in Redis, which replicas of several versions share', () => {
 })
 
 test('what one script touches for a call lies in one slot', () => {
-  const keys = [callKey(id), startsKey(id), observedKey(id, 'a{b}c'), observedStartsKey(id, 'a{b}c')]
+  const keys = [callKey(id), startsKey(id), observedKey(id, 'a{b}c'), observedStartsKey(id, 'a{b}c'), startsKey(id, 1)]
   assert.equal(new Set(keys.map(hashTag)).size, 1)
   assert.equal(new Set(keys).size, keys.length)
 })

@@ -12,6 +12,7 @@ const policy = (
   maxAttempts: 3,
   backoff: { initialMilliseconds: 100, factorPercent: 200, maxMilliseconds: 10_000, jitterPercent: 0, ...backoff },
   retryableCodes,
+  onExpired: 'Drop',
 })
 
 describe('backoffMilliseconds', () => {

@@ -6,7 +6,7 @@ import { ERRORS, GrpcStatus, type ErrorCode } from '../../../../sidecar/errors.t
 import { ProduceError } from '../../../../sidecar/kafka/producer.ts'
 import { decodeRecord, type CallRecord, type RawOutgoingRecord } from '../../../../sidecar/kafka/record.ts'
 import { decodeOutcome, type Answer, type Outcome, type RecordPlace } from '../../../../sidecar/results/outcome.ts'
-import type { OutcomeStore } from '../../../../sidecar/results/store.ts'
+import type { OutcomeStore, Start } from '../../../../sidecar/results/store.ts'
 import type { FailedCall } from '../../../../sidecar/telemetry/failure-log.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
@@ -20,12 +20,14 @@ const RETRY: RetryConfig = {
   maxAttempts: 3,
   backoff: { initialMilliseconds: 100, factorPercent: 200, maxMilliseconds: 10_000, jitterPercent: 0 },
   retryableCodes: ['UNAVAILABLE', 'DEADLINE_EXCEEDED'],
+  onExpired: 'Drop',
 }
 
 interface Options {
   readonly observer?: boolean
   readonly retry?: Partial<RetryConfig>
   readonly timeoutMilliseconds?: number
+  readonly beyondDeadlineMilliseconds?: number
   /** Whether there are any. */
   readonly retryTopics?: boolean
 }
@@ -49,15 +51,26 @@ class Harness {
   #answer: ((result: AttemptResult) => void) | undefined
   #stored: ((raised?: number) => void) | undefined
   expiredAt: number | undefined
+  /** Of the redrive that was stored. */
+  revision: number | undefined
+  /** Whether Redis says that a redrive has nothing to do. */
+  done = false
   readonly #onTopic = Promise.withResolvers<void>()
 
-  constructor({ observer = false, retry = {}, timeoutMilliseconds = 3000, retryTopics = false }: Options = {}) {
+  constructor({
+    observer = false,
+    retry = {},
+    timeoutMilliseconds = 3000,
+    beyondDeadlineMilliseconds = 0,
+    retryTopics = false,
+  }: Options = {}) {
     this.runner = new CallRunner({
       service: 'test.Service',
       methods: ['Do'],
       observer,
       retry: { ...RETRY, ...retry },
       timeoutMilliseconds,
+      beyondDeadlineMilliseconds,
       handler: {
         call: (request: HandlerRequest, onResult: (result: AttemptResult) => void) => {
           this.log.push('call')
@@ -66,7 +79,15 @@ class Harness {
         },
       } as unknown as HandlerClient,
       store: {
-        store: (id: Buffer, replyTo: string, bytes: Buffer, done: (raised?: number) => void, expiredAt?: number) => {
+        store: (
+          id: Buffer,
+          replyTo: string,
+          bytes: Buffer,
+          done: (raised?: number) => void,
+          expiredAt?: number,
+          revision?: number,
+        ) => {
+          this.revision = revision
           assert.deepEqual([id, replyTo], [idAt(7), 'proxy-1'])
           const { place, ...outcome } = { place: undefined, ...decodeOutcome(bytes) }
           this.outcome = outcome
@@ -76,8 +97,13 @@ class Harness {
           this.expiredAt = expiredAt
         },
         tellAgain: (id: Buffer, replyTo: string) => (this.told = [id, replyTo]),
-        handedOn: (_id: Buffer, attempt: number, milliseconds: number) => {
-          this.log.push(`remember attempt ${attempt} for ${milliseconds}`)
+        areDone: (calls: readonly Pick<Start, 'id' | 'redrive'>[]) => {
+          this.log.push(`ask about ${calls.map(({ redrive }) => `${redrive?.revision} of ${redrive?.record}`).join()}`)
+          return Promise.resolve(calls.map(() => this.done))
+        },
+        handedOn: (_id: Buffer, attempt: number, milliseconds: number, revision = 0) => {
+          const of = revision === 0 ? '' : ` of redrive ${revision}`
+          this.log.push(`remember attempt ${attempt}${of} for ${milliseconds}`)
           return this.#remembered.promise
         },
       } as unknown as OutcomeStore,
@@ -221,6 +247,24 @@ describe('a start', () => {
     assert.equal(harness.stored(NOW + 5000).log.at(-1), `raised to ${NOW + 5000}`)
   })
 
+  test('of a call that goes on beyond its deadline has all the time that an attempt may take', () => {
+    const harness = new Harness({ beyondDeadlineMilliseconds: 60_000 }).start(callOf({ deadline: NOW - 10 }))
+    assert.equal(harness.requests[0]?.timeoutMilliseconds, 3000)
+    harness.answer(answered(GrpcStatus.OK, ''))
+    assert.equal(harness.outcome?.state, 'Answered')
+  })
+
+  test('of a call that goes on beyond its deadline ends with what is kept of it', () => {
+    const beyond = { beyondDeadlineMilliseconds: 1000 }
+    const late = new Harness(beyond).start(callOf({ deadline: NOW - 900 }))
+    assert.equal(late.requests[0]?.timeoutMilliseconds, 100)
+    late.answer({ kind: 'TimedOut' })
+    assert.deepEqual(late.outcome, { state: 'Expired', started: 'Unknown' })
+    assert.equal(late.expiredAt, NOW - 900, 'a takeover may have raised the deadline')
+    const tooLate = new Harness(beyond).start(callOf({ deadline: NOW - 1000 }))
+    assert.deepEqual(tooLate.outcome, { state: 'Expired', started: 'No' })
+  })
+
   test('of a method that is not served goes to the failure topic and calls nobody', async () => {
     const harness = new Harness().start(callOf({ method: 'test.Service/Other' }))
     assert.deepEqual(harness.log, ['free', 'bury: method test.Service/Other is not served'])
@@ -288,6 +332,15 @@ describe("the handler's word", () => {
     assert.deepEqual(late.outcome, { state: 'Answered', ...answerOf(GrpcStatus.UNAVAILABLE, 'busy') })
     const inTime = new Harness().start(callOf({ deadline: NOW + 101 })).answer(answered(GrpcStatus.UNAVAILABLE, 'busy'))
     assert.deepEqual(inTime.log.at(-1), 'retry in 100')
+  })
+
+  test('is not the outcome of a call that goes on beyond its deadline, until that time is over', () => {
+    const beyond = { beyondDeadlineMilliseconds: 1000 }
+    const busy = answered(GrpcStatus.UNAVAILABLE, 'busy')
+    const inTime = new Harness(beyond).start(callOf({ deadline: NOW - 899 })).answer(busy)
+    assert.deepEqual(inTime.log.at(-1), 'retry in 100')
+    const late = new Harness(beyond).start(callOf({ deadline: NOW - 900 })).answer(busy)
+    assert.deepEqual(late.outcome, { state: 'Answered', ...answerOf(GrpcStatus.UNAVAILABLE, 'busy') })
   })
 
   test('at the last attempt: the failure topic has the record before the caller has the status', async () => {
@@ -371,9 +424,14 @@ describe('with retry topics a call that is tried again', () => {
     assert.deepEqual(harness.log, ['call', 'free', 'hand on after 1'])
   })
 
-  test('goes to the failure topic when it is too large for its retry topic', async () => {
+  test('goes to the failure topic when it is too large for its retry topic, and its caller gets the last status', async () => {
     const harness = await failed().onRetryTopic(new ProduceError('TOO_LARGE', 'too large'))
     assert.match(harness.log.at(-1)!, /^bury: cannot be put on its retry topic: .*too large/)
+    await harness.onTopic()
+    assert.partialDeepStrictEqual(harness.outcome, {
+      state: 'DeadLettered',
+      ...answerOf(GrpcStatus.UNAVAILABLE, 'busy'),
+    })
   })
 
   test("is tried again by itself where it is an Observer's", () => {
@@ -387,6 +445,92 @@ describe('with retry topics a call that is tried again', () => {
     harness.start(entryOf(fetchedOfVersion2(7, { origin: { partition: 3, offset: 99 } }), { attempt: 2 }))
     harness.answer(answered(GrpcStatus.OK))
     assert.deepEqual(harness.place, { partition: 3, offset: 99, attempts: 2 })
+  })
+})
+
+describe('a redriven call', () => {
+  const redriven = (changes: Partial<CallRecord> = {}, entry: Partial<Entry> = {}) =>
+    entryOf(fetchedOfVersion2(7, { redriveRevision: 2, ...changes }), entry)
+
+  test('has an outcome that says which redrive it comes of', () => {
+    const harness = new Harness().start(redriven()).answer(answered(GrpcStatus.OK))
+    assert.deepEqual([harness.outcome?.state, harness.revision], ['Answered', 2])
+  })
+
+  test('is a dead letter of its revision when its attempts are used up', async () => {
+    const harness = new Harness().start(redriven({}, { attempt: 3 })).answer(answered(GrpcStatus.UNAVAILABLE, 'busy'))
+    await harness.onTopic()
+    const busy = answerOf(GrpcStatus.UNAVAILABLE, 'busy')
+    assert.deepEqual(harness.outcome, { state: 'DeadLettered', revision: 2, ...busy })
+    assert.equal(harness.revision, 2)
+  })
+
+  test('is a dead letter again where one attempt is allowed, or there is no time for another', async () => {
+    const retry = { maxAttempts: 1 }
+    const one = new Harness({ retry }).start(redriven()).answer(answered(GrpcStatus.UNAVAILABLE))
+    assert.equal(one.log.at(-1), 'bury: attempts used up, last status 14')
+    const late = new Harness().start(redriven({ deadline: NOW + 100 })).answer(answered(GrpcStatus.UNAVAILABLE))
+    assert.equal(late.log.at(-1), 'bury: no time for another attempt, last status 14')
+  })
+
+  test('is a dead letter again when its deadline passes: nobody waits who would be told that it expired', async () => {
+    const harness = new Harness()
+    harness.runner.expire(redriven({ deadline: NOW }))
+    await turn()
+    assert.deepEqual(harness.log, ['ask about 2 of 0/7', 'bury: the deadline of redrive 2 passed'])
+    await harness.onTopic()
+    assert.deepEqual(harness.outcome, { state: 'DeadLettered', revision: 2, ...own('EXPIRED') })
+  })
+
+  test('whose deadline passes is done where an outcome stands, or another copy of it does the work', async () => {
+    const harness = new Harness()
+    harness.done = true
+    harness.runner.expire(redriven({ deadline: NOW, origin: { partition: 3, offset: 9 } }))
+    await turn()
+    assert.deepEqual(harness.log, ['ask about 2 of 3/9', 'finished skipped'])
+    assert.equal(harness.outcome, undefined)
+  })
+
+  test('keeps its revision on a retry topic, where its attempts are counted for that revision', async () => {
+    const late = redriven({ deadline: NOW + 3_600_000 })
+    const harness = new Harness({ retryTopics: true }).start(late).answer(answered(GrpcStatus.UNAVAILABLE))
+    const next = decodeRecord(harness.handedOn[0]!)
+    assert.deepEqual(next.kind === 'Call' && [next.record.redriveRevision, next.record.attempt], [2, 2])
+    await harness.onRetryTopic()
+    assert.equal(harness.log.at(-1), 'remember attempt 1 of redrive 2 for 3660000', 'for as long as it may run')
+  })
+})
+
+describe('an Observer of a failure topic', () => {
+  const dead = (changes: Partial<CallRecord> = {}) => {
+    const record = fetchedOfVersion2(7, {
+      attempt: 3,
+      redriveRevision: 2,
+      producedAgain: true,
+      notBefore: NOW + 1,
+      ...changes,
+    })
+    const headers = { ...record.headers, 'dead-reason': 'used up\r\n\u2026', 'dead-offset': '9' }
+    return entryOf({ ...record, headers })
+  }
+
+  test('runs the call of a dead letter from its first attempt, and is told whence it came and why', () => {
+    const harness = new Harness({ observer: true }).start(dead())
+    assert.deepEqual(harness.requests[0]?.extra, {
+      'dead-reason': 'used up???',
+      'dead-offset': '9',
+      'grpc-kafka-call-id': '00000000-0000-0000-0000-000000000007',
+      'grpc-kafka-attempt': '1',
+    })
+    harness.answer(answered(GrpcStatus.UNAVAILABLE))
+    assert.equal(harness.log.at(-1), 'retry in 100')
+  })
+
+  test('buries none of them again: it would read its own for ever', () => {
+    const harness = new Harness({ observer: true, retry: { maxAttempts: 1 } }).start(
+      dead({ method: 'test.Service/Other' }),
+    )
+    assert.deepEqual(harness.log, ['free', 'finished observed'])
   })
 })
 

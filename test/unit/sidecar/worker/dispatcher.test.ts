@@ -2,15 +2,16 @@ import assert from 'node:assert/strict'
 import { describe, test, type TestContext } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { pino } from 'pino'
+import type { Ordering } from '../../../../sidecar/config.ts'
 import type { FetchedRecord } from '../../../../sidecar/kafka/consumer.ts'
 import { LEASE_MARGIN_MILLISECONDS } from '../../../../sidecar/results/claims.ts'
 import { keyOf, type TopicPartition } from '../../../../sidecar/kafka/topic-partition.ts'
-import type { Begun, OutcomeStore, Start } from '../../../../sidecar/results/store.ts'
+import type { BeginOptions, Begun, OutcomeStore, Start } from '../../../../sidecar/results/store.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import type { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
 import { Dispatcher } from '../../../../sidecar/worker/dispatcher.ts'
 import { WINDOW_RECORDS, type Entry } from '../../../../sidecar/worker/partition.ts'
-import { at, fetched, fetchedOfVersion2, idAt, keyedAt, newer, NOW, poison, range } from './records.ts'
+import { at, fetched, fetchedOfVersion2, fetchedWithKey, idAt, keyedAt, newer, NOW, poison, range } from './records.ts'
 
 const W = WINDOW_RECORDS
 
@@ -22,6 +23,7 @@ class FakeStore {
   readonly held: number[][] = []
   readonly released: number[] = []
   readonly asked: { readonly attempt: number; readonly offset: number; readonly alone: boolean }[] = []
+  readonly redrives: Start['redrive'][] = []
   readonly takenBack: number[] = []
   lookedUp = 0
   answer: (start: Start, alone: boolean) => Begun = ({ attempt }) => ({
@@ -39,8 +41,14 @@ class FakeStore {
     return ids.map((id) => this.outcomes.has(id.toString('hex')))
   }
 
-  async begin(starts: readonly Start[], { alone }: { readonly alone: boolean }): Promise<Begun[]> {
-    for (const { id, attempt } of starts) this.asked.push({ offset: id.readUInt32BE(12), attempt, alone })
+  keepMilliseconds = 0
+
+  async begin(starts: readonly Start[], { alone, keepMilliseconds }: BeginOptions): Promise<Begun[]> {
+    this.keepMilliseconds = keepMilliseconds
+    for (const { id, attempt, redrive } of starts) {
+      this.asked.push({ offset: id.readUInt32BE(12), attempt, alone })
+      if (redrive !== undefined) this.redrives.push(redrive)
+    }
     await this.gate
     return starts.map((start) => this.answer(start, alone))
   }
@@ -61,8 +69,19 @@ class FakeStore {
   }
 }
 
+interface HarnessOptions {
+  readonly concurrency?: number
+  readonly maxAttempts?: number
+  readonly observer?: boolean
+  readonly healthy?: boolean
+  readonly longestWaitMilliseconds?: number
+  readonly beyondDeadlineMilliseconds?: number
+  readonly ordering?: Ordering
+}
+
 class Harness {
   readonly store = new FakeStore()
+  readonly metrics = new Metrics()
   readonly dispatcher: Dispatcher
   /** Entries at the handler now, and every start that was made, as `partition/offset`. */
   readonly running: Entry[] = []
@@ -86,7 +105,15 @@ class Harness {
 
   constructor(
     t: TestContext,
-    { concurrency = 64, maxAttempts = 3, observer = false, healthy = true, longestWaitMilliseconds = 60_000 } = {},
+    {
+      concurrency = 64,
+      maxAttempts = 3,
+      observer = false,
+      healthy = true,
+      longestWaitMilliseconds = 60_000,
+      beyondDeadlineMilliseconds = 0,
+      ordering = 'None',
+    }: HarnessOptions = {},
   ) {
     this.#t = t
     t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] })
@@ -94,17 +121,19 @@ class Harness {
     this.dispatcher = new Dispatcher({
       groupId: 'group',
       observer,
+      ordering,
       concurrency,
       maxAttempts,
       startsRetentionMilliseconds: 60_000,
       longestWaitMilliseconds,
+      beyondDeadlineMilliseconds,
       store: this.store as unknown as OutcomeStore,
       now: () => this.clock,
       pause: ({ partition }) => this.paused.push(partition),
       resume: ({ partition }) => this.resumed.push(partition),
       onHandlerLost: (reason) => this.lost.push(reason),
       logger: pino({ enabled: false }),
-      metrics: new Metrics(),
+      metrics: this.metrics,
     })
     const { dispatcher } = this
     const runner = {
@@ -173,6 +202,11 @@ class Harness {
   end(entry: Entry): void {
     this.free(entry)
     this.dispatcher.finished(entry, 'answered')
+  }
+
+  async gauge(name: string): Promise<number> {
+    const line = (await this.metrics.expose()).split('\n').find((one) => one.startsWith(`${name} `))
+    return Number(line?.slice(name.length))
   }
 
   get runningOffsets(): number[] {
@@ -558,6 +592,19 @@ test('a record without an idempotency key runs without asking, however late it c
   const harness = new Harness(t)
   await harness.own([fetched(0, { enqueuedAt: NOW - 60_000 })])
   assert.deepEqual([harness.store.asked, harness.starts], [[], ['0/0']])
+})
+
+describe('a call that goes on beyond its deadline', () => {
+  test('waits for a handler that is away until what is kept of it ends, and runs when that comes before', async (t) => {
+    const harness = new Harness(t, { healthy: false, beyondDeadlineMilliseconds: 2000 })
+    await harness.own([fetched(0, { deadline: NOW + 100 }), fetched(1, { deadline: NOW + 1000 })])
+    await harness.pass(2050)
+    assert.deepEqual(harness.expired, [])
+    await harness.pass(100)
+    assert.deepEqual(harness.expired, [0])
+    harness.dispatcher.setHealthy(true)
+    assert.deepEqual(harness.runningOffsets, [1])
+  })
 })
 
 describe('a record whose deadline a takeover raised', () => {
@@ -954,17 +1001,6 @@ describe('a record that is no call of this version', () => {
     )
   })
 
-  test('of this version goes back to the failure topic when it is a redrive, which must not be skipped for its outcome', async (t) => {
-    const harness = new Harness(t)
-    harness.store.outcomes.add(idAt(0).toString('hex'))
-    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1 })])
-    assert.deepEqual(
-      harness.buried.map(({ code, reason }) => [code, reason]),
-      [['UNREADABLE_RECORD', 'unreadable: redriven, which this worker cannot do yet']],
-    )
-    assert.deepEqual(harness.skipped, [])
-  })
-
   test('waits like any other outside the window, and stops reading when too many do', async (t) => {
     const harness = new Harness(t)
     await harness.own(Array.from({ length: 4 * W }, (_, offset) => poison(offset)))
@@ -1114,6 +1150,51 @@ test('partitions of the same number on several topics are apart', async (t) => {
   assert.deepEqual([...harness.dispatcher.partitions.keys()], ['calls.retry.1/0'])
 })
 
+describe('a dead letter that an Observer reads', () => {
+  test('starts at once, whatever its record says of attempts, copies, redrives and pauses', async (t) => {
+    const harness = new Harness(t, { observer: true, maxAttempts: 1 })
+    const letter = fetchedOfVersion2(0, {
+      attempt: 3,
+      producedAgain: true,
+      redriveRevision: 1,
+      notBefore: NOW + 60_000,
+    })
+    await harness.own([{ ...letter, headers: { ...letter.headers, 'dead-reason': 'used up' } }])
+    assert.deepEqual([harness.starts, harness.store.asked], [['0/0'], []])
+    assert.equal(harness.entry(0).attempt, 1)
+  })
+})
+
+describe('a redriven record', () => {
+  test('is asked about before it starts, as the redrive that it is', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 2 }), fetched(1)])
+    assert.deepEqual(harness.store.asked, [{ offset: 0, attempt: 1, alone: false }])
+    assert.deepEqual(harness.store.redrives, [{ revision: 2, record: '0/0' }])
+    assert.deepEqual(harness.starts.toSorted(), ['0/0', '0/1'])
+  })
+
+  test('has its starts remembered for as long as it may run, which may be longer than any method', async (t) => {
+    const harness = new Harness(t)
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1, deadline: NOW + 3_600_000 })])
+    assert.equal(harness.store.keepMilliseconds, 3_660_000)
+  })
+
+  test('is passed over where its redrive has nothing to do', async (t) => {
+    const harness = new Harness(t)
+    harness.store.answer = () => ({ kind: 'Done' })
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1 })])
+    assert.deepEqual([harness.skipped, harness.starts], [[0], []])
+  })
+
+  test("of an earlier owner's window is not passed over for the outcome that it may replace", async (t) => {
+    const harness = new Harness(t)
+    harness.store.outcomes.add(idAt(0).toString('hex'))
+    await harness.own([fetchedOfVersion2(0, { redriveRevision: 1 })], { takenOver: true })
+    assert.deepEqual([harness.skipped, harness.starts], [[], ['0/0']])
+  })
+})
+
 test('a call that ran when its partition was lost, and did not reach its handler before that is open again, starts once more', async (t) => {
   const harness = new Harness(t)
   await harness.own(range(0, 1))
@@ -1126,4 +1207,225 @@ test('a call that ran when its partition was lost, and did not reach its handler
   harness.dispatcher.open(at(0), { offset: 0, window: W }, true)
   await harness.pass(500)
   assert.deepEqual(harness.starts, ['0/0', '0/0'])
+})
+
+describe('calls of one key', () => {
+  /** One letter for each record: its key. */
+  const keys = (letters: string, from = 0): FetchedRecord[] =>
+    letters.split('').map((letter, index) => fetchedWithKey(from + index, letter))
+
+  test('start one after the other, and hold up no other key', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own(keys('aabac'))
+    assert.deepEqual(harness.runningOffsets, [0, 2, 4])
+    harness.free(harness.entry(2))
+    harness.end(harness.entry(0))
+    assert.deepEqual(harness.runningOffsets, [4, 1])
+    harness.end(harness.entry(1))
+    assert.deepEqual(harness.runningOffsets, [4, 3])
+  })
+
+  test('wait until the outcome of the one before is stored, not only for its answer', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own(keys('aa'))
+    const first = harness.entry(0)
+    harness.free(first)
+    assert.deepEqual(harness.runningOffsets, [])
+    harness.dispatcher.finished(first, 'answered')
+    assert.deepEqual(harness.runningOffsets, [1])
+  })
+
+  test('are those of one partition where that is asked for, whatever their keys', async (t) => {
+    const harness = new Harness(t, { ordering: 'Partition' })
+    await harness.own(keys('abc'))
+    await harness.own(keys('de'), { number: 1 })
+    assert.deepEqual(harness.starts, ['0/0', '1/0'])
+    harness.end(harness.running[0]!)
+    assert.deepEqual(harness.starts, ['0/0', '1/0', '0/1'])
+  })
+
+  test('wait for one that is tried again, whose offset is held', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own(keys('aba'))
+    const first = harness.entry(0)
+    harness.free(first)
+    harness.dispatcher.retry(first, 500)
+    harness.end(harness.entry(1))
+    await harness.pass(450)
+    assert.deepEqual(harness.starts, ['0/0', '0/1'])
+    assert.equal(harness.watermark(), 0)
+    assert.equal(await harness.gauge('grpc_kafka_records_in_line'), 1)
+    await harness.pass(100)
+    assert.deepEqual(harness.starts, ['0/0', '0/1', '0/0'])
+    harness.end(harness.entry(0))
+    assert.deepEqual(harness.starts, ['0/0', '0/1', '0/0', '0/2'])
+  })
+
+  test('go on when the one before is not there to be run: it has an outcome, is expired, or unreadable', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key', healthy: false })
+    harness.store.outcomes.add(idAt(0).toString('hex'))
+    const late = fetchedWithKey(1, 'a', { deadline: NOW + 100 })
+    const unreadable = { ...poison(2), key: Buffer.from('a') }
+    await harness.own([...keys('a'), late, unreadable, ...keys('a', 3)], { takenOver: true, window: 1 })
+    harness.dispatcher.committed(at(0), { offset: 0, window: W })
+    await harness.pass(200)
+    harness.dispatcher.setHealthy(true)
+    assert.deepEqual(harness.skipped, [0])
+    assert.deepEqual(harness.expired, [1])
+    assert.deepEqual(harness.runningOffsets, [3])
+  })
+
+  test('whose deadline passes while they wait get their outcome then, and are not started', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    const late = (offset: number) => fetchedWithKey(offset, 'a', { deadline: NOW + 200 })
+    await harness.own([...keys('a'), late(1), ...keys('a', 2), late(3)])
+    await harness.pass(300)
+    assert.deepEqual(harness.expired, [1, 3])
+    assert.equal(await harness.gauge('grpc_kafka_records_in_line'), 1)
+    harness.end(harness.entry(0))
+    assert.deepEqual(harness.starts, ['0/0', '0/2'])
+    harness.end(harness.entry(2))
+    assert.equal(harness.watermark(), 4)
+  })
+
+  test('that have had their turn are not taken for waiting when their deadline passes', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own([...keys('a'), fetchedWithKey(1, 'a', { deadline: NOW + 200 }), ...keys('a', 2)])
+    harness.end(harness.entry(0))
+    await harness.pass(300)
+    assert.deepEqual(harness.runningOffsets, [1])
+    assert.deepEqual(harness.expired, [], 'its handler is cut by its own deadline')
+  })
+
+  test('beyond the window do not expire before it has moved: a new owner would not know of them', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    const late = (offset: number) => fetchedWithKey(offset, 'a', { deadline: NOW + 200 })
+    await harness.own([...keys('a'), late(1), late(2)], { window: 2 })
+    await harness.pass(300)
+    assert.deepEqual(harness.expired, [1])
+    harness.dispatcher.committed(at(0), { offset: 0, window: W })
+    await harness.pass(50)
+    assert.deepEqual(harness.expired, [1, 2])
+  })
+
+  test('keep their order when a claim raises the deadline of one that had passed', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    harness.raisedDeadline = NOW + 60_000
+    await harness.own([...keys('a'), fetchedWithKey(1, 'a', { deadline: NOW + 100 }), ...keys('a', 2)])
+    await harness.pass(200)
+    assert.deepEqual(harness.expired, [1])
+    assert.deepEqual(harness.starts, ['0/0'])
+    harness.end(harness.entry(0))
+    await harness.settle()
+    assert.deepEqual(harness.starts, ['0/0', '0/1'])
+    harness.end(harness.entry(1))
+    assert.deepEqual(harness.starts, ['0/0', '0/1', '0/2'])
+  })
+
+  test('that come to their turn behind the window wait for it, and not those before it', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own(keys('aabb'), { window: 2 })
+    assert.deepEqual(harness.runningOffsets, [0])
+    harness.end(harness.entry(0))
+    assert.deepEqual(harness.runningOffsets, [1], 'the one of b stood first in the queue')
+    harness.dispatcher.committed(at(0), { offset: 1, window: 2 })
+    assert.deepEqual(harness.runningOffsets, [1, 2])
+  })
+
+  test('do not start while another worker may have one of them running', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    harness.store.others.set(0, 1)
+    // Not beyond the window of its last commit either.
+    await harness.own(keys('ab'), { takenOver: true, window: 0 })
+    harness.dispatcher.committed(at(0), { offset: 0, window: W })
+    await harness.pass(1050)
+    assert.deepEqual(harness.starts, [])
+    harness.store.others.set(0, 0)
+    await harness.pass(200)
+    assert.deepEqual(harness.starts, ['0/0', '0/1'])
+  })
+
+  test('of an earlier owner are asked about in their order, and run in it', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own(keys('aab'), { takenOver: true, window: 3 })
+    assert.deepEqual(
+      harness.store.asked.map(({ offset }) => offset),
+      [0, 2],
+    )
+    harness.end(harness.entry(0))
+    await harness.settle()
+    assert.deepEqual(harness.starts, ['0/0', '0/2', '0/1'])
+  })
+
+  test('wait for one that still runs here from an earlier time, also when its offset is not read again', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own(keys('ab'))
+    harness.dispatcher.assign([], true)
+    await harness.own(keys('babc', 1))
+    await harness.pass(100)
+    assert.deepEqual(harness.starts, ['0/0', '0/1', '0/4'])
+    harness.end(harness.entry(0))
+    assert.deepEqual(harness.starts, ['0/0', '0/1', '0/4', '0/2'])
+    harness.end(harness.entry(1))
+    assert.deepEqual(harness.starts, ['0/0', '0/1', '0/4', '0/2', '0/3'])
+  })
+
+  test('count as waiting: reading stops while too many do', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own(Array.from({ length: 4 * W + 1 }, (_, offset) => fetchedWithKey(offset, 'a')))
+    assert.deepEqual(harness.paused, [0])
+    assert.equal(harness.dispatcher.load().unfinished, 1, "they are in nobody else's way")
+  })
+
+  test('that fill the window while one of them is tried again hold the partition, which is told', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    const hot = Array.from({ length: W }, (_, offset) => fetchedWithKey(offset, 'a'))
+    await harness.own([...hot, fetchedWithKey(W, 'b')])
+    assert.equal(await harness.gauge('grpc_kafka_held_partitions'), 0, 'one of them runs')
+    const first = harness.entry(0)
+    harness.free(first)
+    harness.dispatcher.retry(first, 500)
+    assert.equal(await harness.gauge('grpc_kafka_held_partitions'), 1)
+    assert.deepEqual(harness.runningOffsets, [])
+    await harness.pass(500)
+    assert.equal(await harness.gauge('grpc_kafka_held_partitions'), 0)
+  })
+
+  test('are handed back with the rest, and none starts behind one that still runs', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own(keys('aab'))
+    const quiesced = harness.dispatcher.quiesce(new AbortController().signal)
+    while (harness.running.length > 0) harness.end(harness.running[0]!)
+    await quiesced
+    assert.deepEqual(harness.starts, ['0/0', '0/2'])
+    assert.equal(await harness.gauge('grpc_kafka_buffered_records'), 0)
+    await harness.dispatcher.reset()
+    await harness.own(keys('ab', 1), { offset: 1 })
+    assert.deepEqual(harness.starts, ['0/0', '0/2', '0/1', '0/2'])
+  })
+
+  test('of a partition that goes elsewhere are not started when the one before ends', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own(keys('aa'))
+    harness.dispatcher.assign([], true)
+    harness.end(harness.entry(0))
+    await harness.pass(200)
+    assert.deepEqual(harness.starts, ['0/0'])
+  })
+
+  test('wait for one that a newer worker may still read', async (t) => {
+    const harness = new Harness(t, { ordering: 'Key' })
+    await harness.own([{ ...newer(0, 3, { deadline: NOW + 500 }), key: Buffer.from('a') }, ...keys('a', 1)])
+    await harness.pass(450)
+    assert.deepEqual(harness.starts, [])
+    await harness.pass(100)
+    assert.deepEqual(harness.expired, [0])
+    assert.deepEqual(harness.starts, ['0/1'])
+  })
+
+  test('in no order start at once', async (t) => {
+    const harness = new Harness(t)
+    await harness.own(keys('aaa'))
+    assert.deepEqual(harness.runningOffsets, [0, 1, 2])
+  })
 })

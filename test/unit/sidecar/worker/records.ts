@@ -42,6 +42,12 @@ export function fetched(offset: number, changes: Partial<CallRecord> = {}): Fetc
   return { offset, ...encodeRecord(callRecord(offset, changes)) }
 }
 
+/** With a partition key. */
+export const fetchedWithKey = (offset: number, key: string, changes: Partial<CallRecord> = {}): FetchedRecord => ({
+  ...fetched(offset, changes),
+  key: Buffer.from(key),
+})
+
 /** Of version 2, which carries all of a record's fields. */
 export function fetchedOfVersion2(offset: number, changes: Partial<CallRecord>): FetchedRecord {
   return { offset, ...encodeRecord(callRecord(offset, changes), 2) }

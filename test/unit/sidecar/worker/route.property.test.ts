@@ -7,6 +7,7 @@ import { test, type TestContext } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { pino } from 'pino'
+import type { Ordering } from '../../../../sidecar/config.ts'
 import type { FetchedRecord } from '../../../../sidecar/kafka/consumer.ts'
 import type { TopicPartition } from '../../../../sidecar/kafka/topic-partition.ts'
 import type { BeginOptions, Begun, OutcomeStore, Start } from '../../../../sidecar/results/store.ts'
@@ -14,12 +15,14 @@ import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import type { CallRunner } from '../../../../sidecar/worker/call-runner.ts'
 import { Dispatcher } from '../../../../sidecar/worker/dispatcher.ts'
 import type { Entry } from '../../../../sidecar/worker/partition.ts'
-import { at, fetched, idAt, NOW } from './records.ts'
+import { at, fetchedWithKey, idAt, NOW } from './records.ts'
 
 const PARTITIONS = 3
 const WORKERS = 3
 /** Small, so that a few records fill it. */
 const WINDOW = 4
+/** Their number has no factor in common with that of the partitions. */
+const KEYS = ['a', 'b'] as const
 const WORD_MILLISECONDS = 3000
 const SESSION_MILLISECONDS = 6000
 
@@ -98,16 +101,20 @@ class Route {
   readonly workers: Worker[] = []
   /** How often each call was at a handler, as `partition/offset`. */
   readonly runs = new Map<string, number>()
+  /** What was wrong with the order of a start. */
+  readonly disorder: string[] = []
   generation = 0
   /** Who has which partition by the group's word. */
   owners: readonly (Worker | undefined)[] = []
   readonly #maxAttempts: number
+  readonly #ordering: Ordering
   readonly #t: TestContext
   now = 0
 
-  constructor(t: TestContext, maxAttempts: number) {
+  constructor(t: TestContext, maxAttempts: number, ordering: Ordering = 'None') {
     this.#t = t
     this.#maxAttempts = maxAttempts
+    this.#ordering = ordering
     for (let index = 0; index < WORKERS; index++) this.join()
   }
 
@@ -118,6 +125,7 @@ class Route {
       dispatcher: new Dispatcher({
         groupId: 'group',
         observer: false,
+        ordering: this.#ordering,
         concurrency: 3,
         maxAttempts: this.#maxAttempts,
         startsRetentionMilliseconds: 60_000,
@@ -143,6 +151,7 @@ class Route {
       start: (entry: Entry) => {
         const call = `${entry.partition.partition}/${entry.offset}`
         this.runs.set(call, (this.runs.get(call) ?? 0) + 1)
+        if (this.#ordering !== 'None') this.#judgeStart(worker, entry)
         worker.running.push(entry)
       },
       skip: (entry: Entry) => dispatcher.finished(entry, 'skipped'),
@@ -155,6 +164,26 @@ class Route {
     dispatcher.setHealthy(true)
     this.workers.push(worker)
     return worker
+  }
+
+  /** SEMANTICS 6: no earlier one of its key is without an outcome, and none of its key is with a handler. */
+  #judgeStart(worker: Worker, { offset, partition: { partition } }: Entry): void {
+    const key = this.#keyOf(partition, offset)
+    for (let earlier = 0; earlier < offset; earlier++) {
+      if (this.#keyOf(partition, earlier) !== key) continue
+      if (!this.redis.outcomes.has(idAt(earlier, partition).toString('hex')))
+        this.disorder.push(`${worker.name} starts ${partition}/${offset}, and ${earlier} has no outcome`)
+    }
+    for (const one of this.alive) {
+      for (const other of one.running) {
+        if (other.partition.partition === partition && this.#keyOf(partition, other.offset) === key)
+          this.disorder.push(`${worker.name} starts ${partition}/${offset} while ${one.name} runs ${other.offset}`)
+      }
+    }
+  }
+
+  #keyOf(partition: number, offset: number): string {
+    return this.#ordering === 'Partition' ? '' : String(this.logs[partition]?.[offset]?.key)
   }
 
   get alive(): Worker[] {
@@ -173,9 +202,9 @@ class Route {
     }
   }
 
-  produce(partition: number): void {
+  produce(partition: number, key: string): void {
     const log = this.logs[partition] as FetchedRecord[]
-    log.push(fetched(log.length, { id: idAt(log.length, partition), deadline: NOW + 10_000_000 }))
+    log.push(fetchedWithKey(log.length, key, { id: idAt(log.length, partition), deadline: NOW + 10_000_000 }))
     for (const worker of this.alive) this.#fetch(worker, partition)
   }
 
@@ -197,6 +226,20 @@ class Route {
     worker.dispatcher.handlerFree()
     if (!this.redis.outcomes.has(idOf(entry))) this.redis.outcomes.set(idOf(entry), 'answered')
     worker.dispatcher.finished(entry, 'answered')
+  }
+
+  /** A call's attempt fails, and is made again after a while as long as attempts are left. */
+  fail(pick: number): void {
+    const running = this.alive.flatMap((worker) => worker.running.map((entry) => ({ worker, entry })))
+    if (running.length === 0) return
+    const { worker, entry } = running[pick % running.length] as (typeof running)[0]
+    if (entry.attempt >= this.#maxAttempts) {
+      this.complete(pick)
+      return
+    }
+    worker.running.splice(worker.running.indexOf(entry), 1)
+    worker.dispatcher.handlerFree()
+    worker.dispatcher.retry(entry, 100 + (pick % 10) * 100)
   }
 
   commit(worker: Worker): void {
@@ -285,7 +328,7 @@ class Route {
 const idOf = (entry: Entry): string => idAt(entry.offset, entry.partition.partition).toString('hex')
 
 type Step =
-  | { readonly kind: 'produce' | 'complete' | 'commit' | 'rebalance' | 'crash'; readonly pick: number }
+  | { readonly kind: 'produce' | 'complete' | 'fail' | 'commit' | 'rebalance' | 'crash'; readonly pick: number }
   | { readonly kind: 'pass'; readonly milliseconds: number }
 
 const step = (kind: Exclude<Step['kind'], 'pass'>) => fc.nat({ max: 1000 }).map((pick) => ({ kind, pick }) as const)
@@ -303,7 +346,10 @@ async function take(route: Route, steps: readonly Step[]): Promise<void> {
   for (const one of steps) {
     switch (one.kind) {
       case 'produce':
-        route.produce(one.pick % PARTITIONS)
+        route.produce(one.pick % PARTITIONS, KEYS[one.pick % KEYS.length]!)
+        break
+      case 'fail':
+        route.fail(one.pick)
         break
       case 'complete':
         route.complete(one.pick)
@@ -324,6 +370,18 @@ async function take(route: Route, steps: readonly Step[]): Promise<void> {
     await route.settle(1)
   }
   await route.finish()
+}
+
+/**
+ * A worker may die between the count of a start and the start, so often that no start is left. A call that may have been
+ * started before is counted from 2 on, where there is more than one attempt.
+ */
+function usedUpUnrun({ redis }: Route, call: string, maxAttempts: number, crashes: number): boolean {
+  const [partition, offset] = call.split('/').map(Number)
+  const id = idAt(offset!, partition).toString('hex')
+  const counted = redis.starts.get(id)?.starts ?? 0
+  const deaths = maxAttempts > 1 ? counted - 1 : counted
+  return redis.outcomes.get(id) === 'dead-lettered' && counted >= maxAttempts && deaths >= 1 && crashes >= deaths
 }
 
 /** The seed that is printed runs a failure again; making it smaller takes minutes, so one asks for that by hand. */
@@ -370,10 +428,7 @@ test('workers that die leave no call without an outcome, and none unrun that had
       const crashes = taken.filter(({ kind }) => kind === 'crash').length
       for (const call of route.calls) {
         const runs = route.runs.get(call) ?? 0
-        // A worker may die between the count of a start and the start, so often that no start is left.
-        const [partition, offset] = call.split('/').map(Number)
-        const counted = route.redis.starts.get(idAt(offset!, partition).toString('hex'))?.starts ?? 0
-        assert.ok(runs >= 1 || (counted > maxAttempts && crashes >= counted), `${call} never ran`)
+        assert.ok(runs >= 1 || usedUpUnrun(route, call, maxAttempts, crashes), `${call} never ran`)
         // With one attempt allowed the first asking does not count what may have been before it (dispatcher.ts, begin).
         assert.ok(runs <= Math.min(crashes, Math.max(2, maxAttempts)) + 1, `${call} ran ${runs} times`)
       }
@@ -381,3 +436,44 @@ test('workers that die leave no call without an outcome, and none unrun that had
     { numRuns: 20, ...REPORT },
   )
 })
+
+for (const ordering of ['Key', 'Partition'] as const) {
+  test(`ordering ${ordering}: in rebalances and failures each starts after all earlier ones have ended, and none is skipped`, async (t) => {
+    const use = clocks(t)
+    const steps = fc.array(fc.oneof(...ordinary, { arbitrary: step('fail'), weight: 2 }), {
+      minLength: 20,
+      maxLength: 80,
+      size: 'max',
+    })
+    await fc.assert(
+      fc.asyncProperty(steps, async (taken) => {
+        const route = new Route(t, 3, ordering)
+        use(route)
+        await take(route, taken)
+        assert.deepEqual(route.disorder, [])
+        for (const call of route.calls) assert.ok((route.runs.get(call) ?? 0) >= 1, `${call} never ran`)
+      }),
+      { numRuns: 30, ...REPORT },
+    )
+  })
+
+  test(`ordering ${ordering}: workers that die leave the order as it is, and skip nothing`, async (t) => {
+    const use = clocks(t)
+    const steps = fc.array(
+      fc.oneof(...ordinary, { arbitrary: step('fail'), weight: 2 }, { arbitrary: step('crash'), weight: 1 }),
+      { minLength: 10, maxLength: 60, size: 'max' },
+    )
+    await fc.assert(
+      fc.asyncProperty(steps, async (taken) => {
+        const route = new Route(t, 3, ordering)
+        use(route)
+        await take(route, taken)
+        assert.deepEqual(route.disorder, [])
+        const crashes = taken.filter(({ kind }) => kind === 'crash').length
+        for (const call of route.calls)
+          assert.ok(route.runs.has(call) || usedUpUnrun(route, call, 3, crashes), `${call} never ran`)
+      }),
+      { numRuns: 20, ...REPORT },
+    )
+  })
+}
