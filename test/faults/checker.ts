@@ -7,6 +7,8 @@ export interface Rules {
   readonly maxAttempts: number
   /** gRPC status codes after which a call is tried again. */
   readonly retryableCodes: readonly number[]
+  /** Faults that take no work from anybody: nothing may run again for them. */
+  readonly mildFaults: readonly string[]
   /** How much later than its deadline a client may have its status, beside its own delay. */
   readonly lateMilliseconds: number
   /** How far two processes that look at one clock may differ in the order of what they saw. */
@@ -153,7 +155,9 @@ function* repeated(story: Story, faults: readonly Fault[], rules: Rules): Genera
   const before = runs.toSorted((one, other) => one.beganAt - other.beganAt).slice(0, -1)
   const byPolicy = before.filter(({ end }) => end !== undefined && rules.retryableCodes.includes(end.code)).length
   const madeAt = Math.min(...story.sent.map(({ at }) => at))
-  const struck = faults.filter((fault) => isInFlight(fault, madeAt, finishedAt(story)))
+  const struck = faults
+    .filter(({ kind }) => !rules.mildFaults.includes(kind))
+    .filter((fault) => isInFlight(fault, madeAt, finishedAt(story)))
   if (runs.length > 1 + byPolicy + struck.length)
     yield {
       kind: 'Repeated',

@@ -7,6 +7,7 @@ import { exposures } from './exposure.ts'
 import type { Fault, History } from './history.ts'
 import { MAX_ATTEMPTS } from './scene.ts'
 import type { Scene } from './scene.ts'
+import type { FaultClass } from './schedule.ts'
 
 /** What nobody planned. */
 export const STOOD_STILL = 'the machine stood still'
@@ -17,6 +18,7 @@ const LEAST_ACKNOWLEDGED = 5
 const RULES: Rules = {
   maxAttempts: MAX_ATTEMPTS,
   retryableCodes: [GrpcStatus.UNAVAILABLE],
+  mildFaults: ['cut-subscriptions', 'slow-handler', 'failing-handler'] satisfies FaultClass[],
   lateMilliseconds: 250,
   clockMilliseconds: 5,
 }

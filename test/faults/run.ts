@@ -6,7 +6,7 @@ import type { Process } from '../integration/support/route.ts'
 import { readClients, readKafka } from './collect.ts'
 import type { OnKafka } from './collect.ts'
 import { deleteTopic, joined } from './deleted-topic.ts'
-import type { Fault } from './history.ts'
+import type { Fault, History } from './history.ts'
 import { LEAST_IN_FLIGHT, STOOD_STILL, judge } from './judge.ts'
 import { LoopDelay } from './loop-delay.ts'
 import { BROKERS } from './platform.ts'
@@ -50,13 +50,13 @@ export async function run(
   const onAbort = (): void => void scene.route.close()
   signal.addEventListener('abort', onAbort, { once: true })
   stack.defer(() => signal.removeEventListener('abort', onAbort))
+  const one = new Run(scene, options, report, signal)
   let wrong: readonly string[] | undefined
   try {
-    wrong = await new Run(scene, options, report, signal).toItsEnd(stack)
+    wrong = await one.toItsEnd(stack)
     return wrong
   } finally {
-    if (wrong?.length === 0) scene.discard()
-    else scene.keep()
+    if (wrong?.length !== 0) scene.keep(one.history)
   }
 }
 
@@ -66,12 +66,18 @@ class Run {
   readonly #report: Report
   readonly #signal: AbortSignal
   readonly #faults: Fault[] = []
+  #history: History | undefined
 
   constructor(scene: Scene, options: RunOptions, report: Report, signal: AbortSignal) {
     this.#scene = scene
     this.#options = options
     this.#report = report
     this.#signal = signal
+  }
+
+  /** What was judged. */
+  get history(): History | undefined {
+    return this.#history
   }
 
   async toItsEnd(stack: AsyncDisposableStack): Promise<readonly string[]> {
@@ -90,6 +96,7 @@ class Run {
 
     await untilIdle(route)
     const { history, wrong } = await judge(this.#scene, onKafka, this.#faults, exempt)
+    this.#history = history
     const all = [...wrong]
     for (const line of summary(history)) this.#report(`  ${line}`)
     for (const kind of ['proxies', 'workers'] as const) {

@@ -6,6 +6,7 @@ import type { Process, Proxy, Sidecar, Worker } from '../integration/support/rou
 import { HURRIED_MILLISECONDS, PATIENT_MILLISECONDS } from './call-mix.ts'
 import type { ClientOptions, ClientReport } from './client.ts'
 import type { Mode } from './handler.ts'
+import type { History } from './history.ts'
 import { OFFSETS_TOPIC } from './offsets-topic.ts'
 import type { Platform } from './platform.ts'
 
@@ -26,6 +27,7 @@ export class Scene {
   readonly delayLedger: string
   readonly #modeFile: string
   readonly #processes: Process[] = []
+  #isKept = false
 
   private constructor(platform: Platform) {
     this.platform = platform
@@ -65,6 +67,8 @@ export class Scene {
   /** Gone with the stack. */
   static async start(platform: Platform, stack: AsyncDisposableStack): Promise<Scene> {
     const scene = new Scene(platform)
+    // Proxies write there until they are gone.
+    stack.defer(() => scene.#discard())
     stack.defer(() => scene.route.close())
     await scene.route.createTopics()
     await Promise.all([
@@ -165,13 +169,21 @@ export class Scene {
     await until('no offset waits', async () => (await this.route.lag().catch(() => -1)) === 0, HEAL_MILLISECONDS)
   }
 
-  /** Called where nothing was found. */
-  discard(): void {
-    rmSync(this.directory, { recursive: true, force: true })
+  #discard(): void {
+    if (!this.#isKept) rmSync(this.directory, { recursive: true, force: true })
   }
 
-  /** Keeps what goes with the route: the handlers' ledger, and the last words of all. */
-  keep(): void {
+  /**
+   * Leaves the ledgers behind, and what else would go with the route: the handlers' ledger, the last words of all, and
+   * what was judged where it came to that.
+   */
+  keep(history: History | undefined): void {
+    this.#isKept = true
+    if (history !== undefined) {
+      const { buried, exempt } = history
+      const text = JSON.stringify({ ...history, buried: [...buried], exempt: [...exempt] })
+      writeFileSync(join(this.directory, 'history'), text)
+    }
     if (existsSync(this.route.ledgerFile)) copyFileSync(this.route.ledgerFile, join(this.directory, 'handlers'))
     writeFileSync(join(this.directory, 'last-words'), this.route.lastWords(200))
   }

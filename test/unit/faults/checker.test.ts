@@ -7,7 +7,13 @@ import { answerKind } from '../../faults/answer-kind.ts'
 import { check, repeats } from '../../faults/checker.ts'
 import type { Answered, Fault, HeldRecord, History, Run, Sent, Stored } from '../../faults/history.ts'
 
-const RULES = { maxAttempts: 3, retryableCodes: [14], lateMilliseconds: 250, clockMilliseconds: 5 }
+const RULES = {
+  maxAttempts: 3,
+  retryableCodes: [14],
+  mildFaults: ['slow-handler'],
+  lateMilliseconds: 250,
+  clockMilliseconds: 5,
+}
 
 const sent = (call: string, at: number, more: Partial<Sent> = {}): Sent => ({
   request: call,
@@ -206,6 +212,11 @@ for (const call of ['refused', 'expired']) {
 test('a repeat that no fault explains is found', () => {
   assert.deepEqual(found({ runs: [...CLEAN.runs, run('a', 1060, 'a/2')] }), ['Repeated'])
   assert.deepEqual(found({ faults: [] }), ['Repeated'], 'without the kill')
+  assert.deepEqual(
+    found({ faults: [{ ...kill, kind: 'slow-handler' }] }),
+    ['Repeated'],
+    'a fault that takes no work away',
+  )
   assert.deepEqual(found({ faults: [{ ...kill, at: 1990, until: 1999 }] }), ['Repeated'], 'made after the kill')
   assert.deepEqual(found({ faults: [{ ...kill, at: 8970, until: 8980 }] }), ['Repeated'], 'finished before the kill')
 })
