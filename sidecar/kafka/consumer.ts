@@ -203,20 +203,20 @@ export class GroupConsumer {
     partitions: readonly TopicPartition[],
     which: (of: { readonly low: string; readonly high: string }) => string,
   ): Promise<ReadonlyMap<string, number>> {
-    const offsets = await Promise.all(
-      [...Map.groupBy(partitions, ({ topic }) => topic)].map(([topic, ofIt]) =>
-        this.#ask(async (admin) => {
-          const told = new Map((await admin.fetchTopicOffsets(topic)).map((one) => [one.partition, one]))
-          return ofIt.map(({ partition }) => {
-            const one = told.get(partition)
-            // Its metadata is from before the partition was added: a fresh client knows.
-            if (one === undefined) throw new Error(`Kafka does not tell where ${topic}/${partition} begins and ends`)
-            return [keyOf({ topic, partition }), Number(which(one))] as const
-          })
-        }),
-      ),
-    )
-    return new Map(offsets.flat())
+    const offsets = new Map<string, number>()
+    // One after the other: of questions about several topics at once kafkajs may lose one.
+    for (const [topic, ofIt] of Map.groupBy(partitions, (at) => at.topic)) {
+      await this.#ask(async (admin) => {
+        const told = new Map((await admin.fetchTopicOffsets(topic)).map((one) => [one.partition, one]))
+        for (const { partition } of ofIt) {
+          const one = told.get(partition)
+          // Left for a fresh client, which knows of a partition that was added.
+          if (one === undefined) throw new Error(`Kafka does not tell where ${topic}/${partition} begins and ends`)
+          offsets.set(keyOf({ topic, partition }), Number(which(one)))
+        }
+      })
+    }
+    return offsets
   }
 
   /** @throws what `question` throws. */
