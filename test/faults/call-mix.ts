@@ -2,7 +2,7 @@
 import { GrpcStatus } from '../../sidecar/errors.ts'
 import { METHOD, OTHER_METHOD } from '../integration/support/service.ts'
 import type { Request } from './handler.ts'
-import type { Random } from './random.ts'
+import { randomOf } from './random.ts'
 
 /** The method whose callers set no deadline: the proxy ends them by the resource's. */
 export const HURRIED_MILLISECONDS = 2000
@@ -18,9 +18,11 @@ export interface Asked {
   readonly againAfterMilliseconds?: number
 }
 
-export function* callMix(name: string, random: Random): Generator<Asked, never> {
+/** The seed is part of the calls' names, which are their idempotency keys too: several runs may use one Redis. */
+export function* callMix(name: string, seed: number): Generator<Asked, never> {
+  const random = randomOf(seed)
   for (let number = 0; ; number++) {
-    const call = `${name}-${number}`
+    const call = `${name}-${seed}-${number}`
     const request: Request = { call, sleepMilliseconds: random.integer(20, 250) }
     const patient = { request, method: METHOD, deadlineMilliseconds: random.integer(20_000, PATIENT_MILLISECONDS) }
     const kind = random.integer(1, 100)

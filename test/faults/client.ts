@@ -15,7 +15,6 @@ import type { Asked } from './call-mix.ts'
 import type { Answered, Sent } from './history.ts'
 import { Ledger } from './ledger.ts'
 import { LoopDelay } from './loop-delay.ts'
-import { randomOf } from './random.ts'
 
 export interface ClientOptions {
   readonly name: string
@@ -45,7 +44,7 @@ const options = JSON.parse(process.argv[2] ?? '') as ClientOptions
 const ledger = new Ledger(options.ledger)
 const loopDelay = new LoopDelay()
 const clients = options.proxies.map((port) => rawClient(port))
-const asked = callMix(options.name, randomOf(options.seed))
+const asked = callMix(options.name, options.seed)
 let inFlight = 0
 let ok = 0
 

@@ -3,7 +3,7 @@
  * they leave behind. Without a seed and without minutes: the three fixed runs of two minutes that `npm test` has.
  *
  * --seed     what is broken, when and for how long follows from it; chosen when not given, and printed
- * --minutes  how long calls are made; 2 when not given
+ * --minutes  how long a run lasts, from the start of its parts to its last fault; 2 when not given
  * --classes  of `FAULT_CLASSES`; all when not given
  */
 import { mkdtemp, rm } from 'node:fs/promises'

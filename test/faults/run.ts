@@ -21,6 +21,7 @@ import { restLine, summary } from './summary.ts'
 
 export interface RunOptions {
   readonly seed: number
+  /** From the start of its parts until nothing more is broken. */
   readonly minutes: number
   readonly classes: readonly FaultClass[]
 }
@@ -44,16 +45,18 @@ export async function run(
   report: Report,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
+  const startedAt = performance.now()
   await using stack = new AsyncDisposableStack()
   const scene = await Scene.start(platform, stack)
   // Whoever interrupts does not wait until something has healed.
   const onAbort = (): void => void scene.route.close()
   signal.addEventListener('abort', onAbort, { once: true })
   stack.defer(() => signal.removeEventListener('abort', onAbort))
-  const one = new Run(scene, options, report, signal)
+  const one = new Run(scene, options, startedAt, report, signal)
   let wrong: readonly string[] | undefined
   try {
     wrong = await one.toItsEnd(stack)
+    report(`  after ${((performance.now() - startedAt) / 1000).toFixed(0)} s:`)
     return wrong
   } finally {
     if (wrong?.length !== 0) scene.keep(one.history)
@@ -63,14 +66,17 @@ export async function run(
 class Run {
   readonly #scene: Scene
   readonly #options: RunOptions
+  /** Monotonic milliseconds. */
+  readonly #startedAt: number
   readonly #report: Report
   readonly #signal: AbortSignal
   readonly #faults: Fault[] = []
   #history: History | undefined
 
-  constructor(scene: Scene, options: RunOptions, report: Report, signal: AbortSignal) {
+  constructor(scene: Scene, options: RunOptions, startedAt: number, report: Report, signal: AbortSignal) {
     this.#scene = scene
     this.#options = options
+    this.#startedAt = startedAt
     this.#report = report
     this.#signal = signal
   }
@@ -112,7 +118,7 @@ class Run {
     const others = classes.filter((one) => one !== 'delete-topic')
     if (others.length === 0) return
     const milliseconds = minutes * 60_000 - (others.length < classes.length ? DELETION_MILLISECONDS : 0)
-    const end = performance.now() + milliseconds
+    const end = this.#startedAt + milliseconds
     const clients = await this.#startClients('c')
     const sizes = { proxies: PROXIES, workers: WORKERS, brokers: BROKERS }
     let left = roundOf(others)
