@@ -23,6 +23,7 @@ const COMMANDS = /** @type {Readonly<Record<string, readonly string[]>>} */ ({
   'test:unit': ['node', join(root, 'local/commands/test-unit.ts')],
   'test:integration': ['node', quiet, join(root, 'local/commands/test-integration.ts')],
   'test:operator': ['node', quiet, join(root, 'local/commands/test-operator.ts')],
+  'test:faults': ['node', quiet, join(root, 'test/faults/main.ts')],
   bench: ['node', quiet, join(root, 'test/bench/main.ts')],
   'bench:operator': ['node', quiet, join(root, 'test/bench/operator/main.ts')],
   generate: ['node', join(root, 'crds/generate.ts')],

@@ -8,10 +8,15 @@ const HOST = '127.0.0.1'
 export type KafkaListener = {
   /** In capitals: `TEAM`. */
   readonly name: string
-  readonly protocol: 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL'
+  readonly protocol: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL'
   /** Kafka's settings of a listener, without `listener.name.<name>.`. */
   readonly properties: Readonly<Record<string, string>>
+  /** Clients are told another port, on which somebody else listens and passes on what comes: a relay. */
+  readonly relayed?: boolean
 }
+
+/** A door with its port, and the one that clients are told where it is another. */
+export type PlacedListener = KafkaListener & { readonly port: number; readonly advertisedPort?: number }
 
 export type BrokerSettings = {
   readonly id: number
@@ -21,22 +26,25 @@ export type BrokerSettings = {
   readonly roles: 'broker' | 'broker,controller'
   /** Of Kafka's own topics: offsets and transactions. */
   readonly copies: number
-  readonly listeners?: readonly (KafkaListener & { readonly port: number })[]
+  readonly listeners?: readonly PlacedListener[]
 }
 
 type Properties = Readonly<Record<string, string>>
 
 export function brokerProperties(settings: BrokerSettings): Properties {
   const { id, port, controller, roles, copies, listeners = [] } = settings
-  const open = [`PLAINTEXT://${HOST}:${port}`, ...listeners.map((one) => `${one.name}://${HOST}:${one.port}`)]
+  const open = (portOf: (one: PlacedListener) => number): string[] => [
+    `PLAINTEXT://${HOST}:${port}`,
+    ...listeners.map((one) => `${one.name}://${HOST}:${portOf(one)}`),
+  ]
   const own = roles === 'broker' ? [] : [`CONTROLLER://${HOST}:${controller.port}`]
   const protocols = listeners.map(({ name, protocol }) => `${name}:${protocol}`)
   return {
     'process.roles': roles,
     'node.id': String(id),
     'controller.quorum.voters': `${controller.id}@${HOST}:${controller.port}`,
-    listeners: [...open, ...own].join(','),
-    'advertised.listeners': open.join(','),
+    listeners: [...open((one) => one.port), ...own].join(','),
+    'advertised.listeners': open((one) => one.advertisedPort ?? one.port).join(','),
     'listener.security.protocol.map': ['PLAINTEXT:PLAINTEXT', 'CONTROLLER:PLAINTEXT', ...protocols].join(','),
     'controller.listener.names': 'CONTROLLER',
     'inter.broker.listener.name': 'PLAINTEXT',
@@ -102,9 +110,13 @@ export async function loneBroker(
   }
 }
 
-/** @returns the listeners, each with a port that is free. */
-export async function withPorts(
-  listeners: readonly KafkaListener[],
-): Promise<readonly (KafkaListener & { readonly port: number })[]> {
-  return Promise.all(listeners.map(async (listener) => ({ ...listener, port: await freePort() })))
+/** @returns the listeners, each with ports that are free. */
+export async function withPorts(listeners: readonly KafkaListener[]): Promise<readonly PlacedListener[]> {
+  return Promise.all(
+    listeners.map(async (listener) => ({
+      ...listener,
+      port: await freePort(),
+      ...(listener.relayed === true && { advertisedPort: await freePort() }),
+    })),
+  )
 }

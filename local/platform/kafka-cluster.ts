@@ -3,7 +3,13 @@ import { join } from 'node:path'
 import { untilKafkaAnswers, untilListed } from '../kafka/admin.ts'
 import { reportToTerminal, type Report } from '../report.ts'
 import { freePort } from './free-port.ts'
-import { brokerProperties, controllerProperties, withPorts, type KafkaListener } from './kafka-broker.ts'
+import {
+  brokerProperties,
+  controllerProperties,
+  withPorts,
+  type KafkaListener,
+  type PlacedListener,
+} from './kafka-broker.ts'
 import { SHORT_LIVED, startKafkaProcess } from './kafka-process.ts'
 import { ensureKafka } from './kafka-program.ts'
 import type { Server } from './server.ts'
@@ -25,6 +31,8 @@ export type KafkaCluster = {
   readonly brokers: readonly string[]
   /** `host:port` of each broker for each listener, by its name. */
   readonly listeners: Readonly<Record<string, readonly string[]>>
+  /** The same, as clients are told: others for listeners that are relayed. */
+  readonly advertised: Readonly<Record<string, readonly string[]>>
   /** Each may be killed and started again. The n-th has the id n + 1. */
   readonly nodes: readonly Server[]
   stop(): Promise<void>
@@ -98,11 +106,19 @@ export async function startKafkaCluster(options: KafkaClusterOptions, signal?: A
     await stop()
     throw error
   }
-  const addresses = (name: string): readonly string[] =>
-    plan.flatMap(({ listeners }) => listeners.filter((one) => one.name === name).map(({ port }) => `127.0.0.1:${port}`))
+  const addresses = (portOf: (one: PlacedListener) => number): KafkaCluster['listeners'] =>
+    Object.fromEntries(
+      (options.listeners ?? []).map(({ name }) => [
+        name,
+        plan.flatMap(({ listeners }) =>
+          listeners.filter((one) => one.name === name).map((one) => `127.0.0.1:${portOf(one)}`),
+        ),
+      ]),
+    )
   return {
     brokers,
-    listeners: Object.fromEntries((options.listeners ?? []).map(({ name }) => [name, addresses(name)])),
+    listeners: addresses(({ port }) => port),
+    advertised: addresses(({ port, advertisedPort }) => advertisedPort ?? port),
     nodes,
     stop,
   }

@@ -111,18 +111,24 @@ async function ask(admin: Admin, { topics, groupId, startFrom, deadLettersOf }: 
   }
 }
 
-async function askLag(
-  admin: Admin,
+/** @throws when Kafka does not tell of one of them. */
+export async function askLag(
+  admin: Pick<Admin, 'fetchTopicOffsets' | 'fetchOffsets'>,
   topics: readonly string[],
   groupId: string,
   startFrom: GroupOfTopics['startFrom'],
 ): Promise<number> {
-  const ends = await Promise.all(topics.map((topic) => admin.fetchTopicOffsets(topic)))
+  const ends = new Map<string, readonly PartitionOffsets[]>()
+  // One after the other: asked about several at once kafkajs may lose one, and then there seems to be nothing in it.
+  for (const topic of topics) ends.set(topic, await admin.fetchTopicOffsets(topic))
   const committed = await admin.fetchOffsets({ groupId, topics: [...topics] })
   return topics
-    .map((topic, index) =>
-      lagOf(ends[index] ?? [], committed.find((one) => one.topic === topic)?.partitions ?? [], startFrom),
-    )
+    .map((topic) => {
+      const partitions = ends.get(topic) ?? []
+      const own = committed.find((one) => one.topic === topic)?.partitions ?? []
+      if (partitions.length === 0 || own.length === 0) throw new Error(`Kafka does not tell of all of ${topic}`)
+      return lagOf(partitions, own, startFrom)
+    })
     .reduce((sum, lag) => sum + lag, 0)
 }
 

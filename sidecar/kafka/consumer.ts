@@ -23,6 +23,15 @@ export interface FetchedRecord extends RawRecord {
   readonly offset: number
 }
 
+const NOTHING_COMMITTED = -1
+
+/** What kafkajs' types leave out. */
+interface OffsetAnswer {
+  readonly partition: number
+  readonly offset: string
+  readonly metadata?: string | null
+}
+
 export interface CommittedOffset extends TopicPartition {
   /** The next offset to be read; -1 when nothing was ever committed. */
   readonly offset: number
@@ -147,36 +156,36 @@ export class GroupConsumer {
   async commit(offsets: readonly CommittedOffset[]): Promise<void> {
     const generation = this.#generation
     const memberId = this.#memberId
-    if (generation === undefined || this.#cluster === undefined)
-      throw new Error('the generation of the group is not known yet')
-    try {
-      this.#coordinator ??= await this.#cluster.findGroupCoordinator({ groupId: this.#groupId })
-      await this.#coordinator.offsetCommit({
+    if (generation === undefined) throw new Error('the generation of the group is not known yet')
+    await this.#askCoordinator((coordinator) =>
+      coordinator.offsetCommit({
         groupId: this.#groupId,
         groupGenerationId: generation,
         memberId,
-        topics: [...Map.groupBy(offsets, ({ topic }) => topic)].map(([topic, ofIt]) => ({
-          topic,
-          partitions: ofIt.map(({ partition, offset, metadata }) => ({ partition, offset: String(offset), metadata })),
-        })),
-      })
-    } catch (error) {
-      // It may have moved to another broker.
-      this.#coordinator = undefined
-      throw error
-    }
+        topics: byTopic(offsets),
+      }),
+    )
   }
 
-  /** @throws when Kafka cannot say. */
+  /**
+   * Asks the coordinator itself for these very partitions: kafkajs' own question leaves out those that are not in its metadata
+   * yet (and may forget one topic while it asks for several), and it would look as if nothing was ever committed there.
+   * @throws when Kafka cannot say.
+   */
   async committed(partitions: readonly TopicPartition[]): Promise<CommittedOffset[]> {
-    const topics = topicsOf(partitions)
-    const answers = await this.#ask((admin) => admin.fetchOffsets({ groupId: this.#groupId, topics }))
+    const topics = byTopic(partitions.map((at) => ({ ...at, offset: NOTHING_COMMITTED })))
+    const { responses } = await this.#askCoordinator((coordinator) =>
+      coordinator.offsetFetch({ groupId: this.#groupId, topics }),
+    )
     const found = new Map(
-      answers.flatMap(({ topic, partitions: ofIt }) => ofIt.map((one) => [keyOf({ ...one, topic }), one] as const)),
+      responses.flatMap(({ topic, partitions: ofIt }) =>
+        ofIt.map((one: OffsetAnswer) => [keyOf({ ...one, topic }), one] as const),
+      ),
     )
     return partitions.map(({ topic, partition }) => {
       const one = found.get(keyOf({ topic, partition }))
-      return { topic, partition, offset: Number(one?.offset ?? -1), metadata: one?.metadata ?? '' }
+      if (one === undefined) throw new Error(`Kafka does not tell what is committed of ${topic}/${partition}`)
+      return { topic, partition, offset: Number(one.offset), metadata: one.metadata ?? '' }
     })
   }
 
@@ -194,14 +203,33 @@ export class GroupConsumer {
     partitions: readonly TopicPartition[],
     which: (of: { readonly low: string; readonly high: string }) => string,
   ): Promise<ReadonlyMap<string, number>> {
-    const offsets = await Promise.all(
-      topicsOf(partitions).map(async (topic) =>
-        (await this.#ask((admin) => admin.fetchTopicOffsets(topic))).map(
-          (one) => [keyOf({ topic, partition: one.partition }), Number(which(one))] as const,
-        ),
-      ),
-    )
-    return new Map(offsets.flat())
+    const offsets = new Map<string, number>()
+    // One after the other: of questions about several topics at once kafkajs may lose one.
+    for (const [topic, ofIt] of Map.groupBy(partitions, (at) => at.topic)) {
+      await this.#ask(async (admin) => {
+        const told = new Map((await admin.fetchTopicOffsets(topic)).map((one) => [one.partition, one]))
+        for (const { partition } of ofIt) {
+          const one = told.get(partition)
+          // Left for a fresh client, which knows of a partition that was added.
+          if (one === undefined) throw new Error(`Kafka does not tell where ${topic}/${partition} begins and ends`)
+          offsets.set(keyOf({ topic, partition }), Number(which(one)))
+        }
+      })
+    }
+    return offsets
+  }
+
+  /** @throws what `question` throws. */
+  async #askCoordinator<T>(question: (coordinator: Broker) => Promise<T>): Promise<T> {
+    if (this.#cluster === undefined) throw new Error('the group was not joined')
+    try {
+      this.#coordinator ??= await this.#cluster.findGroupCoordinator({ groupId: this.#groupId })
+      return await question(this.#coordinator)
+    } catch (error) {
+      // It may have moved to another broker.
+      this.#coordinator = undefined
+      throw error
+    }
   }
 
   /**
@@ -309,4 +337,9 @@ export class GroupConsumer {
   }
 }
 
-const topicsOf = (partitions: readonly TopicPartition[]): string[] => [...new Set(partitions.map(({ topic }) => topic))]
+/** As the protocol has it. */
+const byTopic = (offsets: readonly (TopicPartition & { readonly offset: number; readonly metadata?: string })[]) =>
+  [...Map.groupBy(offsets, ({ topic }) => topic)].map(([topic, ofIt]) => ({
+    topic,
+    partitions: ofIt.map(({ partition, offset, metadata = '' }) => ({ partition, offset: String(offset), metadata })),
+  }))
