@@ -9,6 +9,7 @@ const PARTS: readonly { readonly name: string; readonly args: readonly string[] 
   { name: 'npm run verify', args: ['local/verify/main.ts'] },
   { name: 'npm run test:unit', args: ['local/commands/test-unit.ts'] },
   { name: 'npm run test:integration', args: [quiet, 'local/commands/test-integration.ts'] },
+  { name: 'npm run test:faults', args: [quiet, 'test/faults/main.ts'] },
   { name: 'npm run test:operator', args: [quiet, 'local/commands/test-operator.ts'] },
   { name: 'npm start -- --once', args: [quiet, 'local/cli.ts', 'start', '--once'] },
 ]

@@ -10,7 +10,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { interruptible } from '../../local/interrupt.ts'
+import { Interrupted, interruptible } from '../../local/interrupt.ts'
 import { reportToTerminal as report } from '../../local/report.ts'
 import { startPlatform } from './platform.ts'
 import { run } from './run.ts'
@@ -72,12 +72,21 @@ async function main(directory: string, signal: AbortSignal): Promise<boolean> {
 
 const directory = await mkdtemp(join(tmpdir(), 'grpc-kafka-faults-'))
 let passed = false
+let isWrong = true
 try {
-  passed = await interruptible((signal) => main(directory, signal))
+  passed = await interruptible((signal) =>
+    main(directory, signal).catch((error: unknown) => {
+      // Whatever failed then failed for that.
+      signal.throwIfAborted()
+      throw error
+    }),
+  )
+  isWrong = !passed
 } catch (error) {
-  console.error(error instanceof Error ? (error.stack ?? error.message) : error)
+  isWrong = !(error instanceof Interrupted)
+  console.error(isWrong && error instanceof Error ? (error.stack ?? error.message) : String(error))
 } finally {
   // Where something is wrong the ledgers are wanted.
-  if (passed) await rm(directory, { recursive: true, force: true })
+  if (!isWrong) await rm(directory, { recursive: true, force: true })
   process.exitCode = passed ? 0 : 1
 }

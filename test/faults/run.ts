@@ -32,7 +32,7 @@ const WARM_UP = { name: 'w', perSecond: 100, calls: 150 }
 /** After a fault calls are answered again before the next one comes. */
 const CALLS_BETWEEN = 25
 /** Of the time, where the topic is deleted: for that. */
-const DELETION_MILLISECONDS = 25_000
+const DELETION_MILLISECONDS = 15_000
 /** A machine that gave nobody any time for so long is a fault itself: sessions and words lapse meanwhile. */
 const STOOD_STILL_MILLISECONDS = 1000
 /** A client ends when its last call has. */
@@ -163,7 +163,7 @@ class Run {
 
   async #struck(what: string, make: () => Promise<Fault>): Promise<Fault> {
     this.#signal.throwIfAborted()
-    await until('enough calls are on their way', () => this.#scene.clients.inFlight >= LEAST_IN_FLIGHT)
+    await this.#scene.until('enough calls are on their way', () => this.#scene.clients.inFlight >= LEAST_IN_FLIGHT)
     // Said before: where it does not heal, it is known what was done.
     this.#report(`  ${new Date().toISOString()} ${what}`)
     const fault = await make()

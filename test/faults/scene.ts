@@ -118,7 +118,7 @@ export class Scene {
   /** Resolves when so many calls more were answered with OK. */
   async goesOn(calls: number): Promise<void> {
     const goal = this.clients.ok + calls
-    await until(`${calls} calls are answered`, () => this.clients.ok >= goal, HEAL_MILLISECONDS)
+    await this.until(`${calls} calls are answered`, () => this.clients.ok >= goal)
   }
 
   /** Starts a sidecar again as it was, after it was killed. */
@@ -143,15 +143,12 @@ export class Scene {
       if (!one.running) throw new Error(`process ${one.child.pid} ended by itself:\n${one.lines.slice(-20).join('\n')}`)
     }
     await Promise.all([...route.workers, ...route.proxies].map((sidecar) => this.#ready(sidecar)))
-    await until(
-      'every copy is in sync',
-      async () => {
-        const { topics } = await route.admin.fetchTopicMetadata({ topics: [...this.topics, OFFSETS_TOPIC] })
-        return topics.every(({ partitions }) => partitions.every(({ isr }) => isr.length === 3))
-      },
-      HEAL_MILLISECONDS,
+    await this.until('every copy is in sync', async () => {
+      const asked = route.admin.fetchTopicMetadata({ topics: [...this.topics, OFFSETS_TOPIC] })
       // A question may find no broker that answers.
-    )
+      const found = await asked.catch(() => undefined)
+      return found?.topics.every(({ partitions }) => partitions.every(({ isr }) => isr.length === 3)) === true
+    })
   }
 
   async #ready(sidecar: Sidecar): Promise<void> {
@@ -166,7 +163,17 @@ export class Scene {
 
   /** Resolves when everything that is on the topics is finished and committed. */
   async untilDrained(): Promise<void> {
-    await until('no offset waits', async () => (await this.route.lag().catch(() => -1)) === 0, HEAL_MILLISECONDS)
+    await this.until('no offset waits', async () => (await this.route.lag().catch(() => -1)) === 0)
+  }
+
+  /** Whoever ends the run does not wait for what cannot come any more. */
+  async until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+    const { closing } = this.route
+    const asked = (): boolean | Promise<boolean> => {
+      closing.throwIfAborted()
+      return condition()
+    }
+    await until(what, asked, HEAL_MILLISECONDS)
   }
 
   #discard(): void {

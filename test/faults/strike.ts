@@ -33,7 +33,7 @@ export async function strike(scene: Scene, plan: Plan): Promise<Fault> {
       await target.exited
       const end = Date.now()
       const what = `${victim} ${number}, process ${assertKilled(target)}`
-      await pause(awayMilliseconds)
+      await pause(awayMilliseconds, undefined, { signal: route.closing })
       if (victim === 'handler') worker!.handler = (await route.startHandler(worker!.handlerPort)).handler
       else await scene.restart(victim, number)
       await scene.untilWhole()
@@ -47,7 +47,7 @@ export async function strike(scene: Scene, plan: Plan): Promise<Fault> {
       const at = Date.now()
       worker.process.kill('SIGSTOP')
       const pid = await untilStopped(worker.process)
-      await pause(plan.milliseconds)
+      await pause(plan.milliseconds, undefined, { signal: route.closing })
       worker.process.kill('SIGCONT')
       const end = Date.now()
       // That the group gave it up is what the time was for.
@@ -92,7 +92,7 @@ export async function strike(scene: Scene, plan: Plan): Promise<Fault> {
       if (cut === 0) throw new NotStruckError(`there was no connection to ${plan.to}`)
       const at = Date.now()
       for (const relay of relays) relay.cut()
-      await pause(plan.milliseconds)
+      await pause(plan.milliseconds, undefined, { signal: route.closing })
       for (const relay of relays) relay.mend()
       await scene.untilWhole()
       return {
@@ -106,7 +106,7 @@ export async function strike(scene: Scene, plan: Plan): Promise<Fault> {
       const relays = platform.relays[plan.to]
       const at = Date.now()
       for (const relay of relays) relay.slow(plan.delayMilliseconds)
-      await pause(plan.milliseconds)
+      await pause(plan.milliseconds, undefined, { signal: route.closing })
       for (const relay of relays) relay.slow(0)
       await scene.untilWhole()
       return { kind: plan.kind, what: `to ${plan.to}, by ${plan.delayMilliseconds} ms`, at, until: Date.now() }
@@ -117,7 +117,7 @@ export async function strike(scene: Scene, plan: Plan): Promise<Fault> {
         plan.kind === 'slow-handler' ? { sleepMilliseconds: plan.sleepMilliseconds } : { failPercent: plan.percent }
       const at = Date.now()
       scene.setMode(mode)
-      await pause(plan.milliseconds)
+      await pause(plan.milliseconds, undefined, { signal: route.closing })
       scene.setMode({})
       await scene.untilWhole()
       return { kind: plan.kind, what: JSON.stringify(mode), at, until: Date.now() }
