@@ -26,7 +26,7 @@ export const drainMilliseconds = ({ spec: { methods } }: CalculateService): numb
 
 /** The configuration of one proxy of a service. */
 export function proxyConfig(service: CalculateService, placement: ProxyPlacement): ProxyConfigInput {
-  const { rateLimit, proxy, methods } = service.spec
+  const { rateLimit, proxy, methods, callbacks } = service.spec
   const { listen, registration: placed, secretsDirectory } = placement
   const registration = placed && consulConfig(service, listen.port, placed, secretsDirectory)
   return {
@@ -49,7 +49,13 @@ export function proxyConfig(service: CalculateService, placement: ProxyPlacement
       cacheMaxBytes: proxy.cacheMaxBytes,
       ...(placement.descriptorSetFile === undefined ? {} : { descriptorSetFile: placement.descriptorSetFile }),
       drainMilliseconds: drainMilliseconds(service),
+      ...(callbacks === undefined ? {} : { callbacks: { receivers: callbacks.receivers.map(receiverConfig) } }),
       ...(registration === undefined ? {} : { registration }),
     },
   }
 }
+
+type Receiver = NonNullable<CalculateService['spec']['callbacks']>['receivers'][number]
+
+/** What decides whether a caller may name it. */
+const receiverConfig = ({ host, port, scheme }: Receiver) => ({ host, scheme, ...(port === undefined ? {} : { port }) })

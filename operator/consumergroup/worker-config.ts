@@ -1,6 +1,7 @@
 import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/types.ts'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
 import type { Placement } from '../placement.ts'
+import { callbacksConfig } from './callbacks-config.ts'
 import { commonConfig, methodConfig } from '../sidecar-config.ts'
 
 type WorkerConfigInput = Extract<SidecarConfigInput, { readonly role: 'worker' }>
@@ -24,6 +25,7 @@ export function workerConfig(
   placement: WorkerPlacement,
 ): WorkerConfigInput {
   const { spec } = group
+  const callbacks = spec.role === 'Observer' ? undefined : callbacksConfig(service.spec, placement.secretsDirectory)
   return {
     role: 'worker',
     ...commonConfig(service, placement),
@@ -39,6 +41,7 @@ export function workerConfig(
       timeoutMilliseconds: spec.timeoutMilliseconds,
       methods: service.spec.methods.map(methodConfig),
       ...(policy === undefined ? {} : { retry: retryConfig(policy) }),
+      ...(callbacks === undefined ? {} : { callbacks }),
       graceSeconds: graceSeconds(group),
       ...(placement.uncleanEndMarker === undefined ? {} : { uncleanEndMarker: placement.uncleanEndMarker }),
     },

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
+import type { FinishedCall, Told } from '../../../../sidecar/callback/callbacks.ts'
 import type { RetryConfig } from '../../../../sidecar/config.ts'
 import { ERRORS, GrpcStatus, type ErrorCode } from '../../../../sidecar/errors.ts'
 import { ProduceError } from '../../../../sidecar/kafka/producer.ts'
@@ -47,6 +48,8 @@ class Harness {
   readonly #onRetryTopic = Promise.withResolvers<void>()
   readonly #remembered = Promise.withResolvers<void>()
   told: readonly (Buffer | string)[] = []
+  toldOf: FinishedCall | undefined
+  readonly #told = Promise.withResolvers<Told>()
   clock = NOW
   #answer: ((result: AttemptResult) => void) | undefined
   #stored: ((raised?: number) => void) | undefined
@@ -125,6 +128,13 @@ class Harness {
           return this.#onRetryTopic.promise
         },
       } as unknown as RetryTopics,
+      callbacks: {
+        tell: (call) => {
+          this.log.push(`tell ${call.url} of ${call.method}`)
+          this.toldOf = call
+          return this.#told.promise
+        },
+      },
       startsRetentionMilliseconds: 60_000,
       instance: 'worker-1',
       now: () => this.clock,
@@ -173,6 +183,13 @@ class Harness {
   /** Redis knows that another record has the next attempt. */
   async remembered(): Promise<this> {
     this.#remembered.resolve()
+    await turn()
+    return this
+  }
+
+  /** The receiver knows, or never will. */
+  async onTold(told: Told): Promise<this> {
+    this.#told.resolve(told)
     await turn()
     return this
   }
