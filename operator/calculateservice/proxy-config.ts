@@ -1,5 +1,6 @@
 import type { CalculateService } from '../../crds/types.ts'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
+import { callbackReceivers } from '../callbacks-config.ts'
 import type { Placement } from '../placement.ts'
 import { consulConfig } from './consul-config.ts'
 import type { RegistrationPlacement } from './consul-config.ts'
@@ -26,8 +27,14 @@ export const drainMilliseconds = ({ spec: { methods } }: CalculateService): numb
 
 /** The configuration of one proxy of a service. */
 export function proxyConfig(service: CalculateService, placement: ProxyPlacement): ProxyConfigInput {
-  const { rateLimit, proxy, methods, callbacks } = service.spec
+  const { rateLimit, proxy, methods } = service.spec
   const { listen, registration: placed, secretsDirectory } = placement
+  // What decides whether a caller may name one; the rest is the workers'.
+  const receivers = callbackReceivers(service.spec, placement).map(({ host, port, scheme }) => ({
+    host,
+    scheme,
+    ...(port === undefined ? {} : { port }),
+  }))
   const registration = placed && consulConfig(service, listen.port, placed, secretsDirectory)
   return {
     role: 'proxy',
@@ -49,13 +56,8 @@ export function proxyConfig(service: CalculateService, placement: ProxyPlacement
       cacheMaxBytes: proxy.cacheMaxBytes,
       ...(placement.descriptorSetFile === undefined ? {} : { descriptorSetFile: placement.descriptorSetFile }),
       drainMilliseconds: drainMilliseconds(service),
-      ...(callbacks === undefined ? {} : { callbacks: { receivers: callbacks.receivers.map(receiverConfig) } }),
+      ...(receivers.length === 0 ? {} : { callbacks: { receivers } }),
       ...(registration === undefined ? {} : { registration }),
     },
   }
 }
-
-type Receiver = NonNullable<CalculateService['spec']['callbacks']>['receivers'][number]
-
-/** What decides whether a caller may name it. */
-const receiverConfig = ({ host, port, scheme }: Receiver) => ({ host, scheme, ...(port === undefined ? {} : { port }) })

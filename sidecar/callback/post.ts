@@ -2,6 +2,7 @@
 import type { LookupAddress } from 'node:dns'
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
+import type { RequestOptions } from 'node:https'
 import type { LookupFunction } from 'node:net'
 import { isAllowed } from './address.ts'
 import type { Network } from './address.ts'
@@ -44,11 +45,15 @@ export async function post({ url, network, ca, headers, body }: Post, resolve: R
     const addresses = await abortable(resolve(name), signal)
     if (addresses.length === 0 || !addresses.every(({ address }) => isAllowed(address, network)))
       throw new PostError('ADDRESS_NOT_ALLOWED', `an address of the host is not ${network.toLowerCase()}`)
-    return await send(
-      url,
-      { method: 'POST', headers, signal, agent: false, lookup: pinned(addresses), ...(ca === undefined ? {} : { ca }) },
-      body,
-    )
+    const options = {
+      method: 'POST',
+      headers: { ...headers, 'content-length': body.length },
+      signal,
+      agent: false as const,
+      lookup: pinned(addresses),
+      ...(ca === undefined ? {} : { ca }),
+    }
+    return await send(url, options, body)
   } catch (cause) {
     signal.throwIfAborted()
     if (cause instanceof PostError) throw cause
@@ -65,12 +70,9 @@ const pinned =
     else done(null, first!.address, first!.family)
   }
 
-function send(url: URL, options: Parameters<typeof httpsRequest>[1], body: Buffer): Promise<number> {
+function send(url: URL, options: RequestOptions, body: Buffer): Promise<number> {
   return new Promise((resolve, reject) => {
-    const sent = (url.protocol === 'https:' ? httpsRequest : httpRequest)(url, {
-      ...options,
-      headers: { ...options.headers, 'content-length': body.length },
-    })
+    const sent = (url.protocol === 'https:' ? httpsRequest : httpRequest)(url, options)
     sent.on('response', (response) => {
       resolve(response.statusCode ?? 0)
       response.destroy()

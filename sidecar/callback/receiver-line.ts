@@ -17,7 +17,7 @@ export class ReceiverLine {
 
   set isAway(isAway: boolean) {
     this.#isAway = isAway
-    if (isAway) for (const end of [...this.#waiting]) end(false)
+    if (isAway) for (const end of this.#waiting) end(false)
   }
 
   /** Resolves with whether a place was got before the signal was aborted; it is to be given back. */

@@ -14,7 +14,7 @@ export type Target<R extends Receiver> =
   /** @property reason of a sentence whose subject is the URL; holds nothing of it. */
   | { readonly kind: 'Refused'; readonly reason: string }
 
-export const LONGEST_URL = 2048
+const LONGEST_URL = 2048
 
 /** Spaces and controls too: URL's parser would drop some of them without a word. */
 const VISIBLE_ASCII = /^[\x21-\x7e]+$/
