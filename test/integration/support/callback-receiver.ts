@@ -61,7 +61,9 @@ export class CallbackReceiver {
   }
 
   async #receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const body = await text(request)
+    // What a worker that was killed did not send to its end is no message.
+    const body = await text(request).catch(() => undefined)
+    if (body === undefined) return
     const { data } = JSON.parse(body) as Pick<ReceivedCallback, 'data'>
     this.received.push({ path: request.url ?? '', headers: request.headers, body, data })
     response.writeHead(await this.#reaction(this.of(data.id).length)).end()
