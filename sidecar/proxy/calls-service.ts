@@ -16,7 +16,7 @@ import { MethodMetrics } from './call-metrics.ts'
 import type { Gate } from './gate.ts'
 import { replyTo } from './respond.ts'
 
-const CALLS_SERVICE = 'grpckafka.v1.Calls'
+export const CALLS_SERVICE = 'grpckafka.v1.Calls'
 
 /** Requests of this service that one replica holds, nearly all of them waiting. */
 const MOST_LOOKUPS = 1024
@@ -237,13 +237,13 @@ function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
 }
 
 /** What calls.proto says. It is a part of ours: where it does not load, the installation is broken. */
-const PROTO = loadSync(fileURLToPath(new URL('calls.proto', import.meta.url)), {
+export const CALLS_PROTO = loadSync(fileURLToPath(new URL('calls.proto', import.meta.url)), {
   longs: Number,
   enums: String,
   defaults: true,
 })
-const CALLS = PROTO[CALLS_SERVICE] as unknown as Readonly<Record<string, MethodDefinition<Request, CallMessage>>>
-const STATUS = PROTO['grpckafka.v1.Status'] as unknown as {
+const CALLS = CALLS_PROTO[CALLS_SERVICE] as unknown as Readonly<Record<string, MethodDefinition<Request, CallMessage>>>
+const STATUS = CALLS_PROTO['grpckafka.v1.Status'] as unknown as {
   deserialize(bytes: Buffer): { readonly details: readonly Detail[] }
 }
 

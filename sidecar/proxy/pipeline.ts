@@ -371,23 +371,24 @@ const enqueue =
     leave: (call) => enqueuer.forget(call),
   })
 
-const handleOf = (call: Call, place?: RecordOrigin): CallHandle => ({
-  id: call.id,
-  method: call.method.name,
-  caller: call.caller,
-  deadline: call.claim?.deadline ?? call.deadline,
+/** A call with a key may have come with another caller, whose deadline is not known here, but no later than its method's from now. */
+const handleOf = ({ id, method, caller, claim, deadline }: Call, now: number, place?: RecordOrigin): CallHandle => ({
+  id,
+  method: method.name,
+  caller,
+  deadline: claim === undefined ? deadline : Math.max(claim.deadline, now + method.timeoutMilliseconds),
   place,
 })
 
 /** A caller that is told an id, and no outcome, may ask for that later; so may a receiver, for what its message has no room for. */
 const handOut =
-  ({ handles }: PipelineOptions): LayerFactory =>
+  ({ handles, clock }: PipelineOptions): LayerFactory =>
   (next) => ({
     enter: next,
     leave: (call, end) => {
       const isForReceiver = call.callback !== undefined && call.maybeOnKafka
       if (end.kind === 'Accepted' ? call.place === undefined : isForReceiver || isUndecided(call, end))
-        handles.keep(handleOf(call))
+        handles.keep(handleOf(call, clock.now()))
     },
   })
 
@@ -396,14 +397,14 @@ export const isUndecided = (call: Call, end: End): boolean =>
   end.kind === 'Failed' && (end.code === 'DEADLINE_PASSED' || (end.code === 'CUT_OFF' && call.maybeOnKafka))
 
 const awaitOutcome =
-  ({ waiters, handles }: PipelineOptions): LayerFactory =>
+  ({ waiters, handles, clock }: PipelineOptions): LayerFactory =>
   () => ({
     enter: (call) => {
       if (call.method.delivery === 'OneWay') {
         call.onKafka = (place) => {
           if (call.ended) return
           call.place = place
-          handles.keep(handleOf(call, place), () => call.end({ kind: 'Accepted', place }))
+          handles.keep(handleOf(call, clock.now(), place), () => call.end({ kind: 'Accepted', place }))
         }
         return
       }

@@ -145,12 +145,12 @@ export async function startProxy({
   const close = async (): Promise<void> => {
     stopping.abort()
     enqueuer.close()
-    handles.close()
     flowReader.close()
     server.close()
     waiters.close()
     clock.close()
-    await Promise.race([claims.close(), delay(CLOSE_MILLISECONDS, undefined, { ref: false })])
+    const told = Promise.all([claims.close(), handles.close()])
+    await Promise.race([told, delay(CLOSE_MILLISECONDS, undefined, { ref: false })])
     redis.disconnect()
     // A broker that is silent would hold this up until its requests time out.
     await Promise.race([producer.disconnect(), delay(CLOSE_MILLISECONDS, undefined, { ref: false })])

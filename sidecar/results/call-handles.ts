@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isKeyed } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
 import type { RecordOrigin } from '../kafka/record.ts'
@@ -15,7 +16,7 @@ const RETRY_MILLISECONDS = 250
 const GIVE_UP_MILLISECONDS = 10_000
 const MOST_WAITING = 10_000
 const LARGEST_BATCH = 256
-/** An outcome may be stored a moment after the deadline, and is kept for its whole retention then. */
+/** An outcome is stored a moment after the call's time is over. */
 const SPARE_MILLISECONDS = 60_000
 
 /** What a call is known by to whoever has its id. */
@@ -25,7 +26,7 @@ export interface CallHandle {
   readonly method: string
   /** Who called; empty: anonymous. */
   readonly caller: string
-  /** The record's, in milliseconds since 1970 on the shared clock. */
+  /** The record's or a later one, in milliseconds since 1970 on the shared clock. */
   readonly deadline: number
   /** Undefined: not known. */
   readonly place: RecordOrigin | undefined
@@ -57,9 +58,10 @@ export class CallHandles {
   readonly #options: CallHandlesOptions
   readonly #failures: CommandFailures
   readonly #lost: Counter
-  readonly #closed = new AbortController()
   readonly #waiting: Waiting[] = []
+  #closed = false
   #flushing = false
+  #flushed: Promise<void> = Promise.resolve()
 
   constructor(options: CallHandlesOptions) {
     this.#options = options
@@ -73,15 +75,17 @@ export class CallHandles {
     this.#waiting.push({ handle, onKept, since: this.#options.monotonicNow() })
     if (this.#flushing) return
     this.#flushing = true
-    setImmediate(() => void this.#flush())
+    this.#flushed = nextTurn().then(() => this.#flush())
   }
 
-  close(): void {
-    this.#closed.abort()
+  /** Resolves when Redis has what was to be kept, or has not taken it. */
+  close(): Promise<void> {
+    this.#closed = true
+    return this.#flushed
   }
 
   async #flush(): Promise<void> {
-    while (this.#waiting.length > 0 && !this.#closed.signal.aborted) {
+    while (this.#waiting.length > 0) {
       const batch = this.#waiting.splice(0, LARGEST_BATCH)
       const timer = setTimeout(() => release(batch), PATIENCE_MILLISECONDS)
       try {
@@ -93,12 +97,12 @@ export class CallHandles {
         this.#failures.add(error)
         this.#options.logger.debug({ reason: (error as Error).message }, 'Redis did not take what calls are known by')
         const now = this.#options.monotonicNow()
-        const young = batch.filter(({ since }) => now - since < GIVE_UP_MILLISECONDS)
+        const young = batch.filter(({ since }) => !this.#closed && now - since < GIVE_UP_MILLISECONDS)
         this.#lose(batch.filter((one) => !young.includes(one)))
         // Those that came meanwhile must not wait for them.
         release([...batch, ...this.#waiting])
         this.#waiting.unshift(...young)
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS).unref())
+        if (!this.#closed) await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS))
       } finally {
         clearTimeout(timer)
         release(batch)
@@ -109,10 +113,12 @@ export class CallHandles {
 
   #rows({ id, method, caller, deadline, place }: CallHandle): [key: string, ...Argument[]][] {
     const { topic, now, retentionSeconds } = this.#options
-    const keep = Math.ceil(Math.max(deadline - now(), 0)) + retentionSeconds() * 1000
+    const retention = retentionSeconds() * 1000
+    // A call may go on beyond its deadline for as long as its result is kept, and that is kept as long again.
+    const pending = Math.ceil(Math.max(deadline - now(), 0)) + retention + SPARE_MILLISECONDS
     const handle = JSON.stringify({ method, caller, deadline, ...place })
-    const known: [string, ...Argument[]] = [handleKey(id, topic), handle, 'PX', keep + SPARE_MILLISECONDS, 'NX']
-    return isKeyed(id) ? [known] : [[callKey(id), encodeEnqueued(deadline), 'PX', keep, 'NX'], known]
+    const known: [string, ...Argument[]] = [handleKey(id, topic), handle, 'PX', pending + retention, 'NX']
+    return isKeyed(id) ? [known] : [[callKey(id), encodeEnqueued(deadline), 'PX', pending, 'NX'], known]
   }
 
   #lose(lost: readonly Waiting[]): void {

@@ -27,3 +27,21 @@ redis.call('PEXPIRE', KEYS[1], latest - now)
 return 1
 `,
 }
+
+/**
+ * The cancelled calls that the workers of a topic have to know.
+ *
+ * KEYS     1 the same hash
+ * returns  their ids
+ */
+export const CANCELLED: Script = {
+  name: 'cancelled',
+  lua: `
+local clock, all, ids = redis.call('TIME'), redis.call('HGETALL', KEYS[1]), {}
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+for i = 1, #all, 2 do
+  if tonumber(all[i + 1]) >= now then ids[#ids + 1] = all[i] end
+end
+return ids
+`,
+}

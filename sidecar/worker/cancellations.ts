@@ -1,5 +1,6 @@
 import { parseCallId } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
+import { CANCELLED } from '../results/cancel-board.ts'
 import { CommandFailures } from '../results/command-failures.ts'
 import { cancelledKey } from '../results/keys.ts'
 import type { RedisClient } from '../results/redis.ts'
@@ -9,7 +10,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 const LOOK_MILLISECONDS = 500
 
 export interface CancellationsOptions {
-  readonly redis: Pick<RedisClient, 'each' | 'ready'>
+  readonly redis: Pick<RedisClient, 'script' | 'ready'>
   readonly topic: string
   /** Told of each call once, when it is seen first. */
   readonly onCancelled: (id: CallId) => void
@@ -53,7 +54,8 @@ export class Cancellations {
     if (this.#looking || !this.#options.redis.ready) return
     this.#looking = true
     try {
-      const [ids] = (await this.#options.redis.each('hkeys', [[cancelledKey(this.#options.topic)]])) as [string[]]
+      const { redis, topic } = this.#options
+      const ids = (await redis.script(CANCELLED, [cancelledKey(topic)], [])) as string[]
       const before = this.#ids
       this.#ids = new Set(ids)
       for (const text of this.#ids) {

@@ -62,7 +62,7 @@ test('a call that is known by its id', async (t) => {
 
   await t.test('with an idempotency key is found by the id that all who have the key were told', async () => {
     const instruction = { id: 'keyed', reply: 'once' }
-    const metadata = withKey('by-id')
+    const metadata = withKey('found by id')
     const ids = [await oneWay(route, instruction, metadata), await oneWay(route, instruction, metadata)]
     assert.equal(ids[0], ids[1])
     assert.equal((await calls.ask('Wait', { id: ids[0] })).response?.toString(), 'once')
@@ -174,15 +174,70 @@ test('while Redis is away results are UNAVAILABLE, who waits goes on, and what w
   assert.equal((await calls.ask('Wait', { id: during })).response?.toString(), 'known')
 })
 
-test('who waits at a replica that ends is sent to another, which knows as much', async (t) => {
-  const { route, calls } = await callsRoute(t)
-  const id = await oneWay(route, { id: 'moved', sleep: 3000, reply: 'there' })
-  const waiting = statusOf(calls.ask('Wait', { id }))
-  await until('it waits', async () => (await route.metric(route.proxies[1]!, 'grpc_kafka_result_lookups')) === 1)
-  const ended = route.proxies[1]!.process.end()
-  assert.equal(await waiting, GrpcStatus.UNAVAILABLE)
-  assert.equal(await ended, 0)
+test('calls that go on beyond their deadlines are found by their ids with what becomes of them', async (t) => {
+  const short = { timeoutMilliseconds: 2500 }
+  const { route, calls } = await callsRoute(t, {
+    proxy: {
+      methods: [
+        { ...ONE_WAY, ...short },
+        { ...IMPATIENT, ...short },
+      ],
+    },
+    worker: {
+      methods: [
+        { ...IMPATIENT, name: 'Do', ...short },
+        { ...IMPATIENT, ...short },
+      ],
+      retry: {
+        maxAttempts: 2,
+        backoff: { initialMilliseconds: 3000, factorPercent: 100, jitterPercent: 0 },
+        onExpired: 'Continue',
+      },
+    },
+  })
+  const busy = { status: GrpcStatus.UNAVAILABLE, details: 'busy', failures: 1, reply: 'done' }
+  const [told, late] = await Promise.all([
+    oneWay(route, { id: 'told', ...busy }),
+    route.call({ id: 'late', ...busy }, { method: '/test.Work/Also' }),
+  ])
+  assert.equal(late.code, GrpcStatus.DEADLINE_EXCEEDED)
+  for (const id of [told, callIdIn(late.trailing)]) {
+    const { response, metadata } = await calls.ask('Wait', { id })
+    assert.deepEqual([response?.toString(), metadata.state, metadata.attempts], ['done', 'ANSWERED', 2])
+  }
+})
+
+test('a replica that ends', async (t) => {
+  const { route, calls } = await callsRoute(t, {
+    proxies: 3,
+    proxy: { methods: [ONE_WAY, { ...IMPATIENT, ...PATIENT }], drainMilliseconds: 500 },
+    worker: {
+      methods: [
+        { name: 'Do', ...PATIENT },
+        { ...IMPATIENT, ...PATIENT },
+      ],
+    },
+  })
   const other = new CallsClient(route.proxies[0]!.port)
   atEnd(t, () => other.close())
-  assert.equal((await other.ask('Wait', { id })).response?.toString(), 'there')
+
+  await t.test('sends who waits to another, which knows as much', async () => {
+    const id = await oneWay(route, { id: 'moved', sleep: 3000, reply: 'there' })
+    const waiting = statusOf(calls.ask('Wait', { id }))
+    await until('it waits', async () => (await route.metric(route.proxies[1]!, 'grpc_kafka_result_lookups')) === 1)
+    const ended = route.proxies[1]!.process.end()
+    assert.equal(await waiting, GrpcStatus.UNAVAILABLE)
+    assert.equal(await ended, 0)
+    assert.equal((await other.ask('Wait', { id })).response?.toString(), 'there')
+  })
+
+  await t.test('leaves the calls that it cuts off known to another', async () => {
+    const cut = route.call({ id: 'cut', sleep: 3000, reply: 'kept' }, { method: '/test.Work/Also', proxy: 2 })
+    await until('it runs', () => route.runs().has('cut'))
+    assert.equal(await route.proxies[2]!.process.end(), 0)
+    const answer = await cut
+    assert.equal(answer.code, GrpcStatus.UNAVAILABLE)
+    const { response } = await other.ask('Wait', { id: callIdIn(answer.trailing) })
+    assert.equal(response?.toString(), 'kept')
+  })
 })

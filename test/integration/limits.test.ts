@@ -28,7 +28,8 @@ test('a rate limit', async (t) => {
   const answers: Promise<Answer>[] = []
   const started = performance.now()
   while (performance.now() - started < 3000) {
-    answers.push(route.call({}))
+    // What is due by now: a busy machine's pauses are longer.
+    for (const due = (performance.now() - started) / 5; answers.length < due;) answers.push(route.call({}))
     await pause(4)
   }
   const seconds = (performance.now() - started) / 1000

@@ -71,17 +71,17 @@ test('a one-way call', async (t) => {
   })
 
   await t.test('with an idempotency key is one call under one id, before and after it was done', async () => {
-    const metadata = withKey('once')
+    const metadata = withKey('one-way')
     const instruction = { id: 'once', sleep: 1000 }
     const [first, second] = await Promise.all([
       route.call(instruction, { metadata }),
       route.call(instruction, { metadata }),
     ])
-    await outcomes.settled(idOfKey('once'))
+    await outcomes.settled(idOfKey('one-way'))
     const third = await route.call(instruction, { metadata })
     for (const answer of [first, second, third]) {
       assertAccepted(answer)
-      assert.deepEqual(idOf(answer), idOfKey('once'))
+      assert.deepEqual(idOf(answer), idOfKey('one-way'))
     }
     assert.equal(route.runs().get('once'), 1)
     const places = [first, second].map(({ trailing }) => placeIn(trailing)).filter(([, partition]) => partition?.length)

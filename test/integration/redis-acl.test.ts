@@ -120,7 +120,7 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
     waiters.close()
     store.close()
     clock.close()
-    handles.close()
+    void handles.close()
     cancellations.close()
     redis.disconnect()
   }

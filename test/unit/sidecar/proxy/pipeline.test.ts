@@ -279,6 +279,19 @@ suite('the way of a call', () => {
     assert.equal(gate.state, 'Open')
   })
 
+  test('that waits for another with its key is known until the latest deadline which that may have', (t) => {
+    const { start, handles } = setUp(t, {}, { ...NO_CLAIMS, ask: (_, answer) => answer({ kind: 'Waits' }) })
+    const metadata = new Metadata()
+    metadata.set('idempotency-key', 'shared')
+    const { ends } = start({ metadata, clientDeadline: 1_000_010 })
+    t.mock.timers.tick(10)
+    assert.deepEqual(ends, [failed('DEADLINE_PASSED')])
+    assert.deepEqual(
+      handles.map(({ deadline }) => deadline),
+      [1_000_010 + AHEAD + 3000],
+    )
+  })
+
   test('has the headers of a CloudEvent where its method says so, and they count', (t) => {
     const { start, enqueued, record } = setUp(t)
     start()

@@ -40,7 +40,7 @@ function setUp(t: TestContext, each: RedisClient['each']) {
     logger: pino({ enabled: false }),
     metrics,
   })
-  t.after(() => handles.close())
+  t.after(() => void handles.close())
   const kept: number[] = []
   const keep = (handle = HANDLE) => handles.keep(handle, () => kept.push(Date.now()))
   const settle = async (): Promise<void> => {
@@ -51,23 +51,23 @@ function setUp(t: TestContext, each: RedisClient['each']) {
     await settle()
   }
   const lost = async () => Number(/^grpc_kafka_call_handles_lost_total (\d+)/m.exec(await metrics.expose())?.[1])
-  return { sent, kept, keep, settle, pass, lost }
+  return { handles, sent, kept, keep, settle, pass, lost }
 }
 
 suite('what a call is known by', () => {
-  test('is kept for its deadline and retention; a call without a key is enqueued there, too', async (t) => {
+  test('is kept as long as its outcome, though that comes a retention after the deadline; a call without a key is enqueued there, too', async (t) => {
     const { sent, kept, keep, settle } = setUp(t, () => Promise.resolve([]))
     keep()
     await settle()
     const [[state, handle] = []] = sent
     assert.deepEqual(state?.[0], callKey(ID))
     const { deadline, state: name } = decodeCallState(state?.[1] as Buffer) as { deadline: number; state: string }
-    assert.deepEqual([name, deadline, ...(state?.slice(2) ?? [])], ['Enqueued', 5000, 'PX', 64_000, 'NX'])
+    assert.deepEqual([name, deadline, ...(state?.slice(2) ?? [])], ['Enqueued', 5000, 'PX', 124_000, 'NX'])
     assert.deepEqual(handle, [
       handleKey(ID, 'work'),
       JSON.stringify({ method: 's.S/M', caller: '', deadline: 5000, partition: 1, offset: 2 }),
       'PX',
-      124_000,
+      184_000,
       'NX',
     ])
     assert.deepEqual(kept, [1000])
@@ -103,6 +103,26 @@ suite('what a call is known by', () => {
     assert.deepEqual(kept, [])
     await pass(1)
     assert.deepEqual(kept, [1250])
+  })
+
+  test('is with Redis when all is closed, though it was told of just before', async (t) => {
+    const redis = Promise.withResolvers<unknown[]>()
+    const { handles, sent, keep, settle } = setUp(t, () => redis.promise)
+    keep()
+    let closed = false
+    void handles.close().then(() => (closed = true))
+    await settle()
+    assert.deepEqual([sent.length, closed], [1, false])
+    redis.resolve([])
+    await settle()
+    assert.ok(closed)
+  })
+
+  test('that Redis does not take is not sent again once all is closed', async (t) => {
+    const { handles, sent, keep, lost } = setUp(t, () => Promise.reject(new Error('away')))
+    keep()
+    await handles.close()
+    assert.deepEqual([sent.length, await lost()], [1, 1])
   })
 
   test('that Redis does not take is waited for no more, sent again, and lost after ten seconds', async (t) => {

@@ -9,14 +9,14 @@ const [ONE, OTHER] = [Buffer.alloc(16, 1), Buffer.alloc(16, 2)]
 
 test('cancelled calls are known as long as Redis has them, and told of once', async (t) => {
   t.mock.timers.enable({ apis: ['setInterval'] })
-  let answer: () => Promise<unknown[]> = () => Promise.resolve([[]])
+  let answer: () => Promise<unknown[]> = () => Promise.resolve([])
   const asked: unknown[] = []
   const told: string[] = []
   const cancellations = new Cancellations({
     redis: {
       ready: true,
-      each: (command, rows) => {
-        asked.push([command, rows])
+      script: ({ name }, keys) => {
+        asked.push([name, keys])
         return answer()
       },
     },
@@ -35,11 +35,11 @@ test('cancelled calls are known as long as Redis has them, and told of once', as
   cancellations.start()
   cancellations.start()
   await turn()
-  assert.deepEqual([asked, known()], [[['hkeys', [['gk:cancelled:{work}']]]], [false, false]])
+  assert.deepEqual([asked, known()], [[['cancelled', ['gk:cancelled:{work}']]], [false, false]])
   const hex = [ONE, OTHER].map((id) => id.toString('hex'))
-  assert.deepEqual(await look(() => Promise.resolve([[hex[0], 'no id']])), [true, false])
-  assert.deepEqual(await look(() => Promise.resolve([hex])), [true, true])
+  assert.deepEqual(await look(() => Promise.resolve([hex[0], 'no id'])), [true, false])
+  assert.deepEqual(await look(() => Promise.resolve(hex)), [true, true])
   assert.deepEqual(await look(() => Promise.reject(new Error('away'))), [true, true], 'what is known stays')
-  assert.deepEqual(await look(() => Promise.resolve([[]])), [false, false])
+  assert.deepEqual(await look(() => Promise.resolve([])), [false, false])
   assert.deepEqual(told, [ONE, OTHER].map(formatCallId))
 })
