@@ -186,6 +186,18 @@ describe('a callback', () => {
     assert.equal(harness.posts.length, 2)
   })
 
+  test('that waits for a place at the end comes to none', async () => {
+    const harness = new Harness()
+    const { promise, resolve } = Promise.withResolvers<Reaction>()
+    harness.reactions = [promise]
+    const told = Array.from({ length: MOST_AT_ONCE + 1 }, () => harness.tell())
+    await turn()
+    harness.callbacks.close()
+    resolve(new Error('cut'))
+    for (const one of await Promise.allSettled(told)) assert.equal(one.status, 'rejected')
+    assert.deepEqual(await harness.counted(), [])
+  })
+
   test('that is under way at the end comes to none', async () => {
     const harness = new Harness()
     const { promise, resolve } = Promise.withResolvers<Reaction>()
@@ -199,9 +211,9 @@ describe('a callback', () => {
   })
 })
 
-describe('a receiver', () => {
-  const MOST_AT_ONCE = 16
+const MOST_AT_ONCE = 16
 
+describe('a receiver', () => {
   test('gets 16 messages at once and no more; others do not wait for it', async () => {
     const harness = new Harness()
     const held = Array.from({ length: MOST_AT_ONCE }, () => Promise.withResolvers<Reaction>())
