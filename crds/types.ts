@@ -178,6 +178,36 @@ export interface CalculateService {
       /** How long an outcome is kept in Redis after it was stored. 60 to 604800. Default 600. */
       readonly retentionSeconds: number
     }
+    /** Whom callers may have told of their calls' outcomes, by HTTP. A caller names a URL in the metadata `grpc-kafka-callback-url`; without this none may. */
+    readonly callbacks?: {
+      /** Any path of these may be called, and nothing else. */
+      readonly receivers: readonly {
+        /** The host's name in lower case (an internationalized one in its ASCII form), never an address. */
+        readonly host: string
+        /** Default is 443, for HTTP 80. 1 to 65535. */
+        readonly port?: number
+        /** HTTP, which anybody on the way can read, is for a Private network. Default "HTTPS". */
+        readonly scheme: 'HTTPS' | 'HTTP'
+        /** Where all addresses of the host have to be. Public: the Internet. Private: networks of your own (RFC 1918, RFC 4193, 100.64.0.0/10). Never loopback, link-local, or where clouds tell a machine its credentials. Default "Public". */
+        readonly network: 'Public' | 'Private'
+        /** The key of a Secret in the same namespace that holds the signing keys, `whsec_...` each as Standard Webhooks writes them, with spaces between. It may change while the workers run. */
+        readonly secretRef: {
+          /** The Secret's name. */
+          readonly name: string
+          /** The key within the Secret. */
+          readonly key: string
+        }
+        /** The key of a Secret in the same namespace that holds the trusted authorities, PEM. Without it the well-known ones are trusted. */
+        readonly caSecretRef?: {
+          /** The Secret's name. */
+          readonly name: string
+          /** The key within the Secret. */
+          readonly key: string
+        }
+      }[]
+      /** A receiver that does not take a message is tried so long. Meanwhile the record is not finished; others go on, up to the window. 1 to 300. Default 30. */
+      readonly giveUpAfterSeconds: number
+    }
     /** A token bucket in each proxy replica. Without it calls are not limited by rate. */
     readonly rateLimit?: {
       /** Tokens that come back each second. 1 to 1000000. */

@@ -8,6 +8,7 @@ import { proxyConfig } from '../operator/calculateservice/proxy-config.ts'
 import { workerConfig } from '../operator/consumergroup/worker-config.ts'
 import { retryStepsOf } from '../operator/calculateservice/retry-steps.ts'
 import { desiredTopics } from '../operator/kafka/topics.ts'
+import type { Placement } from '../operator/placement.ts'
 import type { CalculateService } from '../crds/types.ts'
 import { describeExit, startChild, tail, type Child } from './child.ts'
 import type { Infrastructure } from './infrastructure.ts'
@@ -189,6 +190,22 @@ const consulAccess = ({ CONSUL_HTTP_TOKEN = '', CONSUL_CACERT = '' }: NodeJS.Pro
   ...(CONSUL_CACERT === '' ? {} : { caFile: CONSUL_CACERT }),
 })
 
+/** Neither are there keys for callbacks: all receivers have one. Without it nobody is told. */
+const callbackPlacement = ({
+  GRPC_KAFKA_CALLBACK_SECRET = '',
+  GRPC_KAFKA_CALLBACK_PORT = '',
+}: NodeJS.ProcessEnv): NonNullable<Placement['callbacks']> =>
+  GRPC_KAFKA_CALLBACK_SECRET === ''
+    ? 'None'
+    : {
+        secret: { env: 'GRPC_KAFKA_CALLBACK_SECRET' },
+        receivers:
+          GRPC_KAFKA_CALLBACK_PORT === '' ? [] : [{ ...ON_THIS_MACHINE, port: Number(GRPC_KAFKA_CALLBACK_PORT) }],
+      }
+
+/** What no resource can say. */
+const ON_THIS_MACHINE = { host: 'localhost', scheme: 'HTTP', network: 'Loopback' } as const
+
 async function startWorker(
   run: Run,
   service: CalculateService,
@@ -271,6 +288,7 @@ const placement = (run: Run, name: string) => ({
   instance: `${name.slice(-110)}-${run.id}`,
   kafkaBrokers: run.infrastructure.brokers,
   redisUrl: { env: REDIS_URL_VARIABLE },
+  callbacks: callbackPlacement(globalThis.process.env),
 })
 
 const superviseSidecar = (run: Run, name: string, files: ReturnType<typeof sidecarFiles>): Promise<Supervised> =>

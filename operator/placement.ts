@@ -1,4 +1,5 @@
 import type { SidecarConfigInput } from '../sidecar/config.ts'
+import type { CallbackPlacement } from './callbacks-config.ts'
 
 /**
  * What the environment decides about one sidecar, not its resource: in a cluster the operator, on one machine local
@@ -13,6 +14,8 @@ export interface Placement {
   readonly redisUrl?: SidecarConfigInput['redis']['url']
   /** Below it each key of a Secret that a resource refers to is a file, `<Secret>/<key>`. */
   readonly secretsDirectory?: string
+  /** Given, receivers of callbacks have these keys and not those of the resource's Secrets; `None`: nobody is told. */
+  readonly callbacks?: CallbackPlacement | 'None'
   /** Where /healthz, /readyz and /metrics are served. `host` defaults to every address. */
   readonly admin: { readonly host?: string; readonly port: number }
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error'

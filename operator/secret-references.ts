@@ -1,4 +1,4 @@
-import type { CalculateService } from '../crds/types.ts'
+import type { CalculateService, ConsumerGroup } from '../crds/types.ts'
 import type { SecretKey } from './secret-file.ts'
 
 /** A key of a Secret that a resource names. */
@@ -22,8 +22,8 @@ export const kafkaSecrets = ({ spec: { kafka } }: CalculateService): readonly Se
   ...at('spec.kafka.sasl.passwordSecretRef', kafka.sasl?.passwordSecretRef),
 ]
 
-/** The keys of Secrets that the workers of a service need: those of its Kafka and of its Redis. */
-export const sidecarSecrets = (service: CalculateService): readonly SecretReference[] => {
+/** The keys of Secrets that all sidecars of a service need: those of its Kafka and of its Redis. */
+const sidecarSecrets = (service: CalculateService): readonly SecretReference[] => {
   const { redis } = service.spec
   return [
     ...kafkaSecrets(service),
@@ -34,7 +34,20 @@ export const sidecarSecrets = (service: CalculateService): readonly SecretRefere
   ]
 }
 
-/** The same of its proxies, which may have to sign in at a Consul agent too. */
+/** The keys of Secrets with which receivers are told of outcomes. */
+export const callbackSecrets = ({ spec }: CalculateService): readonly SecretReference[] =>
+  (spec.callbacks?.receivers ?? []).flatMap(({ secretRef, caSecretRef }, index) => {
+    const path = `spec.callbacks.receivers[${index}]`
+    return [...at(`${path}.secretRef`, secretRef), ...at(`${path}.caSecretRef`, caSecretRef)]
+  })
+
+/** Those of a group's workers, of which a Responder's tell receivers of outcomes. */
+export const workerSecrets = (service: CalculateService, { spec }: ConsumerGroup): readonly SecretReference[] => [
+  ...sidecarSecrets(service),
+  ...(spec.role === 'Responder' ? callbackSecrets(service) : []),
+]
+
+/** Those of its proxies, which may have to sign in at a Consul agent too. */
 export const proxySecrets = (service: CalculateService): readonly SecretReference[] => {
   const { consul } = service.spec.registration
   return [...sidecarSecrets(service), ...(consul?.check === 'TTL' ? consulSecrets(consul) : [])]

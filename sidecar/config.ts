@@ -234,6 +234,23 @@ const proxyMethod = method.extend({
   cloudEvents: z.enum(['Disabled', 'Enabled']).default('Disabled'),
 })
 
+/**
+ * Whom callers may have told of their calls' outcomes. A name, never an address: a last label that begins with a digit may be read as a
+ * part of one.
+ */
+const receiver = z.strictObject({
+  host: z
+    .string()
+    .max(253)
+    .regex(
+      /^([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)*[a-z]([-a-z0-9]*[a-z0-9])?$/,
+      'must be a host name in lower case, not an address',
+    ),
+  /** Absent: the scheme's. */
+  port: port.optional(),
+  scheme: z.enum(['HTTPS', 'HTTP']).default('HTTPS'),
+})
+
 const proxy = z.strictObject({
   ...common,
   role: z.literal('proxy'),
@@ -266,10 +283,26 @@ const proxy = z.strictObject({
     descriptorSetFile: name(4096).optional(),
     /** On SIGTERM: how long calls in flight may take to finish. */
     drainMilliseconds: milliseconds.default(25_000),
+    /** Absent: no caller may ask for any. */
+    callbacks: z.strictObject({ receivers: z.array(receiver).min(1).max(32) }).optional(),
     /** Where this replica registers itself. Absent: nowhere; others do it, or nobody. */
     registration: z.strictObject({ consul: consulRegistration }).optional(),
   }),
 })
+
+const calledReceiver = receiver
+  .extend({
+    /** Where all of its addresses have to be: the Internet; networks of one's own; this machine, which no resource can say. */
+    network: z.enum(['Public', 'Private', 'Loopback']).default('Public'),
+    /** The keys with which messages to it are signed, as Standard Webhooks writes them; read again for each. */
+    secret: secretReference,
+    /** Trusted for HTTPS, PEM, read again for each message. Absent: the well-known authorities. */
+    caFile: name(4096).optional(),
+  })
+  .refine(({ scheme, network }) => scheme === 'HTTPS' || network !== 'Public', {
+    message: 'HTTP is for networks of your own',
+    path: ['scheme'],
+  })
 
 const worker = z.strictObject({
   ...common,
@@ -322,6 +355,14 @@ const worker = z.strictObject({
         onExpired: z.enum(['Drop', 'Continue']).default('Drop'),
       })
       .prefault({}),
+    /** Absent: nobody is told by HTTP. */
+    callbacks: z
+      .strictObject({
+        receivers: z.array(calledReceiver).min(1).max(32),
+        /** A receiver that does not take a message is tried so long; the offset of its record waits. */
+        giveUpAfterSeconds: z.int().min(1).max(300).default(30),
+      })
+      .optional(),
     /** From SIGTERM or /quiesce to the end: running handlers get this long, less 5 s. */
     graceSeconds: z.int().min(10).max(3600).default(45),
     /**
@@ -418,7 +459,14 @@ export type ProxyConfig = Omit<Resolved<ParsedProxy>, 'proxy'> & {
     readonly registration?: { readonly consul: ConsulRegistrationConfig }
   }
 }
-export type WorkerConfig = Resolved<z.output<typeof worker>>
+type ParsedWorker = z.output<typeof worker>
+/** A receiver of callbacks, see the schema. The secret is read for each message. */
+export type CallbackReceiver = Omit<z.output<typeof calledReceiver>, 'secret'> & { readonly secret: Secret }
+export type WorkerConfig = Omit<Resolved<ParsedWorker>, 'worker'> & {
+  readonly worker: Omit<ParsedWorker['worker'], 'callbacks'> & {
+    readonly callbacks?: { readonly receivers: readonly CallbackReceiver[]; readonly giveUpAfterSeconds: number }
+  }
+}
 export type SidecarConfig = ProxyConfig | WorkerConfig
 /** What is written to the file, before defaults and with secrets by reference. */
 export type SidecarConfigInput = z.input<typeof schema>
@@ -471,6 +519,17 @@ const SECRET_PATHS = [
   ['proxy', 'registration', 'consul', 'token'],
 ] as const
 
+/** And these, of each receiver. */
+const RECEIVERS = ['worker', 'callbacks', 'receivers'] as const
+
+function secretPaths(value: unknown): readonly (readonly PropertyKey[])[] {
+  const receivers = at(value, RECEIVERS)
+  return [
+    ...SECRET_PATHS,
+    ...(Array.isArray(receivers) ? receivers : []).map((_, index) => [...RECEIVERS, index, 'secret']),
+  ]
+}
+
 const ADVERTISED_HOST = ['proxy', 'registration', 'consul', 'advertise', 'host'] as const
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -493,7 +552,7 @@ export function parseConfig(
     ...(result.success ? [] : flatten(result.error.issues)),
     ...instance.problems,
     ...host.problems,
-    ...SECRET_PATHS.flatMap((path) => secretProblem(value, path, secret)),
+    ...secretPaths(value).flatMap((path) => secretProblem(value, path, secret)),
   ]
   if (!result.success || problems.length > 0) throw new ConfigError(problems)
   const { kafka, redis } = result.data
@@ -502,7 +561,22 @@ export function parseConfig(
     kafka: kafkaConfig(kafka, secret),
     redis: redisConfig(redis, secret),
   }
-  if (result.data.role === 'worker') return { ...result.data, ...resolved }
+  if (result.data.role === 'worker') {
+    const { callbacks, ...worker } = result.data.worker
+    return {
+      ...result.data,
+      ...resolved,
+      worker: {
+        ...worker,
+        ...(callbacks !== undefined && {
+          callbacks: {
+            ...callbacks,
+            receivers: callbacks.receivers.map((one) => ({ ...one, secret: secret(one.secret) })),
+          },
+        }),
+      },
+    }
+  }
   const { registration, ...proxy } = result.data.proxy
   return {
     ...result.data,
@@ -545,9 +619,9 @@ function variableAt(
   return { text: found ?? '', problems }
 }
 
-function at(value: unknown, path: readonly string[]): unknown {
+function at(value: unknown, path: readonly PropertyKey[]): unknown {
   let found = value
-  for (const key of path) found = (found as Record<string, unknown> | null | undefined)?.[key]
+  for (const key of path) found = (found as Record<PropertyKey, unknown> | null | undefined)?.[key]
   return found
 }
 
@@ -582,7 +656,7 @@ function withPassword<T extends { readonly password?: SecretReference | undefine
 /** What is wrong with the secret at a path, whatever else is wrong with the configuration. */
 function secretProblem(
   value: unknown,
-  path: readonly string[],
+  path: readonly PropertyKey[],
   secret: (reference: SecretReference) => Secret,
 ): readonly string[] {
   const { data: reference } = secretReference.safeParse(at(value, path))

@@ -108,6 +108,11 @@ export const ERRORS = {
     message: 'the idempotency key belongs to another request; use a new key for a new request',
     refusal: true,
   },
+  CALLBACK_NOT_ALLOWED: {
+    status: 'INVALID_ARGUMENT',
+    message: "the metadata field grpc-kafka-callback-url must be one URL of a receiver of the service's callbacks",
+    refusal: true,
+  },
   CALL_ID_INVALID: {
     status: 'INVALID_ARGUMENT',
     message: 'a call id is a UUID, as in the metadata grpc-kafka-call-id',

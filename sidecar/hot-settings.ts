@@ -17,6 +17,7 @@ const HOT_SETTINGS = {
     'proxy.cacheMaxBytes',
     'proxy.recordVersion',
     'proxy.drainMilliseconds',
+    'proxy.callbacks',
     // What an agent is told anew. Where it is, and as whom it is asked, is for good.
     'proxy.registration.consul.name',
     'proxy.registration.consul.tags',
@@ -34,6 +35,7 @@ const HOT_SETTINGS = {
     'worker.methods',
     'worker.retry',
     'worker.graceSeconds',
+    'worker.callbacks.giveUpAfterSeconds',
   ],
 } as const satisfies Readonly<Record<'proxy' | 'worker', readonly string[]>>
 

@@ -16,7 +16,7 @@ import type { ObservedCluster } from '../kafka/topic-plan.ts'
 import type { Deployment, Pod, Secret, Service } from '../kinds.ts'
 import { isPaused } from '../paused.ts'
 import type { ConsulCatalog } from '../registry/consul-client.ts'
-import { consulSecrets, kafkaSecrets, proxySecrets } from '../secret-references.ts'
+import { callbackSecrets, consulSecrets, kafkaSecrets, proxySecrets } from '../secret-references.ts'
 import { scopeOf } from './instances.ts'
 import { findRegistered, observeConsul } from './observe-consul.ts'
 import type { ConsulView, FoundView } from './observe-consul.ts'
@@ -55,6 +55,7 @@ export const bySecret = (service: CalculateService): readonly string[] => [
   ...new Set(
     [
       ...proxySecrets(service),
+      ...callbackSecrets(service),
       ...[service.spec.registration.consul ?? {}, ...(service.status?.consul ?? [])].flatMap((one) =>
         consulSecrets(one),
       ),

@@ -1,5 +1,6 @@
 import type { CalculateService } from '../../crds/types.ts'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
+import { callbackReceivers } from '../callbacks-config.ts'
 import type { Placement } from '../placement.ts'
 import { consulConfig } from './consul-config.ts'
 import type { RegistrationPlacement } from './consul-config.ts'
@@ -28,6 +29,12 @@ export const drainMilliseconds = ({ spec: { methods } }: CalculateService): numb
 export function proxyConfig(service: CalculateService, placement: ProxyPlacement): ProxyConfigInput {
   const { rateLimit, proxy, methods } = service.spec
   const { listen, registration: placed, secretsDirectory } = placement
+  // What decides whether a caller may name one; the rest is the workers'.
+  const receivers = callbackReceivers(service.spec, placement).map(({ host, port, scheme }) => ({
+    host,
+    scheme,
+    ...(port === undefined ? {} : { port }),
+  }))
   const registration = placed && consulConfig(service, listen.port, placed, secretsDirectory)
   return {
     role: 'proxy',
@@ -49,6 +56,7 @@ export function proxyConfig(service: CalculateService, placement: ProxyPlacement
       cacheMaxBytes: proxy.cacheMaxBytes,
       ...(placement.descriptorSetFile === undefined ? {} : { descriptorSetFile: placement.descriptorSetFile }),
       drainMilliseconds: drainMilliseconds(service),
+      ...(receivers.length === 0 ? {} : { callbacks: { receivers } }),
       ...(registration === undefined ? {} : { registration }),
     },
   }

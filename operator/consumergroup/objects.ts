@@ -8,7 +8,7 @@ import { withAppliedHash } from '../applied.ts'
 import type { Rendered } from '../applied.ts'
 import { CONFIG_MAPS, DEPLOYMENTS, SERVICE_ACCOUNTS } from '../kinds.ts'
 import { labelsOf, ownedBy } from '../labels.ts'
-import { sidecarSecrets } from '../secret-references.ts'
+import { workerSecrets } from '../secret-references.ts'
 import {
   CONFIG_KEY,
   configText,
@@ -123,7 +123,7 @@ const deploymentSpec = (
 
 function podSpec({ group, service }: GroupParts, { sidecarImage }: SidecarImage) {
   const { spec } = group.spec.template
-  const secrets = sidecarSecrets(service)
+  const secrets = workerSecrets(service, group)
   const port = adminPort(group)
   const handler = handlerOf(spec)
   const base = sidecarContainer({ name: SIDECAR, image: sidecarImage, adminPort: port, hasSecrets: secrets.length > 0 })

@@ -8,7 +8,7 @@ import type { GroupOfTopics } from '../kafka/group-admin.ts'
 import { kafkaAccess, missingSecrets } from '../kafka/kafka-access.ts'
 import type { KafkaAccess } from '../kafka/kafka-access.ts'
 import type { Autoscaler, Deployment, Secret } from '../kinds.ts'
-import { sidecarSecrets } from '../secret-references.ts'
+import { workerSecrets } from '../secret-references.ts'
 import type { Advice } from './lag-scaling.ts'
 import { workerName } from './objects.ts'
 import type { SidecarImage } from '../sidecar-pod.ts'
@@ -103,7 +103,7 @@ export function observeGroup(key: ObjectKey, parts: ObserveParts): Observed | un
     group,
     service,
     policy: policyRef === undefined ? undefined : caches.retryPolicies.get(keyOf(namespace, policyRef.name)),
-    missingSecrets: service === undefined ? [] : missingSecrets(sidecarSecrets(service), read),
+    missingSecrets: service === undefined ? [] : missingSecrets(workerSecrets(service, group), read),
     rivals: rivalsOf(group, caches),
     live: {
       serviceAccount: caches.serviceAccounts.get(own),

@@ -1,5 +1,6 @@
 import type { CalculateService, ConsumerGroup, RetryPolicy } from '../../crds/types.ts'
 import type { SidecarConfigInput } from '../../sidecar/config.ts'
+import { callbackReceivers } from '../callbacks-config.ts'
 import type { Placement } from '../placement.ts'
 import { commonConfig, methodConfig } from '../sidecar-config.ts'
 
@@ -24,6 +25,7 @@ export function workerConfig(
   placement: WorkerPlacement,
 ): WorkerConfigInput {
   const { spec } = group
+  const receivers = spec.role === 'Observer' ? [] : callbackReceivers(service.spec, placement)
   return {
     role: 'worker',
     ...commonConfig(service, placement),
@@ -39,6 +41,9 @@ export function workerConfig(
       timeoutMilliseconds: spec.timeoutMilliseconds,
       methods: service.spec.methods.map(methodConfig),
       ...(policy === undefined ? {} : { retry: retryConfig(policy) }),
+      ...(receivers.length === 0
+        ? {}
+        : { callbacks: { receivers: [...receivers], giveUpAfterSeconds: service.spec.callbacks?.giveUpAfterSeconds } }),
       graceSeconds: graceSeconds(group),
       ...(placement.uncleanEndMarker === undefined ? {} : { uncleanEndMarker: placement.uncleanEndMarker }),
     },

@@ -6,6 +6,7 @@
  * headers `grpc-kafka`: one packed binary header (below)
  *         `traceparent`, `tracestate`: as the client sent them (W3C Trace Context)
  *         `m:<name>`: a metadata value that the resource passes on; several values are several headers
+ *         `grpc-kafka-callback`: the URL at which the caller wants to be told; readers that do not know it pass it over
  *
  * The packed header, integers big-endian, times in milliseconds since 1970 on the shared clock:
  *
@@ -38,6 +39,7 @@ export const HEADER = 'grpc-kafka'
 export const VERSION = 2
 /** What may be written. Readers are upgraded first, so the older one stays writable. */
 export type RecordVersion = 1 | 2
+const CALLBACK = 'grpc-kafka-callback'
 const METADATA_PREFIX = 'm:'
 const TRACE_HEADERS = ['traceparent', 'tracestate'] as const
 
@@ -159,6 +161,15 @@ export function encodeRecord(record: CallRecord, version: RecordVersion = 1, key
     headers[key] = before === undefined ? value : [...(Array.isArray(before) ? before : [before]), value]
   }
   return { key, value: record.message, headers }
+}
+
+/** What stands on the record beside the call. A header by itself, so that it goes along wherever the record is written again. */
+export const callbackHeader = (url: string): Readonly<Record<string, string>> => ({ [CALLBACK]: url })
+
+/** Of any record, also one whose packed header cannot be read; whoever wrote it may have written anything. */
+export function callbackIn({ headers }: RawRecord): string | undefined {
+  const value = headers[CALLBACK]
+  return Buffer.isBuffer(value) || typeof value === 'string' ? String(value) : undefined
 }
 
 /** The same call before anybody tried it, as a record of its own. */

@@ -86,6 +86,8 @@ export class Call {
   patienceEndsAt = 0
   deadlineTimer: NodeJS.Timeout | undefined = undefined
   bytesAdmitted = false
+  /** At which its caller wants to be told of the outcome; it may be. */
+  callback: string | undefined = undefined
   /** The metadata that travels, once a layer has asked for it. */
   travelling: MetadataPairs | undefined = undefined
   admitted = false

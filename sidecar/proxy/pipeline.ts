@@ -3,9 +3,10 @@
  * downwards until one ends it, and leaves them upwards when it has ended.
  */
 import { isDeepStrictEqual } from 'node:util'
+import { findTarget } from '../callback/target.ts'
 import type { ProxyConfig } from '../config.ts'
 import { cloudEventHeaders } from '../kafka/cloud-events.ts'
-import { encodeRecord, headerBytes } from '../kafka/record.ts'
+import { callbackHeader, encodeRecord, headerBytes } from '../kafka/record.ts'
 import type { RecordOrigin } from '../kafka/record.ts'
 import type { LiveConfig } from '../live-config.ts'
 import type { MetadataPairs } from '../metadata.ts'
@@ -55,6 +56,7 @@ export function callPipeline(options: PipelineOptions): Pipeline {
   return new Pipeline([
     gate(options),
     deadline(options),
+    callback(options),
     admitBytes(options),
     limit(options),
     admit(options),
@@ -108,6 +110,30 @@ function expire(call: Call): void {
 }
 
 const NOT_ACKNOWLEDGED = 'Kafka did not acknowledge the call before the deadline; it may still run'
+
+/** Where a caller wants to be told of the outcome: the metadata of its call, one value. */
+const CALLBACK_URL = 'grpc-kafka-callback-url'
+
+/** Refused at once where it may not be called; the worker looks again, when it calls it. */
+const callback =
+  ({ live }: PipelineOptions): LayerFactory =>
+  (next) => ({
+    enter: (call) => {
+      const [url, second] = call.metadata.get(CALLBACK_URL)
+      if (url !== undefined) {
+        const target =
+          typeof url === 'string' && second === undefined
+            ? findTarget(url, live.current.proxy.callbacks?.receivers ?? [])
+            : ({ kind: 'Refused', reason: 'stands twice' } as const)
+        if (target.kind === 'Refused') {
+          call.fail('CALLBACK_NOT_ALLOWED', undefined, `the metadata field ${CALLBACK_URL} ${target.reason}`)
+          return
+        }
+        call.callback = target.url.href
+      }
+      next(call)
+    },
+  })
 
 /** How long the calls in flight take is not known here; a tenth of a second frees room and does not starve the client. */
 const ADMISSION_RETRY_MILLISECONDS = 100
@@ -207,7 +233,8 @@ const cache =
     const [hits, misses, collapsed] = [result('hit'), result('miss'), result('collapsed')]
     return {
       enter: (call) => {
-        if (call.method.cacheSeconds === 0) {
+        // Whom a caller wants to be told is told by a worker.
+        if (call.method.cacheSeconds === 0 || call.callback !== undefined) {
           next(call)
           return
         }
@@ -336,6 +363,7 @@ const enqueue =
       )
       if (call.method.cloudEvents)
         Object.assign(call.record.headers, cloudEventHeaders(call.id, call.method.name, enqueuedAt))
+      if (call.callback !== undefined) Object.assign(call.record.headers, callbackHeader(call.callback))
       call.recordBytes = call.message.length + headerBytes(call.record)
       enqueuer.add(call)
       next(call)
@@ -352,13 +380,14 @@ const handleOf = ({ id, method, caller, claim, deadline }: Call, now: number, pl
   place,
 })
 
-/** A caller that is told an id, and no outcome, may ask for that later. */
+/** A caller that is told an id, and no outcome, may ask for that later; so may a receiver, for what its message has no room for. */
 const handOut =
   ({ handles, clock }: PipelineOptions): LayerFactory =>
   (next) => ({
     enter: next,
     leave: (call, end) => {
-      if (end.kind === 'Accepted' ? call.place === undefined : isUndecided(call, end))
+      const isForReceiver = call.callback !== undefined && call.maybeOnKafka
+      if (end.kind === 'Accepted' ? call.place === undefined : isForReceiver || isUndecided(call, end))
         handles.keep(handleOf(call, clock.now()))
     },
   })

@@ -4,10 +4,11 @@ import type { CallId } from '../call-id.ts'
 import type { TopicPartition } from '../kafka/topic-partition.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts'
-import { STORE_OUTCOMES, yieldsTo } from './call-state.ts'
+import { STORE_OUTCOMES, isOutcome, yieldsTo } from './call-state.ts'
 import { CommandFailures } from './command-failures.ts'
 import { callKey, observedKey, observedStartsKey, replyChannel, startsKey, workingKey } from './keys.ts'
-import { STATES } from './outcome.ts'
+import { STATES, decodeOutcome } from './outcome.ts'
+import type { Outcome } from './outcome.ts'
 import type { Argument, RedisClient } from './redis.ts'
 import { BEGIN, HAND_ON, HOLD_PARTITIONS, OWN_REDRIVE, TAKE_BACK } from './scripts.ts'
 
@@ -149,6 +150,15 @@ export class OutcomeStore {
       ),
     )
     return states.map((state) => state !== '' && String(state).charCodeAt(0) < STATES.Claimed)
+  }
+
+  /**
+   * The outcome that stands; undefined: none does. Repeated until Redis answers.
+   * @throws OutcomeFormatError; the reason, once closed.
+   */
+  async outcomeOf(id: CallId): Promise<Outcome | undefined> {
+    const [bytes] = await this.#persist('look', () => this.#redis.getAll([this.#outcomeKey(id)]))
+    return bytes == null || !isOutcome(bytes) ? undefined : decodeOutcome(bytes)
   }
 
   /**

@@ -25,8 +25,11 @@ export interface FailedCall {
   readonly reason?: string | undefined
 }
 
-/** `CALLER_GONE`: the caller cancelled, disconnected, or its own deadline passed before ours. */
-export type FailureCode = ErrorCode | 'CALLER_GONE'
+/**
+ * `CALLER_GONE`: the caller cancelled, disconnected, or its own deadline passed before ours. `CALLBACK_NOT_DELIVERED`: the call has its
+ * outcome, and whom its caller wanted to be told does not know.
+ */
+export type FailureCode = ErrorCode | 'CALLER_GONE' | 'CALLBACK_NOT_DELIVERED'
 
 export interface FailureLogOptions {
   readonly logger: Logger
@@ -107,7 +110,8 @@ export class FailureLog {
   }
 }
 
-const isCheap = (code: FailureCode): boolean => code !== 'CALLER_GONE' && ERRORS[code].refusal
+const isCheap = (code: FailureCode): boolean =>
+  code !== 'CALLER_GONE' && code !== 'CALLBACK_NOT_DELIVERED' && ERRORS[code].refusal
 
 const linesOf = (code: FailureCode): number => (isCheap(code) ? LINES_OF_A_REFUSAL : LINES_OF_A_FAILURE)
 

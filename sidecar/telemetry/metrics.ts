@@ -195,6 +195,16 @@ export const METRICS = {
     help: 'Owned partitions of which nothing starts: records that wait for their next attempt, and those of their keys, fill the window.',
     labels: [],
   },
+  grpc_kafka_callbacks_total: {
+    type: 'counter',
+    help: 'Callbacks that came to an end, by which.',
+    labels: ['result'],
+  },
+  grpc_kafka_callbacks_pending: {
+    type: 'gauge',
+    help: 'Callbacks that are being sent or wait for it; their offsets wait with them.',
+    labels: [],
+  },
   grpc_kafka_dead_letter_errors_total: {
     type: 'counter',
     help: 'Times that the failure topic did not take a record; its offset waits.',

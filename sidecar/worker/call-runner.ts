@@ -1,10 +1,11 @@
 import { formatCallId } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
+import type { Callbacks } from '../callback/callbacks.ts'
 import type { RetryConfig } from '../config.ts'
 import { ERRORS, GRPC_STATUS_NAMES, GrpcStatus } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
 import { ProduceError } from '../kafka/producer.ts'
-import { rewriteRecord } from '../kafka/record.ts'
+import { callbackIn, rewriteRecord } from '../kafka/record.ts'
 import type { CallRecord, RecordPrefix } from '../kafka/record.ts'
 import { encodeOutcome } from '../results/outcome.ts'
 import type { Answer, Outcome } from '../results/outcome.ts'
@@ -71,6 +72,8 @@ export interface CallRunnerOptions {
   readonly deadLetters: DeadLetters
   /** Undefined: calls wait for their next attempt here, and hold their offsets. */
   readonly retryTopics: RetryTopics | undefined
+  /** Undefined: nobody is told by HTTP. */
+  readonly callbacks: Pick<Callbacks, 'tell'> | undefined
   /** How long it is remembered that another record has a call's next attempt. */
   readonly startsRetentionMilliseconds: number
   /** This worker's name in the history of attempts. */
@@ -203,7 +206,7 @@ export class CallRunner {
   skip(entry: Entry): void {
     const prefix = prefixOf(entry)
     if (prefix !== undefined) this.#options.store.tellAgain(prefix.id, prefix.replyTo)
-    this.#options.events.finished(entry, 'skipped')
+    this.#finish(entry, prefix, 'skipped')
   }
 
   /**
@@ -351,7 +354,7 @@ export class CallRunner {
   /** @param about `status` is that of the handler's last answer, where the caller gets that. */
   #tell(
     entry: Entry,
-    code: ErrorCode,
+    code: ErrorCode | 'CALLBACK_NOT_DELIVERED',
     message: string,
     about: { readonly reason?: string | undefined; readonly status?: number | undefined } = {},
   ): void {
@@ -362,7 +365,7 @@ export class CallRunner {
       return {
         callId: prefix && formatCallId(prefix.id),
         method: record?.method,
-        status: about.status === undefined ? ERRORS[code].status : (GRPC_STATUS_NAMES[about.status] ?? ''),
+        status: statusName(code, about.status),
         milliseconds: record === undefined ? 0 : now() - record.enqueuedAt,
         deadline: prefix?.deadline ?? 0,
         attempt: entry.attempt,
@@ -382,12 +385,33 @@ export class CallRunner {
       return
     }
     const done = (raised: number | undefined): void => {
-      if (raised === undefined) events.finished(entry, result)
+      if (raised === undefined) this.#finish(entry, prefix, result)
       else events.raised(entry, raised)
     }
     const expiredAt = outcome.state === 'Expired' ? prefix.deadline : undefined
     const bytes = encodeOutcome(placed(outcome, entry))
     store.store(prefix.id, prefix.replyTo, bytes, done, expiredAt, redriveOf(entry)?.revision)
+  }
+
+  /** Whom the caller wants to be told is told before the offset may pass: a worker that dies here leaves it to the next owner. */
+  #finish(entry: Entry, prefix: RecordPrefix | undefined, result: RecordResult): void {
+    const { callbacks, events } = this.#options
+    const url = callbackIn(entry.raw)
+    if (url === undefined || prefix === undefined || callbacks === undefined) {
+      events.finished(entry, result)
+      return
+    }
+    const method = entry.decoded.kind === 'Call' ? entry.decoded.record.method : ''
+    const call = { id: prefix.id, revision: redriveOf(entry)?.revision ?? 0, method, url }
+    callbacks.tell({ ...call, isOurs: () => !entry.partition.lost }).then(
+      (told) => {
+        if (told.kind === 'NotDelivered')
+          this.#tell(entry, 'CALLBACK_NOT_DELIVERED', 'whom its caller wanted to be told does not know', told)
+        events.finished(entry, result)
+      },
+      // Closed before it was told: its next owner reads it again.
+      () => undefined,
+    )
   }
 }
 
@@ -407,6 +431,14 @@ function placed(outcome: Outcome, { partition: { partition }, offset, decoded, a
   const origin = decoded.kind === 'Call' ? decoded.record.origin : undefined
   return { ...outcome, place: { ...(origin ?? { partition, offset }), attempts: attempt } }
 }
+
+/** What the caller gets, by name; empty: that is another matter. */
+const statusName = (code: ErrorCode | 'CALLBACK_NOT_DELIVERED', status: number | undefined): string =>
+  status !== undefined
+    ? (GRPC_STATUS_NAMES[status] ?? '')
+    : code === 'CALLBACK_NOT_DELIVERED'
+      ? ''
+      : ERRORS[code].status
 
 interface Failure {
   readonly code: ErrorCode

@@ -1,6 +1,9 @@
-import { existsSync, rmSync, writeFileSync } from 'node:fs'
+import { lookup } from 'node:dns/promises'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
+import { Callbacks } from '../callback/callbacks.ts'
+import { post } from '../callback/post.ts'
 import type { WorkerConfig } from '../config.ts'
 import { createKafka } from '../kafka/client.ts'
 import { GroupConsumer, SESSION_MILLISECONDS } from '../kafka/consumer.ts'
@@ -81,6 +84,8 @@ class Worker implements RunningSidecar {
   readonly #flow: FlowPublisher | undefined
   /** The same. */
   readonly #cancellations: Cancellations | undefined
+  /** Undefined where nobody may be told by HTTP, and for an Observer. */
+  readonly #callbacks: Callbacks | undefined
   readonly #failures: FailureLog
   readonly #redis: RedisClient
   readonly #closed = new AbortController()
@@ -183,6 +188,21 @@ class Worker implements RunningSidecar {
       metrics,
     })
     this.#failures = new FailureLog({ logger, monotonicNow: () => performance.now() })
+    this.#callbacks =
+      observer || worker.callbacks === undefined
+        ? undefined
+        : new Callbacks({
+            receivers: worker.callbacks.receivers,
+            // That there are callbacks is no hot setting.
+            giveUpAfterSeconds: () => live.current.worker.callbacks!.giveUpAfterSeconds,
+            store: this.#store,
+            post: (message, signal) => post(message, (name) => lookup(name, { all: true }), signal),
+            readFile: (path) => readFileSync(path, 'utf8'),
+            pause: (milliseconds, signal) => pause(milliseconds, undefined, { signal }),
+            now,
+            random,
+            metrics,
+          })
     const runner = new CallRunner({
       service: service.name,
       methods: methodNames(config),
@@ -198,6 +218,7 @@ class Worker implements RunningSidecar {
       deadLetters: this.#deadLetters,
       // Those that are there are read to their end; with an order a call waits in its place.
       retryTopics: worker.ordering === 'None' ? this.#retryTopics : undefined,
+      callbacks: this.#callbacks,
       get beyondDeadlineMilliseconds() {
         return beyondDeadlineMilliseconds(live.current)
       },
@@ -268,6 +289,7 @@ class Worker implements RunningSidecar {
     this.#stage = 'Closed'
     this.#closed.abort(new Error('the worker is closed'))
     this.#deadLetters.close()
+    this.#callbacks?.close()
     void this.#retryTopics?.close()
     this.#store.close()
     this.#clock.close()

@@ -87,6 +87,8 @@ const policy = (name: string, put: Case['put'], problems: readonly string[] = []
 const METADATA_RULE =
   "must not be credentials (authorization, cookie), gRPC's own (grpc-*) or the connection's (host, te, content-type, user-agent)"
 
+const RECEIVER_HOST = '^([a-z0-9]([-a-z0-9]*[a-z0-9])?\\.)*[a-z]([-a-z0-9]*[a-z0-9])?$'
+
 export const CASES: readonly Case[] = [
   service('the least', {}),
   service('no spec', { spec: undefined }, ['spec: is required']),
@@ -115,6 +117,39 @@ export const CASES: readonly Case[] = [
   service('a field that is not declared in a list', { 'spec.methods.0.timeout': 1 }, [
     'spec.methods[0].timeout: is not a field of this resource',
   ]),
+  service('callbacks', {
+    'spec.callbacks': {
+      receivers: [
+        { host: 'hooks.example.org', secretRef: { name: 'a', key: 'b' } },
+        { host: 'a', port: 8080, scheme: 'HTTP', network: 'Private', secretRef: { name: 'a', key: 'b' } },
+      ],
+    },
+  }),
+  service(
+    'callbacks without a receiver, given up never',
+    { 'spec.callbacks': { receivers: [], giveUpAfterSeconds: 0 } },
+    ['spec.callbacks.receivers: must NOT have fewer than 1 items', 'spec.callbacks.giveUpAfterSeconds: must be >= 1'],
+  ),
+  ...['127.0.0.1', '0x7f.1', '2130706433', '[::1]', 'a.1', 'A.example', 'a.', '*.a', 'user@a', 'a:1'].map((host) =>
+    service(
+      `callbacks to ${host}, which is no name`,
+      { 'spec.callbacks': { receivers: [{ host, secretRef: { name: 'a', key: 'b' } }] } },
+      [`spec.callbacks.receivers[0].host: must match pattern "${RECEIVER_HOST}"`],
+    ),
+  ),
+  service(
+    'callbacks over HTTP to the Internet',
+    { 'spec.callbacks': { receivers: [{ host: 'a.example', scheme: 'HTTP', secretRef: { name: 'a', key: 'b' } }] } },
+    ['spec.callbacks.receivers[0].scheme: HTTP is for networks of your own'],
+  ),
+  service(
+    'callbacks to this machine, without keys to sign them',
+    { 'spec.callbacks': { receivers: [{ host: 'localhost', network: 'Loopback' }] } },
+    [
+      'spec.callbacks.receivers[0].network: must be one of Public, Private',
+      'spec.callbacks.receivers[0].secretRef: is required',
+    ],
+  ),
   service('a service without a package', { 'spec.service': 'CalculateService' }),
   service('a service that ends in a dot', { 'spec.service': 'calculator.' }, [
     'spec.service: must match pattern "^[a-zA-Z_][a-zA-Z0-9_]*(\\.[a-zA-Z_][a-zA-Z0-9_]*)*$"',

@@ -31,6 +31,9 @@ const service = (redis: NonNullable<Case['put'][string]>): CalculateService =>
     'spec.redis': redis,
     'spec.methods': [{ name: 'Calculate', metadata: ['x-a'], partitionKey: { metadata: 'x-b' } }],
     'spec.rateLimit': { requestsPerSecond: 1, burst: 1 },
+    'spec.callbacks': {
+      receivers: [{ host: 'a', port: 1, network: 'Private', secretRef: SECRET, caSecretRef: { name: 'ca', key: 'k' } }],
+    },
     'spec.registration.consul': {
       address: 'http://consul:8500',
       check: 'TTL',
@@ -88,6 +91,8 @@ const OTHER: Readonly<Record<string, unknown>> = {
   Disabled: 'Enabled',
   Earliest: 'Latest',
   TTL: 'Readiness',
+  HTTPS: 'HTTP',
+  Private: 'Public',
 }
 function another(value: unknown): unknown {
   if (typeof value === 'number') return value + 1
@@ -142,6 +147,17 @@ describe('every field by itself', () => {
       [...missed].filter((field) => !without.includes(field)),
       [],
     )
+  })
+
+  test("of a CalculateService's callbacks changes the workers of a Responder, and of no Observer", () => {
+    const of = service({ url: 'redis://redis:6379' })
+    const render = (role: 'Responder' | 'Observer') => (one: CalculateService) =>
+      renderGroup({ group: { ...group, spec: { ...group.spec, role } }, service: one }, IMAGE)
+    const isOfCallbacks = (field: string) => field.startsWith('spec.callbacks.')
+    const ofResponder = told('CalculateService', of, render('Responder'))
+    assert.deepEqual([...ofResponder.missed].filter(isOfCallbacks), [])
+    assert.equal([...ofResponder.seen].filter(isOfCallbacks).length, 9)
+    assert.deepEqual([...told('CalculateService', of, render('Observer')).seen].filter(isOfCallbacks), [])
   })
 
   test('of a ConsumerGroup changes its objects, but for those that change something else', () => {

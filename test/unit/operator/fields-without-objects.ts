@@ -1,4 +1,6 @@
-/** Fields of which no object in Kubernetes tells, by kind, and what they change instead. */
+/** Fields of which no object in Kubernetes that is made for the resource tells, by kind, and what they change instead. */
+
+const WORKERS = "the workers, which are made for the service's ConsumerGroups"
 
 export const FIELDS_WITHOUT_OBJECTS = {
   CalculateService: {
@@ -9,6 +11,12 @@ export const FIELDS_WITHOUT_OBJECTS = {
     'spec.topic.deadLetterRetentionHours': 'the failure topic',
     'spec.topic.deletionPolicy': 'the finalizer',
     'spec.registration.consul.datacenter': 'what stands in Consul',
+    'spec.callbacks.giveUpAfterSeconds': WORKERS,
+    'spec.callbacks.receivers[].network': WORKERS,
+    'spec.callbacks.receivers[].secretRef.name': WORKERS,
+    'spec.callbacks.receivers[].secretRef.key': WORKERS,
+    'spec.callbacks.receivers[].caSecretRef.name': WORKERS,
+    'spec.callbacks.receivers[].caSecretRef.key': WORKERS,
   },
   ConsumerGroup: {
     'spec.role': 'immutable',

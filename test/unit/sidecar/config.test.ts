@@ -47,6 +47,41 @@ function directory(t: TestContext): string {
   return made
 }
 
+suite('receivers of callbacks', () => {
+  const called = (...receivers: readonly object[]) => ({
+    ...worker,
+    worker: { ...worker.worker, callbacks: { receivers } },
+  })
+  const secret = { env: 'KEY' }
+
+  test('are public and over HTTPS unless it is said otherwise, and have a secret that is read when it is needed', () => {
+    const environment: Record<string, string> = { KEY: 'first' }
+    const config = parseConfig(called({ host: 'hooks.example.com', secret }), environment)
+    assert.ok(config.role === 'worker')
+    const { receivers, giveUpAfterSeconds } = config.worker.callbacks ?? {}
+    const [{ secret: read, ...receiver } = { secret: undefined }] = receivers ?? []
+    assert.deepEqual(
+      [receiver, giveUpAfterSeconds],
+      [{ host: 'hooks.example.com', scheme: 'HTTPS', network: 'Public' }, 30],
+    )
+    environment['KEY'] = 'second'
+    assert.equal(read?.read(), 'second')
+  })
+
+  test('are told of each with what is wrong with it, and its secret', () => {
+    assert.deepEqual(
+      problems(called({ host: '127.1', secret }, { host: 'a', scheme: 'HTTP', secret: { env: 'OTHER' } }), {
+        KEY: 'a',
+      }),
+      [
+        'worker.callbacks.receivers[0].host: must be a host name in lower case, not an address',
+        'worker.callbacks.receivers[1].scheme: HTTP is for networks of your own',
+        'worker.callbacks.receivers[1].secret.env: the variable OTHER is not set',
+      ],
+    )
+  })
+})
+
 suite('the registration', () => {
   const registered = (more: object = {}) => ({
     ...proxy,

@@ -39,6 +39,7 @@ suite('settingsThatNeedRestart', () => {
         cacheMaxBytes: 2_000_000,
         recordVersion: 2,
         drainMilliseconds: 1,
+        callbacks: { receivers: [{ host: 'hooks.example.com' }] },
       },
     }
     assert.deepEqual(changed(proxy, after), [])
@@ -77,6 +78,16 @@ suite('settingsThatNeedRestart', () => {
       },
     }
     assert.deepEqual(changed(worker, after), [])
+  })
+
+  test('how long receivers are tried is hot, and who they are is for good', () => {
+    const called = (host: string, giveUpAfterSeconds: number) => {
+      const callbacks = { receivers: [{ host, secret: { env: 'PATH' } }], giveUpAfterSeconds }
+      return parseConfig({ ...worker, worker: { ...worker.worker, callbacks } }, { PATH: 'a' })
+    }
+    assert.deepEqual(settingsThatNeedRestart(called('a', 1), called('a', 2)), [])
+    assert.deepEqual(settingsThatNeedRestart(called('a', 1), called('b', 1)), ['worker.callbacks.receivers'])
+    assert.deepEqual(settingsThatNeedRestart(parsed(worker), called('a', 1)), ['worker.callbacks'])
   })
 
   test('names every setting that cannot change', () => {

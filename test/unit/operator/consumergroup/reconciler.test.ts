@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { CalculateService, ConsumerGroup } from '../../../../crds/types.ts'
-import { podByService } from '../../../../operator/calculateservice/observe.ts'
+import { bySecret, podByService } from '../../../../operator/calculateservice/observe.ts'
 import { AUTOSCALER_INDEXES, GROUP_INDEXES } from '../../../../operator/consumergroup/observe.ts'
 import type { AskedGroup } from '../../../../operator/consumergroup/observe.ts'
 import type { GroupReading } from '../../../../operator/consumergroup/observed.ts'
@@ -201,6 +201,21 @@ describe('a ConsumerGroup', () => {
     assert.equal(world.cluster.get(DEPLOYMENTS, WORKER), undefined)
     const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'redis', namespace: 'team' } }
     world.cluster.put({ ...secret, data: { password: 'cGFzcw==' } } as never)
+    await world.settle()
+    assert.equal(world.ready(), 'False WorkersRollingOut')
+  })
+
+  test("heals when the Secret with a receiver's keys appears, which the proxies do without", async () => {
+    const world = new World()
+    const receivers = [{ host: 'hooks.example.com', secretRef: { name: 'hooks', key: 'example' } }]
+    const service = aService({ 'spec.callbacks': { receivers } })
+    assert.ok(bySecret(service).includes('team/hooks'), 'nobody would hear of it')
+    world.cluster.put(service)
+    world.apply()
+    await world.settle()
+    assert.equal(world.ready(), 'False SecretMissing')
+    const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'hooks', namespace: 'team' } }
+    world.cluster.put({ ...secret, data: { example: 'd2hzZWNf' } } as never)
     await world.settle()
     assert.equal(world.ready(), 'False WorkersRollingOut')
   })

@@ -5,7 +5,7 @@ import { Metadata } from '@grpc/grpc-js'
 import type { CallId } from '../../../../sidecar/call-id.ts'
 import { parseConfig } from '../../../../sidecar/config.ts'
 import type { Delivery, ProxyConfig } from '../../../../sidecar/config.ts'
-import { decodeRecord } from '../../../../sidecar/kafka/record.ts'
+import { callbackIn, decodeRecord } from '../../../../sidecar/kafka/record.ts'
 import type { CallRecord } from '../../../../sidecar/kafka/record.ts'
 import { Admission } from '../../../../sidecar/proxy/admission.ts'
 import type { Call, End } from '../../../../sidecar/proxy/call.ts'
@@ -673,4 +673,72 @@ suite('the queue', () => {
       assert.equal(enqueued.length, refused ? 0 : 1)
     })
   }
+})
+
+suite('a call that names a receiver', () => {
+  const RECEIVERS = { callbacks: { receivers: [{ host: 'hooks.example.com', scheme: 'HTTPS' as const }] } }
+  const naming = (...urls: readonly string[]): Metadata => {
+    const metadata = new Metadata()
+    for (const url of urls) metadata.add('grpc-kafka-callback-url', url)
+    return metadata
+  }
+  const URL = 'https://hooks.example.com/a'
+
+  test('takes its URL along, as it was understood', (t) => {
+    const { start, enqueued } = setUp(t, RECEIVERS)
+    start({ metadata: naming('HTTPS://hooks.example.com:443/a') })
+    start()
+    assert.deepEqual(
+      enqueued.map(({ record }) => callbackIn(record)),
+      [URL, undefined],
+    )
+  })
+
+  for (const [what, urls, reason] of [
+    ['that is not allowed', ['https://evil.example/'], "is none of a receiver of the service's callbacks"],
+    ['and a user', ['https://me@hooks.example.com/'], 'has user information'],
+    ['twice', [URL, URL], 'stands twice'],
+  ] as const)
+    test(`${what} reaches nothing`, (t) => {
+      const { start, enqueued, left } = setUp(t, RECEIVERS)
+      const details = `the metadata field grpc-kafka-callback-url ${reason}`
+      const [end] = start({ metadata: naming(...urls) }).ends
+      assert.deepEqual(end, { ...failed('CALLBACK_NOT_ALLOWED'), details })
+      assert.deepEqual([enqueued, left()], [[], NOTHING])
+    })
+
+  test('of a service that has none reaches nothing', (t) => {
+    const { start, enqueued } = setUp(t)
+    const [end] = start({ metadata: naming(URL) }).ends
+    assert.ok(end?.kind === 'Failed' && end.code === 'CALLBACK_NOT_ALLOWED')
+    assert.deepEqual(enqueued, [])
+  })
+
+  test('is held against the receivers of now', (t) => {
+    const { start, live, enqueued } = setUp(t, RECEIVERS)
+    live.replace({ ...live.current, proxy: { ...live.current.proxy, callbacks: { receivers: [] } } })
+    start({ metadata: naming(URL) })
+    assert.deepEqual(enqueued, [])
+  })
+
+  test('is run also where its answer is known: nobody else tells the receiver', (t) => {
+    const { start, enqueued } = setUp(t, RECEIVERS)
+    start({ cacheSeconds: 10 }).answer(OK)
+    assert.equal(start({ cacheSeconds: 10 }).ends.length, 1)
+    start({ cacheSeconds: 10, metadata: naming(URL) })
+    assert.equal(enqueued.length, 2)
+  })
+
+  test('can be asked for by its id once Kafka may have it, for what the message has no room for', (t) => {
+    const { start, enqueued, handles } = setUp(t, RECEIVERS)
+    const [told, gone] = [start({ metadata: naming(URL) }), start({ metadata: naming(URL) })]
+    const notSent = start({ metadata: naming(URL) })
+    for (const call of enqueued.slice(0, 2)) call.maybeOnKafka = true
+    told.answer(OK)
+    for (const { call } of [gone, notSent]) call.end({ kind: 'Abandoned' })
+    assert.deepEqual(
+      handles.map(({ id }) => id),
+      [told.call.id, gone.call.id],
+    )
+  })
 })

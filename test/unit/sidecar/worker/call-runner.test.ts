@@ -1,10 +1,16 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
+import type { FinishedCall, Told } from '../../../../sidecar/callback/callbacks.ts'
 import type { RetryConfig } from '../../../../sidecar/config.ts'
 import { ERRORS, GrpcStatus, type ErrorCode } from '../../../../sidecar/errors.ts'
 import { ProduceError } from '../../../../sidecar/kafka/producer.ts'
-import { decodeRecord, type CallRecord, type RawOutgoingRecord } from '../../../../sidecar/kafka/record.ts'
+import {
+  callbackHeader,
+  decodeRecord,
+  type CallRecord,
+  type RawOutgoingRecord,
+} from '../../../../sidecar/kafka/record.ts'
 import { decodeOutcome, type Answer, type Outcome, type RecordPlace } from '../../../../sidecar/results/outcome.ts'
 import type { OutcomeStore, Start } from '../../../../sidecar/results/store.ts'
 import type { FailedCall } from '../../../../sidecar/telemetry/failure-log.ts'
@@ -47,6 +53,8 @@ class Harness {
   readonly #onRetryTopic = Promise.withResolvers<void>()
   readonly #remembered = Promise.withResolvers<void>()
   told: readonly (Buffer | string)[] = []
+  toldOf: FinishedCall | undefined
+  readonly #told = Promise.withResolvers<Told>()
   clock = NOW
   #answer: ((result: AttemptResult) => void) | undefined
   #stored: ((raised?: number) => void) | undefined
@@ -125,6 +133,13 @@ class Harness {
           return this.#onRetryTopic.promise
         },
       } as unknown as RetryTopics,
+      callbacks: {
+        tell: (call) => {
+          this.log.push(`tell ${call.url} of ${call.method}`)
+          this.toldOf = call
+          return this.#told.promise
+        },
+      },
       startsRetentionMilliseconds: 60_000,
       instance: 'worker-1',
       now: () => this.clock,
@@ -173,6 +188,13 @@ class Harness {
   /** Redis knows that another record has the next attempt. */
   async remembered(): Promise<this> {
     this.#remembered.resolve()
+    await turn()
+    return this
+  }
+
+  /** The receiver knows, or never will. */
+  async onTold(told: Told): Promise<this> {
+    this.#told.resolve(told)
     await turn()
     return this
   }
@@ -756,5 +778,72 @@ describe('of a failed call the log tells', () => {
     harness.runner.bury(entryOf(poison(7)), 'UNREADABLE_RECORD', 'unreadable: no grpc-kafka header')
     assert.deepEqual(told(harness), [{ code: 'UNREADABLE_RECORD', status: 'INTERNAL', attempt: 1, ...place }])
     assert.equal(harness.failures[0]?.callId, undefined)
+  })
+})
+
+describe('whom its caller wants to be told', () => {
+  const URL = 'https://hooks.example.com/a'
+  const withCallback = (raw = fetched(7)) => ({ ...raw, headers: { ...raw.headers, ...callbackHeader(URL) } })
+  const TOLD = `tell ${URL} of test.Service/Do`
+
+  test('is told when Redis has the outcome, and the record is finished when that is done', async () => {
+    const harness = new Harness().start(entryOf(withCallback())).answer(answered(0))
+    assert.deepEqual(harness.log.splice(0), ['call', 'free', 'store Answered'])
+    harness.stored()
+    assert.deepEqual(harness.log.splice(0), [TOLD])
+    await harness.onTold({ kind: 'Delivered' })
+    assert.deepEqual(harness.log, ['finished answered'])
+    const { id, revision } = harness.toldOf ?? {}
+    assert.deepEqual([id, revision], [idAt(7), 0])
+  })
+
+  test('is told by whoever finds the outcome there: the worker before may have died first', async () => {
+    const harness = new Harness()
+    harness.runner.skip(entryOf(withCallback()))
+    await harness.onTold({ kind: 'Delivered' })
+    assert.deepEqual(harness.log, [TOLD, 'finished skipped'])
+  })
+
+  test('is told of a dead letter after the failure topic has it, also where its record cannot be read', async () => {
+    const harness = new Harness()
+    harness.runner.bury(entryOf(withCallback(newer(7, 9))), 'UNREADABLE_RECORD', 'unreadable')
+    await harness.onTopic()
+    harness.stored()
+    assert.deepEqual(harness.log, ['bury: unreadable', 'store DeadLettered', `tell ${URL} of `])
+  })
+
+  test('is told of an expiry', () => {
+    const harness = new Harness()
+    harness.runner.expire(entryOf(withCallback()))
+    harness.stored()
+    assert.deepEqual(harness.log, ['store Expired', TOLD])
+  })
+
+  test('is not told of a call whose deadline was raised: it goes on', () => {
+    const harness = new Harness()
+    harness.runner.expire(entryOf(withCallback()))
+    harness.stored(NOW + 1)
+    assert.deepEqual(harness.log, ['store Expired', `raised to ${NOW + 1}`])
+  })
+
+  test('is not told by an Observer', () => {
+    const harness = new Harness({ observer: true }).start(entryOf(withCallback())).answer(answered(0))
+    assert.deepEqual(harness.log, ['call', 'free', 'finished observed'])
+  })
+
+  test('and cannot be is a line in the log, and the record is finished', async () => {
+    const harness = new Harness().start(entryOf(withCallback())).answer(answered(0)).stored()
+    await harness.onTold({ kind: 'NotDelivered', reason: 'hooks.example.com: status 503' })
+    assert.equal(harness.log.at(-1), 'finished answered')
+    const [{ code, status, reason, offset } = {}] = harness.failures as readonly Partial<FailedCall>[]
+    assert.deepEqual([code, status, reason, offset], ['CALLBACK_NOT_DELIVERED', '', 'hooks.example.com: status 503', 7])
+  })
+
+  test('is left to another worker once its partition is elsewhere', async () => {
+    const entry = entryOf(withCallback())
+    const harness = new Harness().start(entry).answer(answered(0)).stored()
+    assert.equal(harness.toldOf?.isOurs(), true)
+    entry.partition.lose()
+    assert.equal(harness.toldOf.isOurs(), false)
   })
 })
