@@ -1,4 +1,4 @@
-import { formatCallId } from '../call-id.ts'
+import { formatCallId, isKeyed } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
 import type { RetryConfig } from '../config.ts'
 import { ERRORS, GRPC_STATUS_NAMES, GrpcStatus } from '../errors.ts'
@@ -203,7 +203,7 @@ export class CallRunner {
   skip(entry: Entry): void {
     const prefix = prefixOf(entry)
     if (prefix !== undefined) this.#options.store.tellAgain(prefix.id, prefix.replyTo)
-    this.#options.events.finished(entry, 'skipped')
+    this.#finish(entry, 'skipped')
   }
 
   /**
@@ -216,14 +216,14 @@ export class CallRunner {
     this.#tell(entry, code, 'the record goes to the failure topic', { reason, status: last?.status })
     // It stands on a failure topic already, which this group, or another that would write it again, may read.
     if (observer && isDeadLetter(entry.raw)) {
-      this.#options.events.finished(entry, 'observed')
+      this.#finish(entry, 'observed')
       return
     }
     const answer = last ?? ownAnswer(code)
     const revision = redriveOf(entry)?.revision ?? 0
     deadLetters.bury(entry, reason, answer.status).then(
       () => {
-        if (observer) this.#options.events.finished(entry, 'dead_lettered')
+        if (observer) this.#finish(entry, 'dead_lettered')
         else this.#conclude(entry, prefix, { state: 'DeadLettered', revision, ...answer }, 'dead_lettered')
       },
       // Closed before Kafka took it: the record is not finished and its next owner reads it again.
@@ -344,7 +344,7 @@ export class CallRunner {
 
   #end(entry: Entry, record: CallRecord, answer: Answer, failure?: Failure): void {
     if (failure !== undefined) this.#tell(entry, failure.code, ERRORS[failure.code].message, failure)
-    if (this.#options.observer) this.#options.events.finished(entry, 'observed')
+    if (this.#options.observer) this.#finish(entry, 'observed')
     else this.#conclude(entry, record, { state: 'Answered', ...answer }, 'answered')
   }
 
@@ -378,18 +378,40 @@ export class CallRunner {
   #conclude(entry: Entry, prefix: RecordPrefix | undefined, outcome: Outcome, result: RecordResult): void {
     const { store, events, observer } = this.#options
     if (prefix === undefined || observer) {
-      events.finished(entry, result)
+      this.#finish(entry, result)
       return
     }
     const done = (raised: number | undefined): void => {
-      if (raised === undefined) events.finished(entry, result)
+      if (raised === undefined) this.#finish(entry, result)
       else events.raised(entry, raised)
     }
     const expiredAt = outcome.state === 'Expired' ? prefix.deadline : undefined
     const bytes = encodeOutcome(placed(outcome, entry))
     store.store(prefix.id, prefix.replyTo, bytes, done, expiredAt, redriveOf(entry)?.revision)
   }
+
+  /**
+   * The call has its outcome, or needs none here. Its starts are forgotten before the offset may pass: whoever finds the outcome after
+   * a kill in between comes by here, too.
+   */
+  #finish(entry: Entry, result: RecordResult): void {
+    const { store, events } = this.#options
+    const prefix = prefixOf(entry)
+    if (prefix === undefined || !isKeyed(prefix.id) || redriveOf(entry) !== undefined || !mayHaveStarts(entry)) {
+      events.finished(entry, result)
+      return
+    }
+    store.forgetStarts(prefix.id).then(
+      () => events.finished(entry, result),
+      // Closed before Redis took it: its next owner reads the record again.
+      () => undefined,
+    )
+  }
 }
+
+/** Whether Redis may know of starts of this record, or of an earlier one of its call. */
+const mayHaveStarts = ({ counted, mayHaveRun, attempt, decoded }: Entry): boolean =>
+  counted !== undefined || mayHaveRun || attempt > 1 || (decoded.kind === 'Call' && decoded.record.producedAgain)
 
 function prefixOf(entry: Entry): RecordPrefix | undefined {
   switch (entry.decoded.kind) {

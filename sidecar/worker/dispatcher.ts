@@ -456,6 +456,11 @@ export class Dispatcher implements RunnerEvents {
         case 'Done':
           this.#skip(entry)
           return
+        case 'HandedOn':
+          entry.state = 'Running'
+          this.#unfinished += 1
+          this.finished(entry, 'skipped')
+          return
         case 'UsedUp':
           entry.state = 'Running'
           this.#unfinished += 1
