@@ -185,6 +185,14 @@ export class Partition implements TopicPartition {
   }
 
   /**
+   * How far beyond a watermark records may have been started, here or by an earlier owner whose window was larger.
+   * @param own how far they are started here.
+   */
+  windowFrom(watermark: number, own: number): number {
+    return Math.max(own, this.#windowEnd - watermark)
+  }
+
+  /**
    * The first offset that must not be started, because nothing tells of its start: neither what is committed, nor what Kafka has, should
    * Redis lose the rest.
    */

@@ -77,19 +77,20 @@ export class RedisOffsets {
 
   /**
    * Says how far partitions are, where Redis does not know yet.
-   * @returns for each of which something was said the offset that stands.
+   * @returns for each of which something was said what stands.
    * @throws when Redis does not answer: the same is said next time.
    */
-  async advance(partitions: readonly Partition[]): Promise<ReadonlyMap<Partition, number>> {
+  async advance(partitions: readonly Partition[]): Promise<ReadonlyMap<Partition, Watermark>> {
     const marks = partitions.flatMap((of) => {
       const { topic, partition, topicId, committed, lost } = of
       const offset = of.watermark()
       if (topicId === undefined || committed === undefined || lost || offset === undefined) return []
-      if (offset <= committed.offset && committed.window === WINDOW_RECORDS) return []
-      return [{ of, mark: { topic, topicId, partition, offset, window: WINDOW_RECORDS } }]
+      const window = of.windowFrom(offset, WINDOW_RECORDS)
+      if (offset <= committed.offset && committed.window === window) return []
+      return [{ of, mark: { topic, topicId, partition, offset, window } }]
     })
     if (marks.length === 0) return new Map()
     const standing = await this.#watermarks.advance(marks.map(({ mark }) => mark))
-    return new Map(marks.map(({ of }, index) => [of, standing[index]!]))
+    return new Map(marks.map(({ of, mark }, index) => [of, { offset: standing[index]!, window: mark.window }]))
   }
 }

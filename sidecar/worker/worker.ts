@@ -275,7 +275,10 @@ class Worker implements RunningSidecar {
     if (!this.#health.healthy) return { ready: false, reason: 'the handler is not healthy' }
     // Else the first call would wait for it: a group without offsets writes its first ones before it starts anything.
     if ([...this.#dispatcher.partitions.values()].some(({ committed }) => committed === undefined)) {
-      return { ready: false, reason: withProblem('the committed offsets are not known yet', 'offsets', this.#openProblem) }
+      return {
+        ready: false,
+        reason: withProblem('the committed offsets are not known yet', 'offsets', this.#openProblem),
+      }
     }
     return { ready: true, reason: 'ok' }
   }
@@ -482,7 +485,7 @@ class Worker implements RunningSidecar {
     initial: CommittedOffset | undefined,
   ): void {
     const inKafka = { offset: (initial ?? at).offset, window: readWindow((initial ?? at).metadata) }
-    const committed = watermark !== undefined && watermark.offset > inKafka.offset ? watermark : inKafka
+    const committed = watermark !== undefined && watermark.offset >= inKafka.offset ? watermark : inKafka
     const isNew = initial !== undefined && watermark === undefined
     const before = this.#dispatcher.partitions.get(keyOf(at))
     // Kafka forgets a group's offsets with the topic: one that was known and is gone belongs to an earlier topic.
@@ -534,8 +537,8 @@ class Worker implements RunningSidecar {
 
   async #advance(offsets: RedisOffsets): Promise<void> {
     try {
-      for (const [partition, offset] of await offsets.advance([...this.#dispatcher.partitions.values()]))
-        this.#committed(partition, { offset, window: WINDOW_RECORDS }, partition.inKafka)
+      for (const [partition, standing] of await offsets.advance([...this.#dispatcher.partitions.values()]))
+        this.#committed(partition, standing, partition.inKafka)
     } catch (error) {
       this.#logger.debug({ reason: (error as Error).message }, 'Redis took no watermarks; it is told the next ones')
     }
@@ -543,19 +546,19 @@ class Worker implements RunningSidecar {
 
   async #commitToKafka(last: boolean): Promise<void> {
     const join = this.#joins
-    const window = this.#kafkaWindow
     const behind = [...this.#dispatcher.partitions.values()].flatMap((partition) => {
       const { inKafka, lost } = partition
       const offset = partition.watermark()
       if (inKafka === undefined || lost || offset === undefined) return []
+      const window = partition.windowFrom(offset, this.#kafkaWindow)
       if (offset <= inKafka.offset && inKafka.window === window) return []
-      return [{ partition, inKafka, offset }]
+      return [{ partition, inKafka, offset, window }]
     })
     if (behind.length === 0 || !(last || this.#isKafkaDue(behind))) return
     this.#lastKafkaCommit = performance.now()
     try {
       await this.#consumer.commit(
-        behind.map(({ partition: { topic, partition }, offset }) => ({
+        behind.map(({ partition: { topic, partition }, offset, window }) => ({
           topic,
           partition,
           offset,
@@ -569,20 +572,22 @@ class Worker implements RunningSidecar {
       return
     }
     if (this.#joins !== join) return
-    for (const { partition, offset } of behind) {
+    for (const { partition, offset, window } of behind) {
       const inKafka = { offset, window }
       this.#committed(partition, this.#redisOffsets === undefined ? inKafka : partition.committed, inKafka)
     }
   }
 
   /** Where Redis is told at once, Kafka is told now and then, and before its window holds anything up. */
-  #isKafkaDue(behind: readonly { readonly inKafka: Committed; readonly offset: number }[]): boolean {
+  #isKafkaDue(
+    behind: readonly { readonly inKafka: Committed; readonly offset: number; readonly window: number }[],
+  ): boolean {
     if (this.#redisOffsets === undefined) return true
     if (performance.now() - this.#lastKafkaCommit >= FALLBACK_INTERVAL_MILLISECONDS) return true
     if (performance.now() - this.#lastKafkaCommit < COMMIT_INTERVAL_MILLISECONDS) return false
     return behind.some(
-      ({ inKafka, offset }) =>
-        offset - inKafka.offset >= FALLBACK_WINDOW_RECORDS / 2 || inKafka.window !== this.#kafkaWindow,
+      ({ inKafka, offset, window }) =>
+        offset - inKafka.offset >= FALLBACK_WINDOW_RECORDS / 2 || inKafka.window < window,
     )
   }
 

@@ -115,13 +115,29 @@ describe('what Redis is told', () => {
       assert.deepEqual(
         [...standing],
         [
-          [on, 2],
-          [far, 5],
+          [on, { offset: 2, window: WINDOW_RECORDS }],
+          [far, { offset: 5, window: WINDOW_RECORDS }],
         ],
       )
       assert.equal(harness.said.length, sharded ? 2 : 1)
     })
   }
+
+  test('is how far an earlier owner may have started records, until that is passed', async () => {
+    const harness = new Harness()
+    const partition = new Partition(at(0))
+    partition.topicId = ID
+    const before = { offset: 0, window: WINDOW_RECORDS + 3 }
+    partition.open(before, true)
+    assert.equal((await harness.offsets.advance([partition])).size, 0, 'Redis says that already')
+    const told: number[] = []
+    for (const offset of [2, 5]) {
+      partition.committedUpTo({ offset, window: WINDOW_RECORDS })
+      for (const [, { window }] of await harness.offsets.advance([partition])) told.push(window)
+      partition.committedUpTo({ offset, window: WINDOW_RECORDS })
+    }
+    assert.deepEqual(told, [WINDOW_RECORDS + 1])
+  })
 
   test('is nothing of what is lost, or of a log that is not known by its id', async () => {
     const harness = new Harness()
