@@ -65,7 +65,8 @@ function brokerOf(maxVersion: number, answer: Buffer): ClusterBroker {
 
 describe('the ids of topics', () => {
   test('are asked for by name, in the bytes of version 10', () => {
-    const expected = `${'00'.repeat(7)}00${'03'}${'00'.repeat(16)}0261${'00'}${'00'.repeat(16)}03${'6262'}00${'000000'}00`
+    const id = '00'.repeat(16)
+    const expected = ['00'.repeat(7), '00', '03', id, '0261', '00', id, '036262', '00', '000000', '00'].join('')
     assert.equal(encodeTopicsRequest(['a', 'bb'], 7).toString('hex'), expected)
   })
 
