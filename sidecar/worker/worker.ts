@@ -33,6 +33,7 @@ import type { HandlerAddress } from './handler-client.ts'
 import { HandlerHealth } from './handler-health.ts'
 import { FALLBACK_WINDOW_RECORDS, WINDOW_RECORDS } from './partition.ts'
 import type { Committed, Partition } from './partition.ts'
+import { Repeated } from './repeated.ts'
 import { RedisOffsets } from './redis-offsets.ts'
 import type { Restored } from './redis-offsets.ts'
 import { RetryTopics } from './retry-topics.ts'
@@ -80,8 +81,11 @@ class Worker implements RunningSidecar {
   readonly #producer: RecordProducer
   readonly #consumer: GroupConsumer
   readonly #deadLetters: DeadLetters
+  readonly #commits = new Repeated(COMMIT_INTERVAL_MILLISECONDS, () => this.#commitToKafka(false))
   /** Undefined where Kafka alone has the watermarks. */
   readonly #redisOffsets: RedisOffsets | undefined
+  /** The same. Apart from the commits: a Kafka that is slow or silent does not hold Redis up. */
+  readonly #advances: Repeated | undefined
   /** Undefined for an Observer: these topics are the Responder's, and it tries again by itself. */
   readonly #retryTopics: RetryTopics | undefined
   readonly #handler: HandlerClient
@@ -95,16 +99,14 @@ class Worker implements RunningSidecar {
   readonly #redis: RedisClient
   readonly #closed = new AbortController()
   readonly #rebalances: Counter
-  readonly #commits: Counter
+  readonly #committedTotal: Counter
   readonly #commitErrors: Counter
   #stage: Stage = 'Connecting'
   #memberId = ''
   #joins = 0
-  #committing: Promise<void> | undefined
   #lastKafkaCommit = -Infinity
   /** Why partitions could not be opened when it was last tried. */
   #openProblem: string | undefined
-  #commitTimer: NodeJS.Timeout | undefined
   #topicsTimer: NodeJS.Timeout | undefined
   #quiescing: Promise<void> | undefined
   #handlerWentAway = false
@@ -157,6 +159,8 @@ class Worker implements RunningSidecar {
             logger,
             metrics,
           })
+    const offsets = this.#redisOffsets
+    this.#advances = offsets && new Repeated(ADVANCE_INTERVAL_MILLISECONDS, () => this.#advance(offsets))
     this.#retryTopics = observer
       ? undefined
       : new RetryTopics({ admin: kafka.admin(), producer: this.#producer, topic: service.topic, logger, metrics })
@@ -247,7 +251,7 @@ class Worker implements RunningSidecar {
       if (!isDeepStrictEqual(now.worker.handler, before.worker.handler)) this.#moveHandler(now.worker.handler)
     })
     this.#rebalances = metrics.counter('grpc_kafka_rebalances_total')
-    this.#commits = metrics.counter('grpc_kafka_commits_total')
+    this.#committedTotal = metrics.counter('grpc_kafka_commits_total')
     this.#commitErrors = metrics.counter('grpc_kafka_commit_errors_total')
   }
 
@@ -334,7 +338,8 @@ class Worker implements RunningSidecar {
     // A drain may have begun while this was connecting.
     if (this.#stage !== 'Connecting') return
     this.#stage = 'Running'
-    this.#scheduleCommit()
+    this.#commits.start()
+    this.#advances?.start()
     this.#flow?.start()
     this.#cancellations?.start()
     await this.#consumer.join()
@@ -399,7 +404,6 @@ class Worker implements RunningSidecar {
       const timer = setTimeout(() => limit.abort(), milliseconds)
       await this.#dispatcher.quiesce(limit.signal)
       clearTimeout(timer)
-      clearTimeout(this.#commitTimer)
       await isDoneWithin(LAST_COMMIT_MILLISECONDS, this.#lastCommit())
       this.#leftGroup = await isDoneWithin(LEAVE_GROUP_MILLISECONDS, this.#consumer.leave())
       await isDoneWithin(RELEASE_MILLISECONDS, this.#dispatcher.reset())
@@ -414,8 +418,8 @@ class Worker implements RunningSidecar {
   }
 
   async #lastCommit(): Promise<void> {
-    await this.#committing
-    await this.#commit(true)
+    await Promise.all([this.#commits.stop(), this.#advances?.stop()])
+    await Promise.all([this.#redisOffsets && this.#advance(this.#redisOffsets), this.#commitToKafka(true)])
   }
 
   #onJoined({ memberId, partitions }: GroupJoin): void {
@@ -520,21 +524,6 @@ class Worker implements RunningSidecar {
     return this.#dispatcher.load()
   }
 
-  #scheduleCommit(): void {
-    const interval = this.#redisOffsets === undefined ? COMMIT_INTERVAL_MILLISECONDS : ADVANCE_INTERVAL_MILLISECONDS
-    this.#commitTimer = setTimeout(() => {
-      this.#committing = this.#commit(false).finally(() => {
-        this.#committing = undefined
-        if (this.#stage === 'Running') this.#scheduleCommit()
-      })
-    }, interval)
-  }
-
-  /** @param last Kafka is told now, however seldom it is told else. */
-  async #commit(last: boolean): Promise<void> {
-    await Promise.all([this.#redisOffsets && this.#advance(this.#redisOffsets), this.#commitToKafka(last)])
-  }
-
   async #advance(offsets: RedisOffsets): Promise<void> {
     try {
       for (const [partition, standing] of await offsets.advance([...this.#dispatcher.partitions.values()]))
@@ -565,7 +554,7 @@ class Worker implements RunningSidecar {
           metadata: windowMetadata(window),
         })),
       )
-      this.#commits.inc()
+      this.#committedTotal.inc()
     } catch (error) {
       this.#commitErrors.inc()
       this.#logger.debug({ reason: (error as Error).message }, 'a commit was refused; the next one carries it')
