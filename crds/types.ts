@@ -419,6 +419,8 @@ export interface ConsumerGroup {
     readonly groupId: string
     /** Where a group without offsets starts. A Responder skips no acknowledged call, so it is always Earliest. Default "Earliest". */
     readonly startFrom: 'Earliest' | 'Latest'
+    /** Where it is kept what is finished. Kafka: committed there ten times a second. Redis: there fifty times a second, named with the topic's id, and in Kafka each second, so that fewer records are read again after a crash; Kafka 2.8 or later is needed. Whichever is further counts. Default "Kafka". */
+    readonly offsets: 'Kafka' | 'Redis'
     /** Which calls run one after the other, in the order in which Kafka has them, retries included. Key: those with the same partition key (see `partitionKey` of the service). Partition: all those of one partition. The pauses of the RetryPolicy may then add up to a minute at the most. Default "None". */
     readonly ordering: 'None' | 'Key' | 'Partition'
     /** A RetryPolicy in the same namespace. Without it each call is tried once. */

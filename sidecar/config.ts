@@ -325,6 +325,11 @@ const worker = z.strictObject({
       .default([]),
     /** Where a group without offsets starts. A Responder is always `Earliest`. */
     startFrom: z.enum(['Earliest', 'Latest']).default('Earliest'),
+    /**
+     * Where the group's watermarks are: in Kafka; or in Redis, some ten milliseconds behind, and in Kafka a second behind, for when Redis has
+     * lost them.
+     */
+    offsets: z.enum(['Kafka', 'Redis']).default('Kafka'),
     handler: z.strictObject({ host: name(255).default('127.0.0.1'), port }),
     /**
      * Which calls run one after the other, retries included, in the order in which Kafka has them: none; those of one key; those of one

@@ -35,6 +35,7 @@ export function workerConfig(
       role: spec.role,
       ...(spec.topics !== undefined && spec.topics.length > 0 && { topics: [...spec.topics] }),
       startFrom: spec.startFrom,
+      ...(spec.offsets === 'Kafka' ? {} : { offsets: spec.offsets }),
       ...(spec.ordering === 'None' ? {} : { ordering: spec.ordering }),
       handler: { ...placement.handler },
       concurrency: spec.concurrency,

@@ -3,8 +3,10 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from '../telemetry/log.ts'
 import { stickyAssigner } from './assigner.ts'
 import type { Assignment } from './assigner.ts'
+import type { ClusterBroker } from './cluster.ts'
 import { whyNotJoined } from './coordinator.ts'
 import type { RawRecord } from './record.ts'
+import { topicIds } from './topic-ids.ts'
 import { keyOf } from './topic-partition.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
@@ -189,9 +191,30 @@ export class GroupConsumer {
     })
   }
 
+  /**
+   * The ids of topics, by name, as the group's coordinator knows them. Asked after `committed`, they are no older than what that told:
+   * a coordinator that has forgotten the offsets of a topic that was deleted tells the id of the one that came after it.
+   * @throws TopicIdError; or when Kafka cannot say.
+   */
+  async topicIds(topics: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    if (this.#cluster === undefined) throw new Error('the group is not joined')
+    try {
+      this.#coordinator ??= await this.#cluster.findGroupCoordinator({ groupId: this.#groupId })
+      return await topicIds(this.#coordinator as unknown as ClusterBroker, topics)
+    } catch (error) {
+      this.#coordinator = undefined
+      throw error
+    }
+  }
+
   /** Where a group without offsets begins, by `keyOf`. @throws when Kafka cannot say. */
   async start(partitions: readonly TopicPartition[]): Promise<ReadonlyMap<string, number>> {
     return this.#offsets(partitions, ({ low, high }) => (this.#startFrom === 'Earliest' ? low : high))
+  }
+
+  /** The first offset of each partition that has not been deleted, by `keyOf`. @throws when Kafka cannot say. */
+  async beginnings(partitions: readonly TopicPartition[]): Promise<ReadonlyMap<string, number>> {
+    return this.#offsets(partitions, ({ low }) => low)
   }
 
   /** The offset after the last record of each partition, by `keyOf`. @throws when Kafka cannot say. */

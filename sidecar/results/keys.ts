@@ -39,5 +39,11 @@ export const flowKey = (topic: string): string => `${PREFIX}:flow:{${topic}}`
 export const workingKey = (groupId: string, topic: string, partition: number): string =>
   `${PREFIX}:working:{${groupId}/${topic}/${partition}}`
 
+/** String: what a group has finished of one log, which is that of one topic and not of an earlier one of its name. */
+export const watermarkKey = (
+  groupId: string,
+  { topic, topicId, partition }: { readonly topic: string; readonly topicId: string; readonly partition: number },
+): string => `${PREFIX}:watermark:{${groupId}/${topic}/${partition}}:${topicId}`
+
 /** Names the master whose clock is the shared one: the one that owns this key. There is never a value. */
 export const CLOCK_KEY = `${PREFIX}:clock`

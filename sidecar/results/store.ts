@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as pause } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import type { CallId } from '../call-id.ts'
 import type { TopicPartition } from '../kafka/topic-partition.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -71,8 +71,10 @@ export interface BeginOptions {
 /** What became of asking for a start. Only `Counted` starts. */
 export type Begun =
   | { readonly kind: 'Counted'; readonly start: number; readonly token: string }
-  /** The call has an outcome, or another record has its next attempt. */
+  /** The call has an outcome. */
   | { readonly kind: 'Done' }
+  /** Another record has the call's next attempt. */
+  | { readonly kind: 'HandedOn' }
   /** It was started elsewhere and nobody came back: it may start alone only. */
   | { readonly kind: 'OnlyAlone' }
   | { readonly kind: 'UsedUp'; readonly starts: number }
@@ -100,6 +102,9 @@ export class OutcomeStore {
   /** An instance that comes back under its name must not ask with the tokens of its earlier life. */
   readonly #life = randomUUID()
   #askings = 0
+  /** Starts keys of calls that have their outcome. */
+  readonly #forgotten: string[] = []
+  #forgetting: Promise<void> = Promise.resolve()
 
   constructor({ redis, instance, observerGroup, retentionSeconds, logger, metrics }: OutcomeStoreOptions) {
     this.#redis = redis
@@ -217,9 +222,10 @@ export class OutcomeStore {
     const answers = (await this.#inParts(open, (part) => this.#persist('begin', () => ask(part)))).values()
     return finished.map((isDone, index) => {
       const { token } = asked[index]!
-      const answer = isDone ? 0 : answers.next().value!
+      if (isDone) return { kind: 'Done' }
+      const answer = answers.next().value!
       if (answer > 0) return { kind: 'Counted', start: answer, token }
-      if (answer === 0) return { kind: 'Done' }
+      if (answer === 0) return { kind: 'HandedOn' }
       return answer === -1 ? { kind: 'OnlyAlone' } : { kind: 'UsedUp', starts: -answer - 1 }
     })
   }
@@ -233,6 +239,23 @@ export class OutcomeStore {
     await this.#persist('hand on', () =>
       this.#redis.script(HAND_ON, [this.#startsKey(id, revision)], [keepMilliseconds, attempt]),
     )
+  }
+
+  /**
+   * Forgets the starts of a call that has its outcome: they must not be held against a later call with the same idempotency key.
+   * Those of redrives are of their revision. Repeated until Redis took it; the calls of one turn of the event loop go together.
+   * @throws the reason, once closed.
+   */
+  forgetStarts(id: CallId): Promise<void> {
+    if (this.#forgotten.length === 0) this.#forgetting = nextTurn().then(() => this.#forgetAll())
+    this.#forgotten.push(this.#startsKey(id, undefined))
+    return this.#forgetting
+  }
+
+  async #forgetAll(): Promise<void> {
+    const rows = this.#forgotten.splice(0).map((key) => [key, 0] as const)
+    // Ends them at once; the commands that an ACL has to allow stay the same.
+    await this.#persist('forget starts', () => this.#redis.each('pexpire', rows))
   }
 
   /** Takes starts back that were counted and not made. A failure leaves them counted. */

@@ -224,6 +224,11 @@ export const METRICS = {
     buckets: BATCH_RECORDS,
   },
   grpc_kafka_commits_total: { type: 'counter', help: 'Commits of offsets.', labels: [] },
+  grpc_kafka_watermarks_past_end_total: {
+    type: 'counter',
+    help: 'Logs that ended before what was known to be finished in them, and were read from their start.',
+    labels: [],
+  },
   grpc_kafka_commit_errors_total: { type: 'counter', help: 'Commits that failed.', labels: [] },
   grpc_kafka_rebalances_total: { type: 'counter', help: 'Times that this member joined its group.', labels: [] },
 } as const satisfies Record<string, MetricEntry>

@@ -1,4 +1,4 @@
-import { formatCallId } from '../call-id.ts'
+import { formatCallId, isKeyed } from '../call-id.ts'
 import type { CallId } from '../call-id.ts'
 import type { Callbacks } from '../callback/callbacks.ts'
 import type { RetryConfig } from '../config.ts'
@@ -206,7 +206,7 @@ export class CallRunner {
   skip(entry: Entry): void {
     const prefix = prefixOf(entry)
     if (prefix !== undefined) this.#options.store.tellAgain(prefix.id, prefix.replyTo)
-    this.#finish(entry, prefix, 'skipped')
+    this.#finish(entry, 'skipped')
   }
 
   /**
@@ -219,14 +219,14 @@ export class CallRunner {
     this.#tell(entry, code, 'the record goes to the failure topic', { reason, status: last?.status })
     // It stands on a failure topic already, which this group, or another that would write it again, may read.
     if (observer && isDeadLetter(entry.raw)) {
-      this.#options.events.finished(entry, 'observed')
+      this.#finish(entry, 'observed')
       return
     }
     const answer = last ?? ownAnswer(code)
     const revision = redriveOf(entry)?.revision ?? 0
     deadLetters.bury(entry, reason, answer.status).then(
       () => {
-        if (observer) this.#options.events.finished(entry, 'dead_lettered')
+        if (observer) this.#finish(entry, 'dead_lettered')
         else this.#conclude(entry, prefix, { state: 'DeadLettered', revision, ...answer }, 'dead_lettered')
       },
       // Closed before Kafka took it: the record is not finished and its next owner reads it again.
@@ -347,7 +347,7 @@ export class CallRunner {
 
   #end(entry: Entry, record: CallRecord, answer: Answer, failure?: Failure): void {
     if (failure !== undefined) this.#tell(entry, failure.code, ERRORS[failure.code].message, failure)
-    if (this.#options.observer) this.#options.events.finished(entry, 'observed')
+    if (this.#options.observer) this.#finish(entry, 'observed')
     else this.#conclude(entry, record, { state: 'Answered', ...answer }, 'answered')
   }
 
@@ -381,11 +381,11 @@ export class CallRunner {
   #conclude(entry: Entry, prefix: RecordPrefix | undefined, outcome: Outcome, result: RecordResult): void {
     const { store, events, observer } = this.#options
     if (prefix === undefined || observer) {
-      events.finished(entry, result)
+      this.#finish(entry, result)
       return
     }
     const done = (raised: number | undefined): void => {
-      if (raised === undefined) this.#finish(entry, prefix, result)
+      if (raised === undefined) this.#finish(entry, result)
       else events.raised(entry, raised)
     }
     const expiredAt = outcome.state === 'Expired' ? prefix.deadline : undefined
@@ -393,27 +393,51 @@ export class CallRunner {
     store.store(prefix.id, prefix.replyTo, bytes, done, expiredAt, redriveOf(entry)?.revision)
   }
 
-  /** Whom the caller wants to be told is told before the offset may pass: a worker that dies here leaves it to the next owner. */
-  #finish(entry: Entry, prefix: RecordPrefix | undefined, result: RecordResult): void {
-    const { callbacks, events } = this.#options
-    const url = callbackIn(entry.raw)
-    if (url === undefined || prefix === undefined || callbacks === undefined) {
+  /**
+   * The call has its outcome, or needs none here. Whom its caller wants to be told is told, and its starts are forgotten, before the
+   * offset may pass: whoever finds the outcome after a kill in between comes by here, too.
+   */
+  #finish(entry: Entry, result: RecordResult): void {
+    const { events } = this.#options
+    const told = this.#tellReceiver(entry)
+    const forgotten = this.#forgetStarts(entry)
+    if (told === undefined && forgotten === undefined) {
       events.finished(entry, result)
       return
     }
-    const method = entry.decoded.kind === 'Call' ? entry.decoded.record.method : ''
-    const call = { id: prefix.id, revision: redriveOf(entry)?.revision ?? 0, method, url }
-    callbacks.tell({ ...call, isOurs: () => !entry.partition.lost }).then(
-      (told) => {
-        if (told.kind === 'NotDelivered')
-          this.#tell(entry, 'CALLBACK_NOT_DELIVERED', 'whom its caller wanted to be told does not know', told)
-        events.finished(entry, result)
-      },
-      // Closed before it was told: its next owner reads it again.
+    Promise.all([told, forgotten]).then(
+      () => events.finished(entry, result),
+      // Closed before both were done: its next owner reads the record again.
       () => undefined,
     )
   }
+
+  /** Undefined: there is nobody to tell. */
+  #tellReceiver(entry: Entry): Promise<void> | undefined {
+    const { callbacks, observer } = this.#options
+    const prefix = prefixOf(entry)
+    const url = callbackIn(entry.raw)
+    if (observer || url === undefined || prefix === undefined || callbacks === undefined) return undefined
+    const method = entry.decoded.kind === 'Call' ? entry.decoded.record.method : ''
+    const call = { id: prefix.id, revision: redriveOf(entry)?.revision ?? 0, method, url }
+    return callbacks.tell({ ...call, isOurs: () => !entry.partition.lost }).then((told) => {
+      if (told.kind === 'NotDelivered')
+        this.#tell(entry, 'CALLBACK_NOT_DELIVERED', 'whom its caller wanted to be told does not know', told)
+    })
+  }
+
+  /** Undefined: Redis has none. */
+  #forgetStarts(entry: Entry): Promise<void> | undefined {
+    const prefix = prefixOf(entry)
+    if (prefix === undefined || !isKeyed(prefix.id) || redriveOf(entry) !== undefined || !mayHaveStarts(entry))
+      return undefined
+    return this.#options.store.forgetStarts(prefix.id)
+  }
 }
+
+/** Whether Redis may know of starts of this record, or of an earlier one of its call. */
+const mayHaveStarts = ({ counted, mayHaveRun, attempt, decoded }: Entry): boolean =>
+  counted !== undefined || mayHaveRun || attempt > 1 || (decoded.kind === 'Call' && decoded.record.producedAgain)
 
 function prefixOf(entry: Entry): RecordPrefix | undefined {
   switch (entry.decoded.kind) {

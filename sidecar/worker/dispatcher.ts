@@ -184,18 +184,19 @@ export class Dispatcher implements RunnerEvents {
     this.#tenure.renew(at)
   }
 
-  /** What is committed is known. @param takenOver whether an earlier owner may have started records beyond it. */
-  open(at: TopicPartition, committed: Committed, takenOver: boolean): void {
+  /** What is committed is known; see `Partition.open`. */
+  open(at: TopicPartition, ...known: Parameters<Partition['open']>): void {
     const partition = this.#tenure.partitions.get(keyOf(at))
     if (partition === undefined) return
-    partition.open(committed, takenOver)
+    partition.open(...known)
     this.#sorted(partition)
   }
 
-  committed(at: TopicPartition, committed: Committed): void {
+  /** @param inKafka what of it Kafka has. */
+  committed(at: TopicPartition, committed: Committed, inKafka = committed): void {
     const partition = this.#tenure.partitions.get(keyOf(at))
     if (partition === undefined) return
-    partition.committedUpTo(committed)
+    partition.committedUpTo(committed, inKafka)
     this.#takeOut(partition)
     this.#pump()
   }
@@ -455,6 +456,11 @@ export class Dispatcher implements RunnerEvents {
       switch (begun.kind) {
         case 'Done':
           this.#skip(entry)
+          return
+        case 'HandedOn':
+          entry.state = 'Running'
+          this.#unfinished += 1
+          this.finished(entry, 'skipped')
           return
         case 'UsedUp':
           entry.state = 'Running'

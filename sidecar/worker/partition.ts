@@ -17,6 +17,12 @@ import { OffsetQueue } from './offset-queue.ts'
 export const WINDOW_RECORDS = 1024
 
 /**
+ * The same from what Kafka has, where Redis has the watermarks: Kafka is told more seldom. What falls back to Kafka's offset looks so
+ * much up.
+ */
+export const FALLBACK_WINDOW_RECORDS = 4 * WINDOW_RECORDS
+
+/**
  * Where a record is on its way through the worker.
  * - `Queued`: may start when its turn comes.
  * - `Asking`: may have run before; Redis is asked first.
@@ -70,6 +76,8 @@ export class Partition implements TopicPartition {
   #head = 0
   #next = -1
   #committed: Committed | undefined
+  /** What of it Kafka has: it may be less where Redis has the watermarks. */
+  #inKafka: Committed | undefined
   /** First offset that no earlier owner can have started. */
   #windowEnd = 0
   #lost = false
@@ -91,6 +99,8 @@ export class Partition implements TopicPartition {
   paused = false
   highWatermark = 0
   #readFrom = 0
+  /** Where Redis has the watermarks: the id of the topic whose log this is. */
+  topicId: string | undefined
 
   constructor({ topic, partition }: TopicPartition, carried: readonly Entry[] = [], ordering: Ordering = 'None') {
     this.topic = topic
@@ -115,6 +125,10 @@ export class Partition implements TopicPartition {
     return this.#committed
   }
 
+  get inKafka(): Committed | undefined {
+    return this.#inKafka
+  }
+
   /** Reading began here, or further on, when the group was last joined; a record below it is of another log. */
   get readFrom(): number {
     return this.#readFrom
@@ -122,7 +136,7 @@ export class Partition implements TopicPartition {
 
   /** The group was joined again: reading begins at what is committed by now, perhaps much later (while it is paused). */
   readAgain(): void {
-    this.#readFrom = this.#committed?.offset ?? 0
+    this.#readFrom = this.#inKafka?.offset ?? 0
   }
 
   get lost(): boolean {
@@ -143,23 +157,53 @@ export class Partition implements TopicPartition {
    * What is committed is known: records may start. At the first time, those of the window that the committed offset
    * tells of are suspects.
    * @param takenOver false when nobody can have started a record that is not committed.
+   * @param inKafka what of it Kafka has.
+   * @param readFrom where reading begins, at the lowest.
    */
-  open(committed: Committed, takenOver: boolean): void {
+  open(committed: Committed, takenOver: boolean, inKafka = committed, readFrom = inKafka.offset): void {
     if (this.#committed === undefined) {
       this.#windowEnd = takenOver ? committed.offset + committed.window : committed.offset
       this.#committed = committed
-      this.#readFrom = committed.offset
+      this.#inKafka = inKafka
+      this.#readFrom = readFrom
       this.#forgetBelow(committed.offset)
       const unsorted = this.#unsorted
       this.#unsorted = []
       this.#waitingBytes = 0
       // And no others: one that ran here before may wait for its next start already.
       for (const entry of unsorted) this.#sort(entry)
-    } else if (committed.offset > this.#committed.offset) this.#committed = committed
+    } else {
+      if (committed.offset > this.#committed.offset) this.#committed = committed
+      if (inKafka.offset > (this.#inKafka?.offset ?? -1)) this.#inKafka = inKafka
+    }
   }
 
-  committedUpTo(committed: Committed): void {
+  /** @param inKafka what of it Kafka has. */
+  committedUpTo(committed: Committed, inKafka = committed): void {
     if (this.#committed === undefined || committed.offset >= this.#committed.offset) this.#committed = committed
+    if (this.#inKafka === undefined || inKafka.offset >= this.#inKafka.offset) this.#inKafka = inKafka
+  }
+
+  /**
+   * How far beyond a watermark records may have been started, here or by an earlier owner whose window was larger.
+   * @param own how far they are started here.
+   */
+  windowFrom(watermark: number, own: number): number {
+    return Math.max(own, this.#windowEnd - watermark)
+  }
+
+  /**
+   * The first offset that must not be started, because nothing tells of its start: neither what is committed, nor what Kafka has, should
+   * Redis lose the rest.
+   */
+  get #reach(): number {
+    const committed = this.#committed
+    const inKafka = this.#inKafka
+    if (committed === undefined || inKafka === undefined) return -1
+    return Math.min(
+      committed.offset + Math.min(committed.window, WINDOW_RECORDS),
+      inKafka.offset + Math.min(inKafka.window, FALLBACK_WINDOW_RECORDS),
+    )
   }
 
   /** Takes records in. Those known already (a rebalance reads again from the committed offset) are passed over. */
@@ -284,10 +328,8 @@ export class Partition implements TopicPartition {
 
   /** Whether records that wait for their next attempt, and those of their keys, leave nothing in the window to be done. */
   get isHeld(): boolean {
-    const committed = this.#committed
-    if (committed === undefined || this.#lost) return false
-    const end = committed.offset + Math.min(committed.window, WINDOW_RECORDS)
-    if (this.#next <= end) return false
+    const end = this.#reach
+    if (this.#committed === undefined || this.#lost || this.#next <= end) return false
     for (let index = this.#head; index < this.#entries.length; index++) {
       const { offset, state, inLine } = this.#entries[index] as Entry
       if (offset >= end) break
@@ -313,14 +355,8 @@ export class Partition implements TopicPartition {
 
   /** Whether its outcome may be decided here. */
   isInReach(entry: Entry, now: number): boolean {
-    const committed = this.#committed
-    return (
-      !this.#lost &&
-      committed !== undefined &&
-      now < this.heldUntil &&
-      // Our next commit tells of our window: nothing that it leaves out may have been started.
-      entry.offset < committed.offset + Math.min(committed.window, WINDOW_RECORDS)
-    )
+    // Our next commit tells of our window: nothing that it leaves out may have been started.
+    return !this.#lost && now < this.heldUntil && entry.offset < this.#reach
   }
 
   /** Everything below this offset is finished. Undefined until the committed offset is known. */

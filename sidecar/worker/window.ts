@@ -3,7 +3,7 @@ import { WINDOW_RECORDS } from './partition.ts'
 
 const LARGEST_WINDOW = 1_000_000
 
-export const windowMetadata = (): string => JSON.stringify({ window: WINDOW_RECORDS })
+export const windowMetadata = (window = WINDOW_RECORDS): string => JSON.stringify({ window })
 
 /** Offsets set by somebody else's tool carry no window: ours is assumed. Never throws. */
 export function readWindow(metadata: string): number {

@@ -9,6 +9,7 @@ import { createKafka } from '../kafka/client.ts'
 import { GroupConsumer, SESSION_MILLISECONDS } from '../kafka/consumer.ts'
 import type { CommittedOffset, FetchedRecord, GroupJoin } from '../kafka/consumer.ts'
 import { RecordProducer } from '../kafka/producer.ts'
+import { TopicIdError } from '../kafka/topic-ids.ts'
 import { deadTopic } from '../kafka/topic-names.ts'
 import { keyOf } from '../kafka/topic-partition.ts'
 import type { TopicPartition } from '../kafka/topic-partition.ts'
@@ -18,6 +19,7 @@ import { connectRedis } from '../results/redis.ts'
 import type { RedisClient } from '../results/redis.ts'
 import { SharedClock } from '../results/shared-clock.ts'
 import { OutcomeStore } from '../results/store.ts'
+import { Watermarks } from '../results/watermarks.ts'
 import { retrySteps } from '../retry-pauses.ts'
 import type { RunningSidecar } from '../role.ts'
 import { FailureLog } from '../telemetry/failure-log.ts'
@@ -32,11 +34,18 @@ import type { WorkerLoad } from './flow-publisher.ts'
 import { HandlerClient } from './handler-client.ts'
 import type { HandlerAddress } from './handler-client.ts'
 import { HandlerHealth } from './handler-health.ts'
-import { WINDOW_RECORDS } from './partition.ts'
+import { FALLBACK_WINDOW_RECORDS, WINDOW_RECORDS } from './partition.ts'
+import type { Committed, Partition } from './partition.ts'
+import { Repeated } from './repeated.ts'
+import { RedisOffsets } from './redis-offsets.ts'
+import type { Restored } from './redis-offsets.ts'
 import { RetryTopics } from './retry-topics.ts'
 import { readWindow, windowMetadata } from './window.ts'
 
 const COMMIT_INTERVAL_MILLISECONDS = 100
+/** With `offsets: Redis`: how often Redis is told, and Kafka, to which a group falls back whose Redis lost everything. */
+const ADVANCE_INTERVAL_MILLISECONDS = 20
+const FALLBACK_INTERVAL_MILLISECONDS = 1000
 const RETRY_MILLISECONDS = 100
 /** How often it is looked whether retry topics that the policy needs have come. */
 const LOOK_FOR_TOPICS_MILLISECONDS = 5000
@@ -75,6 +84,11 @@ class Worker implements RunningSidecar {
   readonly #producer: RecordProducer
   readonly #consumer: GroupConsumer
   readonly #deadLetters: DeadLetters
+  readonly #commits = new Repeated(COMMIT_INTERVAL_MILLISECONDS, () => this.#commitToKafka(false))
+  /** Undefined where Kafka alone has the watermarks. */
+  readonly #redisOffsets: RedisOffsets | undefined
+  /** The same. Apart from the commits: a Kafka that is slow or silent does not hold Redis up. */
+  readonly #advances: Repeated | undefined
   /** Undefined for an Observer: these topics are the Responder's, and it tries again by itself. */
   readonly #retryTopics: RetryTopics | undefined
   readonly #handler: HandlerClient
@@ -90,13 +104,14 @@ class Worker implements RunningSidecar {
   readonly #redis: RedisClient
   readonly #closed = new AbortController()
   readonly #rebalances: Counter
-  readonly #commits: Counter
+  readonly #committedTotal: Counter
   readonly #commitErrors: Counter
   #stage: Stage = 'Connecting'
   #memberId = ''
   #joins = 0
-  #committing: Promise<void> | undefined
-  #commitTimer: NodeJS.Timeout | undefined
+  #lastKafkaCommit = -Infinity
+  /** Why partitions could not be opened when it was last tried. */
+  #openProblem: string | undefined
   #topicsTimer: NodeJS.Timeout | undefined
   #quiescing: Promise<void> | undefined
   #handlerWentAway = false
@@ -140,6 +155,17 @@ class Worker implements RunningSidecar {
         fetched: (at, records, highWatermark) => this.#onFetched(at, records, highWatermark),
       },
     })
+    this.#redisOffsets =
+      worker.offsets === 'Kafka'
+        ? undefined
+        : new RedisOffsets({
+            consumer: this.#consumer,
+            watermarks: new Watermarks({ redis, groupId: worker.groupId, metrics }),
+            logger,
+            metrics,
+          })
+    const offsets = this.#redisOffsets
+    this.#advances = offsets && new Repeated(ADVANCE_INTERVAL_MILLISECONDS, () => this.#advance(offsets))
     this.#retryTopics = observer
       ? undefined
       : new RetryTopics({ admin: kafka.admin(), producer: this.#producer, topic: service.topic, logger, metrics })
@@ -246,7 +272,7 @@ class Worker implements RunningSidecar {
       if (!isDeepStrictEqual(now.worker.handler, before.worker.handler)) this.#moveHandler(now.worker.handler)
     })
     this.#rebalances = metrics.counter('grpc_kafka_rebalances_total')
-    this.#commits = metrics.counter('grpc_kafka_commits_total')
+    this.#committedTotal = metrics.counter('grpc_kafka_commits_total')
     this.#commitErrors = metrics.counter('grpc_kafka_commit_errors_total')
   }
 
@@ -274,7 +300,10 @@ class Worker implements RunningSidecar {
     if (!this.#health.healthy) return { ready: false, reason: 'the handler is not healthy' }
     // Else the first call would wait for it: a group without offsets writes its first ones before it starts anything.
     if ([...this.#dispatcher.partitions.values()].some(({ committed }) => committed === undefined)) {
-      return { ready: false, reason: 'the committed offsets are not known yet' }
+      return {
+        ready: false,
+        reason: withProblem('the committed offsets are not known yet', 'offsets', this.#openProblem),
+      }
     }
     return { ready: true, reason: 'ok' }
   }
@@ -331,7 +360,8 @@ class Worker implements RunningSidecar {
     // A drain may have begun while this was connecting.
     if (this.#stage !== 'Connecting') return
     this.#stage = 'Running'
-    this.#scheduleCommit()
+    this.#commits.start()
+    this.#advances?.start()
     this.#flow?.start()
     this.#cancellations?.start()
     await this.#consumer.join()
@@ -396,7 +426,6 @@ class Worker implements RunningSidecar {
       const timer = setTimeout(() => limit.abort(), milliseconds)
       await this.#dispatcher.quiesce(limit.signal)
       clearTimeout(timer)
-      clearTimeout(this.#commitTimer)
       await isDoneWithin(LAST_COMMIT_MILLISECONDS, this.#lastCommit())
       this.#leftGroup = await isDoneWithin(LEAVE_GROUP_MILLISECONDS, this.#consumer.leave())
       await isDoneWithin(RELEASE_MILLISECONDS, this.#dispatcher.reset())
@@ -411,8 +440,8 @@ class Worker implements RunningSidecar {
   }
 
   async #lastCommit(): Promise<void> {
-    await this.#committing
-    await this.#commit()
+    await Promise.all([this.#commits.stop(), this.#advances?.stop()])
+    await Promise.all([this.#redisOffsets && this.#advance(this.#redisOffsets), this.#commitToKafka(true)])
   }
 
   #onJoined({ memberId, partitions }: GroupJoin): void {
@@ -448,35 +477,62 @@ class Worker implements RunningSidecar {
     while (this.#joins === join && this.#stage === 'Running' && partitions.length > 0) {
       try {
         const known = await this.#consumer.committed(partitions)
-        const fresh = known.filter(({ offset }) => offset < 0)
-        const beginnings = fresh.length === 0 ? undefined : await this.#consumer.start(fresh)
+        const restored = await this.#redisOffsets?.restore(known)
+        const openings = known.map((at) => ({ at, ...restored?.get(keyOf(at)) }))
+        const isInitial = ({ at, beginning }: (typeof openings)[number]) => at.offset < 0 || beginning !== undefined
+        const fresh = openings.filter((one) => isInitial(one) && (one.beginning ?? one.watermark) === undefined)
+        const starts = fresh.length === 0 ? undefined : await this.#consumer.start(fresh.map(({ at }) => at))
         if (this.#joins !== join) return
-        const initial = fresh.map(({ topic, partition }) => ({
-          topic,
-          partition,
-          offset: beginnings?.get(keyOf({ topic, partition })) ?? 0,
-          metadata: windowMetadata(),
+        const initial = openings.filter(isInitial).map(({ at, beginning, watermark }) => ({
+          ...at,
+          offset: beginning ?? watermark?.offset ?? starts?.get(keyOf(at)) ?? 0,
+          metadata: windowMetadata(this.#kafkaWindow),
         }))
         // A window that nobody can read in Kafka must not be used: a new owner would not know what may have started.
         if (initial.length > 0) await this.#consumer.commit(initial)
         if (this.#joins !== join) return
-        for (const at of initial) {
-          // Kafka forgets a group's offsets with the topic: one that was known and is gone belongs to an earlier topic.
-          if (this.#dispatcher.partitions.get(keyOf(at))?.committed === undefined) continue
-          this.#logger.warn({ at: keyOf(at) }, 'the topic was made anew: beginning at its start')
-          this.#dispatcher.renew(at)
-          this.#consumer.seek(at, at.offset)
-        }
-        for (const at of initial) this.#dispatcher.open(at, { offset: at.offset, window: WINDOW_RECORDS }, false)
-        for (const at of known) {
-          if (at.offset >= 0) this.#dispatcher.open(at, { offset: at.offset, window: readWindow(at.metadata) }, true)
-        }
+        this.#openProblem = undefined
+        const begun = new Map(initial.map((at) => [keyOf(at), at]))
+        for (const opening of openings) this.#openOne(opening, begun.get(keyOf(opening.at)))
         return
       } catch (error) {
-        this.#logger.debug({ reason: (error as Error).message }, 'the partitions cannot be opened yet; trying again')
+        this.#tellOpenProblem(error as Error)
         await pause(RETRY_MILLISECONDS, undefined, { signal: this.#closed.signal }).catch(() => undefined)
       }
     }
+  }
+
+  /**
+   * @param at what Kafka had.
+   * @param initial what was put there in its place, because there was none, or none of this log.
+   */
+  #openOne(
+    { at, topicId, watermark }: { readonly at: CommittedOffset } & Partial<Restored>,
+    initial: CommittedOffset | undefined,
+  ): void {
+    const inKafka = { offset: (initial ?? at).offset, window: readWindow((initial ?? at).metadata) }
+    const committed = watermark !== undefined && watermark.offset >= inKafka.offset ? watermark : inKafka
+    const isNew = initial !== undefined && watermark === undefined
+    const before = this.#dispatcher.partitions.get(keyOf(at))
+    // Kafka forgets a group's offsets with the topic: one that was known and is gone belongs to an earlier topic.
+    if (before?.committed !== undefined && (isNew || before.topicId !== topicId)) {
+      this.#logger.warn({ at: keyOf(at) }, 'the topic was made anew: beginning at its start')
+      this.#dispatcher.renew(at)
+      this.#consumer.seek(at, committed.offset)
+    } else if (topicId !== undefined && committed.offset !== at.offset) this.#consumer.seek(at, committed.offset)
+    const partition = this.#dispatcher.partitions.get(keyOf(at))
+    if (partition !== undefined) partition.topicId = topicId
+    // Reading began at what Kafka had, and may go on there for a moment.
+    const readFrom = watermark === undefined ? inKafka.offset : Math.max(0, at.offset)
+    this.#dispatcher.open(at, committed, !isNew, inKafka, readFrom)
+  }
+
+  #tellOpenProblem(error: Error): void {
+    const { message: reason } = error
+    const what = 'the partitions cannot be opened yet; trying again'
+    if (error instanceof TopicIdError && this.#openProblem !== reason) this.#logger.warn({ reason }, what)
+    else this.#logger.debug({ reason }, what)
+    this.#openProblem = reason
   }
 
   async #load(): Promise<WorkerLoad> {
@@ -490,45 +546,71 @@ class Worker implements RunningSidecar {
     return this.#dispatcher.load()
   }
 
-  #scheduleCommit(): void {
-    this.#commitTimer = setTimeout(() => {
-      this.#committing = this.#commit().finally(() => {
-        this.#committing = undefined
-        if (this.#stage === 'Running') this.#scheduleCommit()
-      })
-    }, COMMIT_INTERVAL_MILLISECONDS)
+  async #advance(offsets: RedisOffsets): Promise<void> {
+    try {
+      for (const [partition, standing] of await offsets.advance([...this.#dispatcher.partitions.values()]))
+        this.#committed(partition, standing, partition.inKafka)
+    } catch (error) {
+      this.#logger.debug({ reason: (error as Error).message }, 'Redis took no watermarks; it is told the next ones')
+    }
   }
 
-  async #commit(): Promise<void> {
+  async #commitToKafka(last: boolean): Promise<void> {
     const join = this.#joins
-    const offsets: CommittedOffset[] = []
-    for (const { topic, partition, committed, lost, watermark } of this.#owned()) {
-      if (committed === undefined || lost || watermark === undefined) continue
-      if (watermark > committed.offset || committed.window !== WINDOW_RECORDS) {
-        offsets.push({ topic, partition, offset: watermark, metadata: windowMetadata() })
-      }
-    }
-    if (offsets.length === 0) return
+    const behind = [...this.#dispatcher.partitions.values()].flatMap((partition) => {
+      const { inKafka, lost } = partition
+      const offset = partition.watermark()
+      if (inKafka === undefined || lost || offset === undefined) return []
+      const window = partition.windowFrom(offset, this.#kafkaWindow)
+      if (offset <= inKafka.offset && inKafka.window === window) return []
+      return [{ partition, inKafka, offset, window }]
+    })
+    if (behind.length === 0 || !(last || this.#isKafkaDue(behind))) return
+    this.#lastKafkaCommit = performance.now()
     try {
-      await this.#consumer.commit(offsets)
-      this.#commits.inc()
+      await this.#consumer.commit(
+        behind.map(({ partition: { topic, partition }, offset, window }) => ({
+          topic,
+          partition,
+          offset,
+          metadata: windowMetadata(window),
+        })),
+      )
+      this.#committedTotal.inc()
     } catch (error) {
       this.#commitErrors.inc()
       this.#logger.debug({ reason: (error as Error).message }, 'a commit was refused; the next one carries it')
       return
     }
     if (this.#joins !== join) return
-    for (const at of offsets) this.#dispatcher.committed(at, { offset: at.offset, window: WINDOW_RECORDS })
+    for (const { partition, offset, window } of behind) {
+      const inKafka = { offset, window }
+      this.#committed(partition, this.#redisOffsets === undefined ? inKafka : partition.committed, inKafka)
+    }
   }
 
-  #owned() {
-    return [...this.#dispatcher.partitions.values()].map((partition) => ({
-      topic: partition.topic,
-      partition: partition.partition,
-      committed: partition.committed,
-      lost: partition.lost,
-      watermark: partition.watermark(),
-    }))
+  /** Where Redis is told at once, Kafka is told now and then, and before its window holds anything up. */
+  #isKafkaDue(
+    behind: readonly { readonly inKafka: Committed; readonly offset: number; readonly window: number }[],
+  ): boolean {
+    if (this.#redisOffsets === undefined) return true
+    if (performance.now() - this.#lastKafkaCommit >= FALLBACK_INTERVAL_MILLISECONDS) return true
+    if (performance.now() - this.#lastKafkaCommit < COMMIT_INTERVAL_MILLISECONDS) return false
+    return behind.some(
+      ({ inKafka, offset, window }) =>
+        offset - inKafka.offset >= FALLBACK_WINDOW_RECORDS / 2 || inKafka.window < window,
+    )
+  }
+
+  /** Unless another log has taken the partition's place meanwhile. */
+  #committed(partition: Partition, committed: Committed | undefined, inKafka: Committed | undefined): void {
+    if (committed === undefined || this.#dispatcher.partitions.get(keyOf(partition)) !== partition) return
+    this.#dispatcher.committed(partition, committed, inKafka)
+  }
+
+  /** What Kafka is told of how far records may be started. */
+  get #kafkaWindow(): number {
+    return this.#redisOffsets === undefined ? WINDOW_RECORDS : FALLBACK_WINDOW_RECORDS
   }
 }
 

@@ -153,3 +153,31 @@ test('a call that no worker started before its deadline runs when it is sent aga
   assert.deepEqual(text(await ask(20_000, 0)), { code: 0, reply: 'at last' })
   assert.equal(route.runs().get('expired'), 1)
 })
+
+for (const retryTopics of [0, 1]) {
+  const where = retryTopics === 0 ? 'in its worker' : 'on a topic'
+  test(`a key that is used anew has all of its attempts, whatever the call before had that waited ${where}`, async (t) => {
+    const backoff = { initialMilliseconds: 50, jitterPercent: 0 }
+    const worker = { concurrency: 1, retry: { maxAttempts: 2, backoff } }
+    const route = await startRoute(t, { retryTopics, method: PATIENT, worker })
+    const redis = new Redis(route.redisUrl)
+    atEnd(t, () => redis.quit())
+    const key = `anew-${where}`
+    const ask = () =>
+      route.call({ id: key, status: GrpcStatus.UNAVAILABLE, failures: 1, reply: 'at last' }, { metadata: withKey(key) })
+    assert.deepEqual(text(await ask()), { code: 0, reply: 'at last' })
+    await until('no offset waits', async () => (await route.lag()) === 0)
+    await redis.pexpire(callKey(idOfKey(key)), 1)
+    await until('its outcome is no longer kept', async () => (await redis.exists(callKey(idOfKey(key)))) === 0)
+
+    // Behind a call that has the only place, it is asked about before it starts: it may be the second with its key.
+    const before = route.call({ id: 'before', sleep: 1000 })
+    await until('the place is taken', () => route.runs().has('before'))
+    assert.deepEqual(text(await ask()), { code: 0, reply: 'at last' })
+    assert.equal((await before).code, 0)
+    assert.deepEqual(
+      route.ledger().flatMap((entry) => (entry.event === 'began' && entry.id === key ? [entry.attempt] : [])),
+      [1, 2, 1],
+    )
+  })
+}

@@ -13,6 +13,7 @@ import { encodeOutcome } from '../../sidecar/results/outcome.ts'
 import { connectRedis } from '../../sidecar/results/redis.ts'
 import { SharedClock } from '../../sidecar/results/shared-clock.ts'
 import { OutcomeStore } from '../../sidecar/results/store.ts'
+import { Watermarks } from '../../sidecar/results/watermarks.ts'
 import { OutcomeWaiters } from '../../sidecar/results/waiters.ts'
 import { Secret } from '../../sidecar/secret.ts'
 import { createLogger } from '../../sidecar/telemetry/log.ts'
@@ -52,6 +53,7 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
   const results = new CallResults({ redis, ...known })
   const { promise: cancelled, resolve: onCancelled } = Promise.withResolvers<unknown>()
   const cancellations = new Cancellations({ redis, topic: 'acl', onCancelled, metrics })
+  const watermarks = new Watermarks({ redis, groupId: 'acl', metrics })
   const outcome = encodeOutcome({ state: 'Expired', started: 'No' })
   const large = encodeOutcome({
     state: 'Answered',
@@ -98,6 +100,9 @@ async function everything(config: RedisConfig, refused: () => Promise<boolean>):
     const partitions = [{ topic: 'acl', partition: 0 }]
     await store.hold('acl', partitions, 1000)
     await store.release('acl', partitions)
+    const log = { topic: 'acl', topicId: 'a'.repeat(32), partition: 0 }
+    await watermarks.advance([{ ...log, offset: 1, window: 1 }])
+    await watermarks.read([log])
     await board.report('acl', FLOW)
     await board.read()
     await board.withdraw('acl')

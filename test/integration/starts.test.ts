@@ -120,8 +120,8 @@ test('the counting of starts that may be repeated', async (t) => {
     await store.handedOn(id, 2, 60_000)
     // Said late, and once more: of a copy.
     await store.handedOn(id, 1, 60_000)
-    assert.deepEqual(await ask(id, 1), { kind: 'Done' })
-    assert.deepEqual(await ask(id, 2, { alone: true }), { kind: 'Done' })
+    assert.deepEqual(await ask(id, 1), { kind: 'HandedOn' })
+    assert.deepEqual(await ask(id, 2, { alone: true }), { kind: 'HandedOn' })
     assert.equal((await counted(id, 3)).start, 3)
   })
 

@@ -85,6 +85,7 @@ const CHANGES: Readonly<Record<string, Fields>> = {
   'spec.replicas': { replicas: 2 },
   'spec.handler.port': { handler: { port: 9090 } },
   'spec.ordering': { ordering: 'Partition' },
+  'spec.offsets': { offsets: 'Redis' },
   'spec.topics': { topics: ['other'] },
   'spec.concurrency': { concurrency: 3 },
   'spec.timeoutMilliseconds': { timeoutMilliseconds: 60_000 },

@@ -528,6 +528,8 @@ export const CASES: readonly Case[] = [
   group('a responder of what is new', { 'spec.startFrom': 'Latest' }, [
     'spec.startFrom: startFrom Latest is for Observers: a Responder skips no acknowledged call',
   ]),
+  group('watermarks in Redis', { 'spec.offsets': 'Redis' }),
+  group('watermarks elsewhere', { 'spec.offsets': 'Consul' }, ['spec.offsets: must be one of Kafka, Redis']),
   group('an observer of other topics', { 'spec.role': 'Observer', 'spec.topics': ['calculator.dead', 'other'] }),
   group('a responder of no other topic', { 'spec.topics': [] }),
   group('a responder of other topics', { 'spec.topics': ['calculator.dead'] }, [

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { pino } from 'pino'
+import { startsKey } from '../../../../sidecar/results/keys.ts'
 import { OutcomeStore } from '../../../../sidecar/results/store.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import { fakeRedis } from './fake-redis.ts'
@@ -63,4 +64,28 @@ test('in a Cluster an outcome whose master is away does not hold up the others, 
   back = true
   await waits
   assert.deepEqual(stored, [here, here, here, away])
+})
+
+test('starts are forgotten together, again and again until Redis took it', async (t) => {
+  const sent: unknown[][] = []
+  const store = new OutcomeStore({
+    redis: fakeRedis({
+      each: (command, rows) => {
+        sent.push([command, rows])
+        return sent.length < 3 ? Promise.reject(new Error('connection is closed')) : Promise.resolve([1, 1])
+      },
+    }),
+    instance: 'worker',
+    retentionSeconds: () => 60,
+    logger: pino({ enabled: false }),
+    metrics: new Metrics(),
+  })
+  t.after(() => store.close())
+  const ids = [Buffer.alloc(16, 1), Buffer.alloc(16, 2)]
+  await Promise.all(ids.map((id) => store.forgetStarts(id)))
+  const rows = ids.map((id) => [startsKey(id), 0])
+  assert.deepEqual(
+    sent,
+    Array.from({ length: 3 }, () => ['pexpire', rows]),
+  )
 })

@@ -20,7 +20,7 @@ import type { DeadLetters } from '../../../../sidecar/worker/dead-letters.ts'
 import type { AttemptResult, HandlerClient, HandlerRequest } from '../../../../sidecar/worker/handler-client.ts'
 import { Partition, type Entry } from '../../../../sidecar/worker/partition.ts'
 import type { RetryTopics } from '../../../../sidecar/worker/retry-topics.ts'
-import { at, fetched, fetchedOfVersion2, idAt, newer, NOW, poison } from './records.ts'
+import { at, fetched, fetchedOfVersion2, idAt, keyedAt, newer, NOW, poison } from './records.ts'
 
 const RETRY: RetryConfig = {
   maxAttempts: 3,
@@ -52,6 +52,7 @@ class Harness {
   readonly handedOn: RawOutgoingRecord[] = []
   readonly #onRetryTopic = Promise.withResolvers<void>()
   readonly #remembered = Promise.withResolvers<void>()
+  readonly #forgotten = Promise.withResolvers<void>()
   told: readonly (Buffer | string)[] = []
   toldOf: FinishedCall | undefined
   readonly #told = Promise.withResolvers<Told>()
@@ -100,7 +101,8 @@ class Harness {
           revision?: number,
         ) => {
           this.revision = revision
-          assert.deepEqual([id, replyTo], [idAt(7), 'proxy-1'])
+          assert.ok(id.equals(idAt(7)) || id.equals(keyedAt(7)))
+          assert.equal(replyTo, 'proxy-1')
           const { place, ...outcome } = { place: undefined, ...decodeOutcome(bytes) }
           this.outcome = outcome
           this.place = place
@@ -112,6 +114,11 @@ class Harness {
         areDone: (calls: readonly Pick<Start, 'id' | 'redrive'>[]) => {
           this.log.push(`ask about ${calls.map(({ redrive }) => `${redrive?.revision} of ${redrive?.record}`).join()}`)
           return Promise.resolve(calls.map(() => this.done))
+        },
+        forgetStarts: (id: Buffer) => {
+          assert.deepEqual(id, keyedAt(7))
+          this.log.push('forget starts')
+          return this.#forgotten.promise
         },
         handedOn: (_id: Buffer, attempt: number, milliseconds: number, revision = 0) => {
           const of = revision === 0 ? '' : ` of redrive ${revision}`
@@ -195,6 +202,13 @@ class Harness {
   /** The receiver knows, or never will. */
   async onTold(told: Told): Promise<this> {
     this.#told.resolve(told)
+    await turn()
+    return this
+  }
+
+  /** Redis holds no starts of the call any more. */
+  async forgotten(): Promise<this> {
+    this.#forgotten.resolve()
     await turn()
     return this
   }
@@ -672,6 +686,42 @@ describe('a record that cannot be read', () => {
     harness.runner.bury(entryOf({ ...fetched(7), value: null }), 'UNREADABLE_RECORD', 'unreadable')
     await harness.onTopic()
     assert.deepEqual(harness.outcome, { state: 'DeadLettered', revision: 0, ...own('UNREADABLE_RECORD') })
+  })
+})
+
+describe('the starts of a call with an idempotency key', () => {
+  const keyed = (changes: Partial<Entry>) => callOf({ id: keyedAt(7) }, changes)
+
+  for (const [what, changes] of [
+    ['a second attempt', { attempt: 2 }],
+    ['a start that was asked for', { counted: 'token' }],
+    ['an earlier owner may have run it', { mayHaveRun: true }],
+  ] as const) {
+    test(`are forgotten when it has its outcome, before its offset may pass: ${what}`, async () => {
+      const harness = new Harness().start(keyed(changes)).answer(answered(GrpcStatus.OK)).stored()
+      assert.deepEqual(harness.log.slice(-2), ['store Answered', 'forget starts'])
+      await harness.forgotten()
+      assert.equal(harness.log.at(-1), 'finished answered')
+    })
+  }
+
+  test('are forgotten by whoever finds the outcome, too: who stored it may have died then', async () => {
+    const harness = new Harness()
+    harness.runner.skip(keyed({ mayHaveRun: true }))
+    assert.deepEqual(harness.log, ['forget starts'])
+    await harness.forgotten()
+    assert.equal(harness.log.at(-1), 'finished skipped')
+  })
+
+  test('are forgotten by an Observer, which may see the key again', async () => {
+    const harness = new Harness({ observer: true }).start(keyed({ attempt: 2 })).answer(answered(GrpcStatus.OK))
+    await harness.forgotten()
+    assert.deepEqual(harness.log.slice(-2), ['forget starts', 'finished observed'])
+  })
+
+  test('are not asked for after a first start, which nobody counted', () => {
+    const harness = new Harness().start(keyed({})).answer(answered(GrpcStatus.OK)).stored()
+    assert.equal(harness.log.at(-1), 'finished answered')
   })
 })
 

@@ -489,6 +489,13 @@ describe('what may have run before', () => {
     assert.equal(harness.watermark(), 1)
   })
 
+  test('is passed over, and said to have no outcome, when its next attempt is that of another record', async (t) => {
+    const harness = new Harness(t)
+    harness.store.answer = () => ({ kind: 'HandedOn' })
+    await harness.own([fetched(0, { producedAgain: true })])
+    assert.deepEqual([harness.skipped, harness.starts, harness.watermark()], [[], [], 1])
+  })
+
   test('is dead-lettered when its starts are used up', async (t) => {
     const harness = new Harness(t)
     harness.store.answer = () => ({ kind: 'UsedUp', starts: 3 })

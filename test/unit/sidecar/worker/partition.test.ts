@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { Partition, WINDOW_RECORDS, finish, type Entry } from '../../../../sidecar/worker/partition.ts'
+import {
+  FALLBACK_WINDOW_RECORDS,
+  Partition,
+  WINDOW_RECORDS,
+  finish,
+  type Entry,
+} from '../../../../sidecar/worker/partition.ts'
 import { at, fetched, newer, poison, range } from './records.ts'
 
 const W = WINDOW_RECORDS
@@ -69,6 +75,39 @@ describe('what may start', () => {
     const large = opened(0, { window: 2 * W })
     large.deliver(range(0, 2 * W), 2 * W)
     assert.equal(takeAll(large).at(-1)?.offset, W - 1)
+  })
+})
+
+describe('where Redis has the watermark, and Kafka less of it', () => {
+  const W4 = FALLBACK_WINDOW_RECORDS
+
+  test('nothing starts beyond the window of what Kafka has: it would be unknown should Redis lose the rest', () => {
+    const partition = new Partition(at(0))
+    partition.heldUntil = HELD.until
+    partition.open({ offset: W4 - 10, window: W }, false, { offset: 0, window: W4 })
+    partition.deliver(range(W4 - 10, W4 + 10), W4 + 10)
+    assert.equal(takeAll(partition).at(-1)?.offset, W4 - 1)
+    partition.committedUpTo({ offset: W4 - 10, window: W }, { offset: 2, window: W4 })
+    assert.deepEqual(offsets(takeAll(partition)), [W4, W4 + 1])
+  })
+
+  test('it is not passed by Kafka, nor Kafka by it', () => {
+    const partition = new Partition(at(0))
+    partition.open({ offset: 5, window: W }, false, { offset: 2, window: W4 })
+    partition.committedUpTo({ offset: 7, window: W }, partition.inKafka)
+    partition.committedUpTo(partition.committed!, { offset: 6, window: W4 })
+    assert.deepEqual([partition.committed?.offset, partition.inKafka?.offset, partition.watermark()], [7, 6, 7])
+  })
+
+  test('reading begins again at what Kafka has: what is below the watermark is no sign of another log', () => {
+    const partition = new Partition(at(0))
+    partition.open({ offset: 5, window: W }, true, { offset: 2, window: W4 })
+    assert.equal(partition.readFrom, 2)
+    partition.committedUpTo({ offset: 9, window: W }, { offset: 4, window: W4 })
+    partition.readAgain()
+    assert.equal(partition.readFrom, 4)
+    partition.deliver(range(4, 12), 12)
+    assert.equal(partition.watermark(), 9)
   })
 })
 
