@@ -197,14 +197,7 @@ export class GroupConsumer {
    * @throws TopicIdError; or when Kafka cannot say.
    */
   async topicIds(topics: readonly string[]): Promise<ReadonlyMap<string, string>> {
-    if (this.#cluster === undefined) throw new Error('the group is not joined')
-    try {
-      this.#coordinator ??= await this.#cluster.findGroupCoordinator({ groupId: this.#groupId })
-      return await topicIds(this.#coordinator as unknown as ClusterBroker, topics)
-    } catch (error) {
-      this.#coordinator = undefined
-      throw error
-    }
+    return this.#askCoordinator((coordinator) => topicIds(coordinator as unknown as ClusterBroker, topics))
   }
 
   /** Where a group without offsets begins, by `keyOf`. @throws when Kafka cannot say. */

@@ -1,5 +1,6 @@
 import type { CommittedOffset, GroupConsumer } from '../kafka/consumer.ts'
 import { keyOf } from '../kafka/topic-partition.ts'
+import type { TopicPartition } from '../kafka/topic-partition.ts'
 import type { Log, Watermark, Watermarks } from '../results/watermarks.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Counter, Metrics } from '../telemetry/metrics.ts'
@@ -12,8 +13,16 @@ export interface Restored {
   readonly topicId: string
   /** Absent: Redis has none of this log. */
   readonly watermark?: Watermark
-  /** Present: what was kept of it lies past its end, so that it is read from here, its first offset. */
-  readonly beginning?: number
+  /** Present: what was kept of it lies past its end, so that it is read from its start. */
+  readonly anew?: BegunAnew
+}
+
+/** A log that has lost records that were finished. */
+export interface BegunAnew {
+  /** Its first offset, and how far records may have been started before it lost them. */
+  readonly start: Watermark
+  /** What Redis had of it; undefined: nothing. */
+  readonly wrong: number | undefined
 }
 
 export interface RedisOffsetsOptions {
@@ -39,10 +48,16 @@ export class RedisOffsets {
 
   /**
    * @param known what Kafka has, asked before this: see `GroupConsumer.topicIds`.
+   * @param seenEnds where logs were seen to end, by `keyOf`: they may have grown since.
+   * @param earlier what was found before, when the same logs could not be opened yet. It is added to.
    * @returns by `keyOf`, for each.
    * @throws TopicIdError; or when Redis or Kafka does not answer.
    */
-  async restore(known: readonly CommittedOffset[]): Promise<ReadonlyMap<string, Restored>> {
+  async restore(
+    known: readonly CommittedOffset[],
+    seenEnds: ReadonlyMap<string, number>,
+    earlier: Map<string, Restored>,
+  ): Promise<ReadonlyMap<string, Restored>> {
     const ids = await this.#consumer.topicIds([...new Set(known.map(({ topic }) => topic))])
     const logs = known.map(({ topic, partition }) => {
       const topicId = ids.get(topic)
@@ -53,26 +68,53 @@ export class RedisOffsets {
     const ends = await this.#consumer.ends(known)
     const restored = new Map<string, Restored>()
     for (const [index, log] of logs.entries()) {
+      const key = keyOf(log)
+      const { topicId } = log
+      const found = earlier.get(key)
+      if (found?.topicId === topicId) {
+        restored.set(key, found)
+        continue
+      }
       const watermark = watermarks[index]
       const kept = Math.max(watermark?.offset ?? -1, known[index]!.offset)
-      const end = ends.get(keyOf(log)) ?? Infinity
-      const { topicId } = log
-      if (kept > end) restored.set(keyOf(log), { topicId, beginning: await this.#beginAnew(log, kept, end, watermark) })
-      else restored.set(keyOf(log), { topicId, ...(watermark !== undefined && { watermark }) })
+      const end = Math.min(ends.get(key) ?? Infinity, seenEnds.get(key) ?? Infinity)
+      if (kept <= end) {
+        restored.set(key, { topicId, ...(watermark !== undefined && { watermark }) })
+        continue
+      }
+      const anew = { topicId, anew: await this.#beginAnew(log, kept, end, watermark) }
+      earlier.set(key, anew)
+      restored.set(key, anew)
     }
     return restored
   }
 
   /** Kafka has lost records that were finished, and others may stand in their places. */
-  async #beginAnew(log: Log, kept: number, end: number, watermark: Watermark | undefined): Promise<number> {
-    const beginning = (await this.#consumer.beginnings([log])).get(keyOf(log)) ?? 0
+  async #beginAnew(log: Log, kept: number, end: number, watermark: Watermark | undefined): Promise<BegunAnew> {
+    const offset = (await this.#consumer.beginnings([log])).get(keyOf(log)) ?? 0
     this.#logger.warn(
-      { at: keyOf(log), kept, end, beginning },
+      { at: keyOf(log), kept, end, beginning: offset },
       'what is kept of the log lies past its end: beginning at its start',
     )
     this.#pastEnd.inc()
-    await this.#watermarks.advance([{ ...log, offset: beginning, window: WINDOW_RECORDS }], [watermark?.offset])
-    return beginning
+    return { start: { offset, window: kept - offset + WINDOW_RECORDS }, wrong: watermark?.offset }
+  }
+
+  /**
+   * Puts the watermarks back of logs that are read from their start. To be done when Kafka has that offset: whoever comes after a kill in
+   * between finds the log past its end again.
+   * @throws when Redis does not answer.
+   */
+  async putBack(at: readonly TopicPartition[], restored: ReadonlyMap<string, Restored>): Promise<void> {
+    const back = at.flatMap(({ topic, partition }) => {
+      const found = restored.get(keyOf({ topic, partition }))
+      return found?.anew === undefined ? [] : [{ log: { topic, partition, topicId: found.topicId }, ...found.anew }]
+    })
+    if (back.length === 0) return
+    await this.#watermarks.advance(
+      back.map(({ log, start }) => ({ ...log, ...start })),
+      back.map(({ wrong }) => wrong),
+    )
   }
 
   /**

@@ -440,8 +440,12 @@ class Worker implements RunningSidecar {
   }
 
   async #lastCommit(): Promise<void> {
-    await Promise.all([this.#commits.stop(), this.#advances?.stop()])
-    await Promise.all([this.#redisOffsets && this.#advance(this.#redisOffsets), this.#commitToKafka(true)])
+    const offsets = this.#redisOffsets
+    // Each by itself: one that does not answer must not hold the other up.
+    await Promise.all([
+      this.#commits.stop().then(() => this.#commitToKafka(true)),
+      offsets && this.#advances?.stop().then(() => this.#advance(offsets)),
+    ])
   }
 
   #onJoined({ memberId, partitions }: GroupJoin): void {
@@ -467,29 +471,40 @@ class Worker implements RunningSidecar {
     if (anew) {
       this.#logger.warn({ at: keyOf(at), offset: first.offset }, 'the topic was made anew: reading what it holds')
       this.#dispatcher.renew(at)
-      void this.#open(this.#joins, [at])
+      // By the time that it is asked about it may have grown beyond what is kept of it.
+      const ends = highWatermark < committed.offset ? [[keyOf(at), highWatermark] as const] : []
+      void this.#open(this.#joins, [at], new Map(ends))
     }
     this.#dispatcher.deliver(at, records, highWatermark)
   }
 
-  /** Nothing is started or committed in a partition until its committed offset was read in this membership. */
-  async #open(join: number, partitions: readonly TopicPartition[]): Promise<void> {
+  /**
+   * Nothing is started or committed in a partition until its committed offset was read in this membership.
+   * @param seenEnds where logs were seen to end, by `keyOf`.
+   */
+  async #open(
+    join: number,
+    partitions: readonly TopicPartition[],
+    seenEnds: ReadonlyMap<string, number> = new Map(),
+  ): Promise<void> {
+    const earlier = new Map<string, Restored>()
     while (this.#joins === join && this.#stage === 'Running' && partitions.length > 0) {
       try {
         const known = await this.#consumer.committed(partitions)
-        const restored = await this.#redisOffsets?.restore(known)
+        const restored = await this.#redisOffsets?.restore(known, seenEnds, earlier)
         const openings = known.map((at) => ({ at, ...restored?.get(keyOf(at)) }))
-        const isInitial = ({ at, beginning }: (typeof openings)[number]) => at.offset < 0 || beginning !== undefined
-        const fresh = openings.filter((one) => isInitial(one) && (one.beginning ?? one.watermark) === undefined)
+        const isInitial = ({ at, anew }: (typeof openings)[number]) => at.offset < 0 || anew !== undefined
+        const fresh = openings.filter((one) => isInitial(one) && (one.anew ?? one.watermark) === undefined)
         const starts = fresh.length === 0 ? undefined : await this.#consumer.start(fresh.map(({ at }) => at))
         if (this.#joins !== join) return
-        const initial = openings.filter(isInitial).map(({ at, beginning, watermark }) => ({
+        const initial = openings.filter(isInitial).map(({ at, anew, watermark }) => ({
           ...at,
-          offset: beginning ?? watermark?.offset ?? starts?.get(keyOf(at)) ?? 0,
-          metadata: windowMetadata(this.#kafkaWindow),
+          offset: anew?.start.offset ?? watermark?.offset ?? starts?.get(keyOf(at)) ?? 0,
+          metadata: windowMetadata(Math.max(this.#kafkaWindow, anew?.start.window ?? 0)),
         }))
         // A window that nobody can read in Kafka must not be used: a new owner would not know what may have started.
         if (initial.length > 0) await this.#consumer.commit(initial)
+        if (restored !== undefined) await this.#redisOffsets?.putBack(partitions, restored)
         if (this.#joins !== join) return
         this.#openProblem = undefined
         const begun = new Map(initial.map((at) => [keyOf(at), at]))
@@ -507,16 +522,19 @@ class Worker implements RunningSidecar {
    * @param initial what was put there in its place, because there was none, or none of this log.
    */
   #openOne(
-    { at, topicId, watermark }: { readonly at: CommittedOffset } & Partial<Restored>,
+    { at, topicId, watermark, anew }: { readonly at: CommittedOffset } & Partial<Restored>,
     initial: CommittedOffset | undefined,
   ): void {
     const inKafka = { offset: (initial ?? at).offset, window: readWindow((initial ?? at).metadata) }
     const committed = watermark !== undefined && watermark.offset >= inKafka.offset ? watermark : inKafka
-    const isNew = initial !== undefined && watermark === undefined
+    const isNew = initial !== undefined && watermark === undefined && anew === undefined
     const before = this.#dispatcher.partitions.get(keyOf(at))
     // Kafka forgets a group's offsets with the topic: one that was known and is gone belongs to an earlier topic.
-    if (before?.committed !== undefined && (isNew || before.topicId !== topicId)) {
-      this.#logger.warn({ at: keyOf(at) }, 'the topic was made anew: beginning at its start')
+    const isAnotherTopic = before?.committed !== undefined && (isNew || before.topicId !== topicId)
+    if (isAnotherTopic) this.#logger.warn({ at: keyOf(at) }, 'the topic was made anew: beginning at its start')
+    // Reading may have begun further on, and what comes after that would be taken for all that there is.
+    const mayBeBehind = anew !== undefined || (watermark !== undefined && at.offset < 0)
+    if (isAnotherTopic || mayBeBehind) {
       this.#dispatcher.renew(at)
       this.#consumer.seek(at, committed.offset)
     } else if (topicId !== undefined && committed.offset !== at.offset) this.#consumer.seek(at, committed.offset)

@@ -16,8 +16,9 @@ export async function deleteTopic(scene: Scene): Promise<Fault> {
   const { topic } = route
   const errors = (): Promise<readonly number[]> =>
     Promise.all(route.proxies.map((proxy) => route.metric(proxy, 'grpc_kafka_produce_errors_total')))
-  const before = await errors()
+  // Those in flight when it was asked for are those that it meets.
   const at = Date.now()
+  const before = await errors()
   await route.admin.deleteTopics({ topics: [topic] })
   await until(
     'each proxy counts that Kafka does not take calls',

@@ -105,9 +105,11 @@ export class Scene {
 
   /** What the clients have said of themselves together. */
   get clients(): ClientReport {
-    const reports = this.#processes.map(({ lines }) => {
-      const last = lines.findLast((line) => line.startsWith('{"inFlight"'))
-      return last === undefined ? { inFlight: 0, ok: 0 } : (JSON.parse(last) as ClientReport)
+    const reports = this.#processes.map((client) => {
+      const last = client.lines.findLast((line) => line.startsWith('{"inFlight"'))
+      const report = last === undefined ? { inFlight: 0, ok: 0 } : (JSON.parse(last) as ClientReport)
+      // One that ended has nothing in flight, whatever it said last.
+      return client.running ? report : { ...report, inFlight: 0 }
     })
     return {
       inFlight: reports.reduce((sum, { inFlight }) => sum + inFlight, 0),

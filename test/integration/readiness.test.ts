@@ -11,6 +11,7 @@ import { loadSync } from '@grpc/proto-loader'
 import { service as healthService } from 'grpc-health-check'
 import { descriptorSet } from '../../local/descriptor-set.ts'
 import { GrpcStatus } from '../../sidecar/errors.ts'
+import { CALLS_SERVICE } from '../../sidecar/proxy/calls-service.ts'
 import { PATIENT, Route, startRoute, until } from './support/route.ts'
 import type { Proxy } from './support/route.ts'
 import { SERVICE_NAME } from './support/service.ts'
@@ -161,11 +162,11 @@ test('a proxy with a descriptor set', async (t) => {
   writeFileSync(file, descriptorSet([join(import.meta.dirname, 'support/work.proto')]))
   const proxy = await route.startProxy({ descriptorSetFile: file })
 
-  await t.test('lists its service by reflection', async () => {
+  await t.test('lists its service, and that of calls by their ids, by reflection', async () => {
     const { response } = await reflect(proxy, { list_services: '' })
     assert.deepEqual(
-      response?.list_services_response?.service.map(({ name }) => name),
-      [SERVICE_NAME],
+      response?.list_services_response?.service.map(({ name }) => name).toSorted(),
+      [SERVICE_NAME, CALLS_SERVICE].toSorted(),
     )
   })
 

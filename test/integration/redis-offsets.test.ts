@@ -142,6 +142,8 @@ suite('watermarks in Redis', { concurrency: 3 }, () => {
     await callAll(route, ['after'])
     assert.equal(await route.metric(next, 'grpc_kafka_watermarks_past_end_total'), 1)
     assert.ok(next.process.lines.some((line) => line.includes('lies past its end')))
+    assert.equal(await skippedBy(route, next), 4, 'all that the log holds is looked at')
+    assert.deepEqual(new Set(route.runs().values()), new Set([1]))
     await until('it goes on from there', () => isAt(redis, route, 5))
   })
 

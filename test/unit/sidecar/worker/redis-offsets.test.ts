@@ -6,7 +6,7 @@ import { keyOf, type TopicPartition } from '../../../../sidecar/kafka/topic-part
 import { Watermarks, type Watermark } from '../../../../sidecar/results/watermarks.ts'
 import { Metrics } from '../../../../sidecar/telemetry/metrics.ts'
 import { finish, Partition, WINDOW_RECORDS } from '../../../../sidecar/worker/partition.ts'
-import { RedisOffsets } from '../../../../sidecar/worker/redis-offsets.ts'
+import { RedisOffsets, type Restored } from '../../../../sidecar/worker/redis-offsets.ts'
 import { fakeRedis } from '../results/fake-redis.ts'
 import { at, range } from './records.ts'
 
@@ -20,6 +20,9 @@ class Harness {
   readonly said: (readonly unknown[])[] = []
   ids: ReadonlyMap<string, string> = new Map([['calls', ID]])
   readonly offsets: RedisOffsets
+  end = 10
+  /** What was found in earlier tries. */
+  readonly earlier = new Map<string, Restored>()
 
   constructor(stored?: Watermark, { sharded = false } = {}) {
     const key = `gk:watermark:{group/calls/0}:${ID}`
@@ -44,7 +47,7 @@ class Harness {
     this.offsets = new RedisOffsets({
       consumer: {
         topicIds: () => Promise.resolve(this.ids),
-        ends: offsetsOf(10),
+        ends: (partitions) => offsetsOf(this.end)(partitions),
         beginnings: offsetsOf(3),
       },
       watermarks: new Watermarks({ redis, groupId: 'group', metrics: this.metrics }),
@@ -53,9 +56,9 @@ class Harness {
     })
   }
 
-  async restored(kafka: number) {
+  async restored(kafka: number, seenEnds: ReadonlyMap<string, number> = new Map()) {
     const known: CommittedOffset = { ...at(0), offset: kafka, metadata: '' }
-    return (await this.offsets.restore([known])).get(keyOf(at(0)))
+    return (await this.offsets.restore([known], seenEnds, this.earlier)).get(keyOf(at(0)))
   }
 }
 
@@ -76,14 +79,44 @@ describe('what is restored of a log', () => {
     ['in Redis', 4, { offset: 11, window: 5 }],
     ['in Kafka', 11, undefined],
   ] as const) {
-    test(`is its beginning where it ends before what is known ${where}, and Redis is told so`, async () => {
+    test(`is its beginning where it ends before what is known ${where}, with all that may have been started`, async () => {
       const harness = new Harness(redis)
-      assert.deepEqual(await harness.restored(kafka), { topicId: ID, beginning: 3 })
+      const anew = { start: { offset: 3, window: 8 + WINDOW_RECORDS }, wrong: redis?.offset }
+      assert.deepEqual(await harness.restored(kafka), { topicId: ID, anew })
+      assert.deepEqual(harness.said, [], 'Kafka is told first')
+      await harness.offsets.putBack([at(0)], harness.earlier)
       const key = `gk:watermark:{group/calls/0}:${ID}`
-      assert.deepEqual(harness.said, [[key, 3, WINDOW_RECORDS, redis?.offset ?? '']])
-      assert.match(await harness.metrics.expose(), /^grpc_kafka_watermarks_past_end_total 1$/m)
+      assert.deepEqual(harness.said, [[key, 3, 8 + WINDOW_RECORDS, redis?.offset ?? '']])
     })
   }
+
+  test('is its beginning also when the log has grown by the next try, and is told once', async () => {
+    const harness = new Harness({ offset: 11, window: 5 })
+    const first = await harness.restored(4)
+    harness.end = 20
+    assert.equal(await harness.restored(4), first)
+    assert.match(await harness.metrics.expose(), /^grpc_kafka_watermarks_past_end_total 1$/m)
+  })
+
+  test('is what the log of another topic has, whatever was found of the one before', async () => {
+    const harness = new Harness({ offset: 11, window: 5 })
+    await harness.restored(4)
+    const other = 'b'.repeat(32)
+    harness.ids = new Map([['calls', other]])
+    assert.deepEqual(await harness.restored(4), { topicId: other })
+  })
+
+  test('is its beginning where it was seen to end before, though it has grown since', async () => {
+    const harness = new Harness({ offset: 8, window: 5 })
+    const { anew } = (await harness.restored(4, new Map([[keyOf(at(0)), 7]])))!
+    assert.equal(anew?.start.offset, 3)
+  })
+
+  test('puts nothing back of logs that are as they were', async () => {
+    const harness = new Harness({ offset: 8, window: 5 })
+    await harness.offsets.putBack([at(0)], new Map([[keyOf(at(0)), (await harness.restored(4))!]]))
+    assert.deepEqual(harness.said, [])
+  })
 
   test('is the watermark where everything is finished', async () => {
     assert.deepEqual((await new Harness({ offset: 10, window: 5 }).restored(10))?.watermark?.offset, 10)
