@@ -108,30 +108,32 @@ export class Callbacks {
     const { pause, random } = this.#options
     const { origin, host } = target.url
     const line = this.#lineOf(origin)
-    const entered = await line.enter(end)
-    this.#closed.signal.throwIfAborted()
-    if (!entered) return this.#notDelivered('given_up', `${host}: does not answer those before it`)
-    try {
-      for (let wait = SHORTEST_PAUSE_MILLISECONDS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MILLISECONDS)) {
-        if (!call.isOurs()) return NOTHING
-        const result = await this.#attempt(target, message, end)
-        if (result.kind === 'Answered') {
-          line.isAway = false
-          if (result.status < 200 || result.status > 299)
-            return this.#notDelivered('refused', `${host}: status ${result.status}`)
-          this.#results.delivered.inc()
-          return { kind: 'Delivered' }
-        }
-        if (result.kind === 'NotAllowed') return this.#notDelivered('refused', `${host}: ${result.reason}`)
-        const isLast = line.isAway || !(await isPausedFor(pause, wait * (1 - JITTER * random()), end))
-        this.#closed.signal.throwIfAborted()
-        if (!isLast) continue
-        line.isAway = true
-        return this.#notDelivered('given_up', `${host}: ${result.reason}`)
-      }
-    } finally {
+    const answersBefore = line.answers
+    let reason: string | undefined
+    for (let wait = SHORTEST_PAUSE_MILLISECONDS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MILLISECONDS)) {
+      const entered = await line.enter(end)
+      this.#closed.signal.throwIfAborted()
+      if (!entered) break
+      // Its place is free while it pauses: one message that fails again and again keeps few others waiting.
+      const result = call.isOurs() ? await this.#attempt(target, message, end) : undefined
       line.leave()
+      if (result === undefined) return NOTHING
+      if (result.kind === 'Answered') {
+        line.answered()
+        if (result.status < 200 || result.status > 299)
+          return this.#notDelivered('refused', `${host}: status ${result.status}`)
+        this.#results.delivered.inc()
+        return { kind: 'Delivered' }
+      }
+      reason = result.reason
+      if (result.kind === 'NotAllowed') return this.#notDelivered('refused', `${host}: ${reason}`)
+      const isLast = line.isAway || !(await isPausedFor(pause, wait * (1 - JITTER * random()), end))
+      this.#closed.signal.throwIfAborted()
+      if (isLast) break
     }
+    // Where it answered others meanwhile it was this message that failed.
+    if (reason !== undefined && line.answers === answersBefore) line.isAway = true
+    return this.#notDelivered('given_up', `${host}: ${reason ?? 'does not answer those before it'}`)
   }
 
   async #attempt({ url, receiver }: Allowed, { id, body }: CallbackMessage, end: AbortSignal): Promise<Attempt> {
