@@ -41,6 +41,8 @@ export interface FinishedCall extends ToldCall {
   readonly url: string
   /** Whether it is still this worker that is to tell: asked before each attempt. */
   readonly isOurs: () => boolean
+  /** Whether other calls cannot start before this one is finished: then it is not tried again. */
+  readonly holdsOthersUp: () => boolean
 }
 
 /** What came of it. Nothing: there was nothing to tell, or it is another worker's turn. */
@@ -127,9 +129,11 @@ export class Callbacks {
       }
       reason = result.reason
       if (result.kind === 'NotAllowed') return this.#notDelivered('refused', `${host}: ${reason}`)
-      const isLast = line.isAway || !(await isPausedFor(pause, wait * (1 - JITTER * random()), end))
+      if (line.isAway || call.holdsOthersUp()) return this.#notDelivered('given_up', `${host}: ${reason}`)
+      const goesOn = await isPausedFor(pause, wait * (1 - JITTER * random()), end)
       this.#closed.signal.throwIfAborted()
-      if (isLast) break
+      if (!goesOn) break
+      if (call.holdsOthersUp()) return this.#notDelivered('given_up', `${host}: ${reason}`)
     }
     // Where it answered others meanwhile it was this message that failed.
     if (reason !== undefined && line.answers === answersBefore) line.isAway = true

@@ -419,8 +419,15 @@ export class CallRunner {
     const url = callbackIn(entry.raw)
     if (observer || url === undefined || prefix === undefined || callbacks === undefined) return undefined
     const method = entry.decoded.kind === 'Call' ? entry.decoded.record.method : ''
-    const call = { id: prefix.id, revision: redriveOf(entry)?.revision ?? 0, method, url }
-    return callbacks.tell({ ...call, isOurs: () => !entry.partition.lost }).then((told) => {
+    const call = {
+      id: prefix.id,
+      revision: redriveOf(entry)?.revision ?? 0,
+      method,
+      url,
+      isOurs: () => !entry.partition.lost,
+      holdsOthersUp: () => entry.partition.isHeldBy(entry),
+    }
+    return callbacks.tell(call).then((told) => {
       if (told.kind === 'NotDelivered')
         this.#tell(entry, 'CALLBACK_NOT_DELIVERED', 'whom its caller wanted to be told does not know', told)
     })

@@ -65,7 +65,8 @@ class Harness {
   tell(call: Partial<FinishedCall> = {}): Promise<Told> {
     const id = Buffer.alloc(16, 7)
     const url = 'https://hooks.example.com/a?token=b'
-    return this.callbacks.tell({ id, revision: 0, method: 'test.Work/Do', url, isOurs: () => true, ...call })
+    const asked = { isOurs: () => true, holdsOthersUp: () => false }
+    return this.callbacks.tell({ id, revision: 0, method: 'test.Work/Do', url, ...asked, ...call })
   }
 
   async counted(): Promise<string[]> {
@@ -185,6 +186,24 @@ describe('a callback', () => {
     let asked = 0
     assert.deepEqual(await harness.tell({ isOurs: () => ++asked < 3 }), NOTHING)
     assert.equal(harness.posts.length, 2)
+  })
+
+  test('is tried once where it holds others up, which does not make its receiver one that is away', async () => {
+    const harness = new Harness()
+    harness.reactions = [503, 503, 200]
+    assert.deepEqual(await harness.tell({ holdsOthersUp: () => true }), notDelivered('hooks.example.com: status 503'))
+    assert.deepEqual([harness.posts.length, harness.pauses], [1, []])
+    assert.deepEqual(await harness.tell(), DELIVERED)
+    assert.equal(harness.posts.length, 3)
+  })
+
+  test('is not tried again where it came to hold others up while it paused', async () => {
+    const harness = new Harness()
+    harness.reactions = [503]
+    let holdsOthersUp = false
+    harness.onPause = () => (holdsOthersUp = true)
+    assert.equal((await harness.tell({ holdsOthersUp: () => holdsOthersUp })).kind, 'NotDelivered')
+    assert.deepEqual([harness.posts.length, harness.pauses.length], [1, 1])
   })
 
   test('that waits for a place at the end comes to none', async () => {

@@ -896,4 +896,16 @@ describe('whom its caller wants to be told', () => {
     entry.partition.lose()
     assert.equal(harness.toldOf.isOurs(), false)
   })
+
+  test('is told in less time once nothing else of the partition can start before', () => {
+    const entry = entryOf(withCallback())
+    const { partition } = entry
+    const harness = new Harness().start(entry).answer(answered(0)).stored()
+    partition.committedUpTo({ offset: 7, window: 2 })
+    partition.deliver([fetched(8)], 10)
+    assert.equal(harness.toldOf?.holdsOthersUp(), false)
+    partition.takeStartable(0)!.state = 'Running'
+    partition.deliver([fetched(9)], 10)
+    assert.equal(harness.toldOf.holdsOthersUp(), true)
+  })
 })
