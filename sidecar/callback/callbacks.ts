@@ -11,6 +11,7 @@ import { ReceiverLine } from './receiver-line.ts'
 import { signedHeaders, signingKeys } from './signature.ts'
 import { findTarget } from './target.ts'
 import type { Target } from './target.ts'
+import { withTimeLimit } from './time-limit.ts'
 
 const ATTEMPT_MILLISECONDS = 5000
 const SHORTEST_PAUSE_MILLISECONDS = 500
@@ -102,8 +103,9 @@ export class Callbacks {
     }
     if (outcome === undefined || isOfEarlierRevision(outcome, call)) return NOTHING
     const message = messageOf(call, outcome, now())
-    const late = AbortSignal.timeout(giveUpAfterSeconds() * 1000)
-    return this.#deliver(call, target, message, AbortSignal.any([this.#closed.signal, late]))
+    return withTimeLimit(giveUpAfterSeconds() * 1000, this.#closed.signal, (end) =>
+      this.#deliver(call, target, message, end),
+    )
   }
 
   async #deliver(call: FinishedCall, target: Allowed, message: CallbackMessage, end: AbortSignal): Promise<Told> {
@@ -145,20 +147,18 @@ export class Callbacks {
     try {
       // Read for each, so that they may be changed while the worker runs.
       const keys = signingKeys(receiver.secret.read())
-      const status = await post(
-        {
-          url,
-          network: receiver.network,
-          ca: receiver.caFile === undefined ? undefined : readFile(receiver.caFile),
-          headers: {
-            'content-type': 'application/json',
-            'user-agent': 'grpc-kafka',
-            ...signedHeaders(keys, id, Math.floor(now() / 1000), body),
-          },
-          body,
+      const message = {
+        url,
+        network: receiver.network,
+        ca: receiver.caFile === undefined ? undefined : readFile(receiver.caFile),
+        headers: {
+          'content-type': 'application/json',
+          'user-agent': 'grpc-kafka',
+          ...signedHeaders(keys, id, Math.floor(now() / 1000), body),
         },
-        AbortSignal.any([end, AbortSignal.timeout(ATTEMPT_MILLISECONDS)]),
-      )
+        body,
+      }
+      const status = await withTimeLimit(ATTEMPT_MILLISECONDS, end, (signal) => post(message, signal))
       return isWorthRepeating(status) ? { kind: 'Failed', reason: `status ${status}` } : { kind: 'Answered', status }
     } catch (error) {
       const isNotAllowed = error instanceof PostError && error.code === 'ADDRESS_NOT_ALLOWED'
