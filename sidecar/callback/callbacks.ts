@@ -11,6 +11,7 @@ import { ReceiverLine } from './receiver-line.ts'
 import { signedHeaders, signingKeys } from './signature.ts'
 import { findTarget } from './target.ts'
 import type { Target } from './target.ts'
+import { withTimeLimit } from './time-limit.ts'
 
 const ATTEMPT_MILLISECONDS = 5000
 const SHORTEST_PAUSE_MILLISECONDS = 500
@@ -41,6 +42,8 @@ export interface FinishedCall extends ToldCall {
   readonly url: string
   /** Whether it is still this worker that is to tell: asked before each attempt. */
   readonly isOurs: () => boolean
+  /** Whether other calls cannot start before this one is finished: then it is not tried again. */
+  readonly holdsOthersUp: () => boolean
 }
 
 /** What came of it. Nothing: there was nothing to tell, or it is another worker's turn. */
@@ -100,38 +103,43 @@ export class Callbacks {
     }
     if (outcome === undefined || isOfEarlierRevision(outcome, call)) return NOTHING
     const message = messageOf(call, outcome, now())
-    const late = AbortSignal.timeout(giveUpAfterSeconds() * 1000)
-    return this.#deliver(call, target, message, AbortSignal.any([this.#closed.signal, late]))
+    return withTimeLimit(giveUpAfterSeconds() * 1000, this.#closed.signal, (end) =>
+      this.#deliver(call, target, message, end),
+    )
   }
 
   async #deliver(call: FinishedCall, target: Allowed, message: CallbackMessage, end: AbortSignal): Promise<Told> {
     const { pause, random } = this.#options
     const { origin, host } = target.url
     const line = this.#lineOf(origin)
-    const entered = await line.enter(end)
-    this.#closed.signal.throwIfAborted()
-    if (!entered) return this.#notDelivered('given_up', `${host}: does not answer those before it`)
-    try {
-      for (let wait = SHORTEST_PAUSE_MILLISECONDS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MILLISECONDS)) {
-        if (!call.isOurs()) return NOTHING
-        const result = await this.#attempt(target, message, end)
-        if (result.kind === 'Answered') {
-          line.isAway = false
-          if (result.status < 200 || result.status > 299)
-            return this.#notDelivered('refused', `${host}: status ${result.status}`)
-          this.#results.delivered.inc()
-          return { kind: 'Delivered' }
-        }
-        if (result.kind === 'NotAllowed') return this.#notDelivered('refused', `${host}: ${result.reason}`)
-        const isLast = line.isAway || !(await isPausedFor(pause, wait * (1 - JITTER * random()), end))
-        this.#closed.signal.throwIfAborted()
-        if (!isLast) continue
-        line.isAway = true
-        return this.#notDelivered('given_up', `${host}: ${result.reason}`)
-      }
-    } finally {
+    const answersBefore = line.answers
+    let reason: string | undefined
+    for (let wait = SHORTEST_PAUSE_MILLISECONDS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MILLISECONDS)) {
+      const entered = await line.enter(end)
+      this.#closed.signal.throwIfAborted()
+      if (!entered) break
+      // Its place is free while it pauses: one message that fails again and again keeps few others waiting.
+      const result = call.isOurs() ? await this.#attempt(target, message, end) : undefined
       line.leave()
+      if (result === undefined) return NOTHING
+      if (result.kind === 'Answered') {
+        line.answered()
+        if (result.status < 200 || result.status > 299)
+          return this.#notDelivered('refused', `${host}: status ${result.status}`)
+        this.#results.delivered.inc()
+        return { kind: 'Delivered' }
+      }
+      reason = result.reason
+      if (result.kind === 'NotAllowed') return this.#notDelivered('refused', `${host}: ${reason}`)
+      if (line.isAway || call.holdsOthersUp()) return this.#notDelivered('given_up', `${host}: ${reason}`)
+      const goesOn = await isPausedFor(pause, wait * (1 - JITTER * random()), end)
+      this.#closed.signal.throwIfAborted()
+      if (!goesOn) break
+      if (call.holdsOthersUp()) return this.#notDelivered('given_up', `${host}: ${reason}`)
     }
+    // Where it answered others meanwhile it was this message that failed.
+    if (reason !== undefined && line.answers === answersBefore) line.isAway = true
+    return this.#notDelivered('given_up', `${host}: ${reason ?? 'does not answer those before it'}`)
   }
 
   async #attempt({ url, receiver }: Allowed, { id, body }: CallbackMessage, end: AbortSignal): Promise<Attempt> {
@@ -139,20 +147,18 @@ export class Callbacks {
     try {
       // Read for each, so that they may be changed while the worker runs.
       const keys = signingKeys(receiver.secret.read())
-      const status = await post(
-        {
-          url,
-          network: receiver.network,
-          ca: receiver.caFile === undefined ? undefined : readFile(receiver.caFile),
-          headers: {
-            'content-type': 'application/json',
-            'user-agent': 'grpc-kafka',
-            ...signedHeaders(keys, id, Math.floor(now() / 1000), body),
-          },
-          body,
+      const message = {
+        url,
+        network: receiver.network,
+        ca: receiver.caFile === undefined ? undefined : readFile(receiver.caFile),
+        headers: {
+          'content-type': 'application/json',
+          'user-agent': 'grpc-kafka',
+          ...signedHeaders(keys, id, Math.floor(now() / 1000), body),
         },
-        AbortSignal.any([end, AbortSignal.timeout(ATTEMPT_MILLISECONDS)]),
-      )
+        body,
+      }
+      const status = await withTimeLimit(ATTEMPT_MILLISECONDS, end, (signal) => post(message, signal))
       return isWorthRepeating(status) ? { kind: 'Failed', reason: `status ${status}` } : { kind: 'Answered', status }
     } catch (error) {
       const isNotAllowed = error instanceof PostError && error.code === 'ADDRESS_NOT_ALLOWED'

@@ -32,7 +32,13 @@ export function messageOf({ id, revision, method }: ToldCall, outcome: Outcome, 
     timestamp: new Date(now).toISOString(),
     data: { id: text, ...(revision > 0 && { redrive: revision }), method, ...told(outcome) },
   }
-  return { id: revision === 0 ? text : `${text}-${revision}`, body: Buffer.from(JSON.stringify(body)) }
+  return { id: `${text}${suffixOf(revision, outcome)}`, body: Buffer.from(JSON.stringify(body)) }
+}
+
+function suffixOf(revision: number, outcome: Outcome): string {
+  if (revision > 0) return `-${revision}`
+  // Its idempotency key may be claimed again: the call then runs under the same id, and has another outcome.
+  return outcome.state === 'Expired' && outcome.started === 'No' ? '-not-started' : ''
 }
 
 /** States are named as `grpckafka.v1.Calls` names them. */

@@ -53,7 +53,7 @@ export async function post({ url, network, ca, headers, body }: Post, resolve: R
       lookup: pinned(addresses),
       ...(ca === undefined ? {} : { ca }),
     }
-    return await send(url, options, body)
+    return await abortable(send(url, options, body), signal)
   } catch (cause) {
     signal.throwIfAborted()
     if (cause instanceof PostError) throw cause
@@ -77,7 +77,13 @@ function send(url: URL, options: RequestOptions, body: Buffer): Promise<number> 
       resolve(response.statusCode ?? 0)
       response.destroy()
     })
+    // 101: without a listener the connection would be closed and nothing told of it.
+    sent.on('upgrade', (response, socket) => {
+      resolve(response.statusCode ?? 0)
+      socket.destroy()
+    })
     sent.on('error', reject)
+    sent.on('close', () => reject(new PostError('NO_ANSWER', 'the connection was closed')))
     sent.end(body)
   })
 }

@@ -9,6 +9,12 @@ export class ReceiverLine {
   readonly #waiting = new Set<(entered: boolean) => void>()
   #taken = 0
   #isAway = false
+  #answers = 0
+
+  /** How many times the receiver answered for good. */
+  get answers(): number {
+    return this.#answers
+  }
 
   /** It did not answer in all the time that a callback has, nor since. */
   get isAway(): boolean {
@@ -18,6 +24,11 @@ export class ReceiverLine {
   set isAway(isAway: boolean) {
     this.#isAway = isAway
     if (isAway) for (const end of this.#waiting) end(false)
+  }
+
+  answered(): void {
+    this.#answers += 1
+    this.isAway = false
   }
 
   /** Resolves with whether a place was got before the signal was aborted; it is to be given back. */

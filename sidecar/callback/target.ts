@@ -30,6 +30,7 @@ export function findTarget<R extends Receiver>(text: string, receivers: readonly
   if (text.length > LONGEST_URL) return refused(`has more than ${LONGEST_URL} characters`)
   if (!VISIBLE_ASCII.test(text) || !URL.canParse(text)) return refused('is no URL in visible ASCII characters')
   const url = new URL(text)
+  if (url.href.length > LONGEST_URL) return refused(`has more than ${LONGEST_URL} characters`)
   if (url.protocol !== 'https:' && url.protocol !== 'http:') return refused('is neither https nor http')
   if (url.username !== '' || url.password !== '') return refused('has user information')
   // One without a name is not told by `hash`.

@@ -173,7 +173,8 @@ export class CallsService {
 
   async #cancel(id: CallId): Promise<KnownCall> {
     const known = await this.#find(id)
-    if (!isPending(known)) return known
+    // Of one that is cancelled workers may not have been told: Redis may have gone away in between.
+    if (!isPending(known) && known.state.state !== 'Cancelled') return known
     await this.#options.results.cancel(known)
     return this.#find(id)
   }

@@ -47,6 +47,8 @@ export interface CallHandlesOptions {
 interface Waiting {
   readonly handle: CallHandle
   onKept: (() => void) | undefined
+  /** Ends the patience of whoever waits. */
+  timer: NodeJS.Timeout | undefined
   readonly since: number
 }
 
@@ -71,8 +73,10 @@ export class CallHandles {
 
   /** @param onKept is called once: when Redis has it, has refused it, or is silent for too long. */
   keep(handle: CallHandle, onKept?: () => void): void {
-    if (this.#waiting.length === MOST_WAITING) this.#lose(this.#waiting.splice(0, 1))
-    this.#waiting.push({ handle, onKept, since: this.#options.monotonicNow() })
+    const one: Waiting = { handle, onKept, timer: undefined, since: this.#options.monotonicNow() }
+    if (onKept !== undefined) one.timer = setTimeout(() => release([one]), PATIENCE_MILLISECONDS)
+    this.#waiting.push(one)
+    this.#loseTooMany()
     if (this.#flushing) return
     this.#flushing = true
     this.#flushed = nextTurn().then(() => this.#flush())
@@ -87,7 +91,6 @@ export class CallHandles {
   async #flush(): Promise<void> {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.splice(0, LARGEST_BATCH)
-      const timer = setTimeout(() => release(batch), PATIENCE_MILLISECONDS)
       try {
         await this.#options.redis.each(
           'set',
@@ -102,9 +105,9 @@ export class CallHandles {
         // Those that came meanwhile must not wait for them.
         release([...batch, ...this.#waiting])
         this.#waiting.unshift(...young)
+        this.#loseTooMany()
         if (!this.#closed) await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS))
       } finally {
-        clearTimeout(timer)
         release(batch)
       }
     }
@@ -121,6 +124,11 @@ export class CallHandles {
     return isKeyed(id) ? [known] : [[callKey(id), encodeEnqueued(deadline), 'PX', pending, 'NX'], known]
   }
 
+  #loseTooMany(): void {
+    const tooMany = this.#waiting.length - MOST_WAITING
+    if (tooMany > 0) this.#lose(this.#waiting.splice(0, tooMany))
+  }
+
   #lose(lost: readonly Waiting[]): void {
     release(lost)
     this.#lost.inc(lost.length)
@@ -131,6 +139,7 @@ function release(waiting: readonly Waiting[]): void {
   for (const one of waiting) {
     const { onKept } = one
     one.onKept = undefined
+    clearTimeout(one.timer)
     onKept?.()
   }
 }

@@ -417,13 +417,27 @@ export class CallRunner {
     const { callbacks, observer } = this.#options
     const prefix = prefixOf(entry)
     const url = callbackIn(entry.raw)
-    if (observer || url === undefined || prefix === undefined || callbacks === undefined) return undefined
+    if (observer || url === undefined || prefix === undefined) return undefined
+    if (callbacks === undefined) {
+      this.#notTold(entry, 'this worker knows no receivers of callbacks')
+      return undefined
+    }
     const method = entry.decoded.kind === 'Call' ? entry.decoded.record.method : ''
-    const call = { id: prefix.id, revision: redriveOf(entry)?.revision ?? 0, method, url }
-    return callbacks.tell({ ...call, isOurs: () => !entry.partition.lost }).then((told) => {
-      if (told.kind === 'NotDelivered')
-        this.#tell(entry, 'CALLBACK_NOT_DELIVERED', 'whom its caller wanted to be told does not know', told)
+    const call = {
+      id: prefix.id,
+      revision: redriveOf(entry)?.revision ?? 0,
+      method,
+      url,
+      isOurs: () => !entry.partition.lost,
+      holdsOthersUp: () => entry.partition.isHeldBy(entry),
+    }
+    return callbacks.tell(call).then((told) => {
+      if (told.kind === 'NotDelivered') this.#notTold(entry, told.reason)
     })
+  }
+
+  #notTold(entry: Entry, reason: string): void {
+    this.#tell(entry, 'CALLBACK_NOT_DELIVERED', 'whom its caller wanted to be told does not know', { reason })
   }
 
   /** Undefined: Redis has none. */

@@ -338,6 +338,18 @@ export class Partition implements TopicPartition {
     return true
   }
 
+  /** Whether all before this entry is finished, and nothing is left in the window that could start before it is finished, too. */
+  isHeldBy({ offset }: Entry): boolean {
+    const end = this.#reach
+    if (this.#committed?.offset !== offset || this.#lost || this.#next <= end) return false
+    for (let index = this.#head; index < this.#entries.length; index++) {
+      const { offset: other, state, inLine } = this.#entries[index] as Entry
+      if (other >= end) break
+      if ((state === 'Queued' && !inLine) || state === 'Asking') return false
+    }
+    return true
+  }
+
   /** Records of the log that were not read yet, as far as its end is known. */
   get unread(): number {
     return this.#next < 0 ? 0 : Math.max(0, this.highWatermark - this.#next)

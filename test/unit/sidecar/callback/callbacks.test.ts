@@ -28,7 +28,8 @@ class Harness {
   outcome: Outcome | undefined | Error = ANSWERED
   /** Of each attempt, the last one for those that follow; a promise holds it up. */
   reactions: (Reaction | Promise<Reaction>)[] = [200]
-  onPause: () => void = () => undefined
+  /** A promise makes the pause as long. */
+  onPause: () => unknown = () => undefined
   /** After so many pauses the time is over. */
   mostPauses = 3
   readonly callbacks = new Callbacks({
@@ -51,10 +52,10 @@ class Harness {
       return is ?? 0
     },
     readFile: (path) => `content of ${path}`,
-    pause: (milliseconds) => {
-      this.pauses.push(milliseconds)
-      this.onPause()
-      return this.pauses.length > this.mostPauses ? Promise.reject(new Error('late')) : Promise.resolve()
+    pause: async (milliseconds) => {
+      const isLate = this.pauses.push(milliseconds) > this.mostPauses
+      await this.onPause()
+      if (isLate) throw new Error('late')
     },
     now: () => this.clock,
     random: () => 0,
@@ -64,7 +65,8 @@ class Harness {
   tell(call: Partial<FinishedCall> = {}): Promise<Told> {
     const id = Buffer.alloc(16, 7)
     const url = 'https://hooks.example.com/a?token=b'
-    return this.callbacks.tell({ id, revision: 0, method: 'test.Work/Do', url, isOurs: () => true, ...call })
+    const asked = { isOurs: () => true, holdsOthersUp: () => false }
+    return this.callbacks.tell({ id, revision: 0, method: 'test.Work/Do', url, ...asked, ...call })
   }
 
   async counted(): Promise<string[]> {
@@ -186,6 +188,24 @@ describe('a callback', () => {
     assert.equal(harness.posts.length, 2)
   })
 
+  test('is tried once where it holds others up, which does not make its receiver one that is away', async () => {
+    const harness = new Harness()
+    harness.reactions = [503, 503, 200]
+    assert.deepEqual(await harness.tell({ holdsOthersUp: () => true }), notDelivered('hooks.example.com: status 503'))
+    assert.deepEqual([harness.posts.length, harness.pauses], [1, []])
+    assert.deepEqual(await harness.tell(), DELIVERED)
+    assert.equal(harness.posts.length, 3)
+  })
+
+  test('is not tried again where it came to hold others up while it paused', async () => {
+    const harness = new Harness()
+    harness.reactions = [503]
+    let holdsOthersUp = false
+    harness.onPause = () => (holdsOthersUp = true)
+    assert.equal((await harness.tell({ holdsOthersUp: () => holdsOthersUp })).kind, 'NotDelivered')
+    assert.deepEqual([harness.posts.length, harness.pauses.length], [1, 1])
+  })
+
   test('that waits for a place at the end comes to none', async () => {
     const harness = new Harness()
     const { promise, resolve } = Promise.withResolvers<Reaction>()
@@ -247,7 +267,7 @@ describe('a receiver', () => {
     const harness = new Harness()
     harness.mostPauses = 0
     const held = Array.from({ length: MOST_AT_ONCE }, () => Promise.withResolvers<Reaction>())
-    harness.reactions = held.map(({ promise }) => promise)
+    harness.reactions = [...held.map(({ promise }) => promise), 503]
     const told = Array.from({ length: MOST_AT_ONCE + 5 }, () => harness.tell())
     await turn()
     held[0]?.resolve(503)
@@ -257,5 +277,35 @@ describe('a receiver', () => {
     for (const { resolve } of held) resolve(503)
     await Promise.all(told)
     assert.deepEqual(await harness.counted(), [`${MOST_AT_ONCE + 5} given_up`])
+  })
+
+  test('that answered others meanwhile is not away because of one message', async () => {
+    const harness = new Harness()
+    const pause = Promise.withResolvers<void>()
+    harness.reactions = [503, 200, 503, 200]
+    harness.onPause = () => pause.promise
+    harness.mostPauses = 0
+    const failing = harness.tell()
+    await turn()
+    assert.deepEqual(await harness.tell(), DELIVERED)
+    pause.resolve()
+    assert.deepEqual(await failing, notDelivered('hooks.example.com: status 503'))
+    harness.mostPauses = Infinity
+    assert.deepEqual(await harness.tell(), DELIVERED, 'tried a second time')
+    assert.equal(harness.posts.length, 4)
+  })
+
+  test('has the places of messages that pause for others', async () => {
+    const harness = new Harness()
+    const pause = Promise.withResolvers<void>()
+    harness.reactions = [...Array.from({ length: MOST_AT_ONCE }, () => 503), 200]
+    harness.onPause = () => pause.promise
+    harness.mostPauses = Infinity
+    const told = Array.from({ length: MOST_AT_ONCE }, () => harness.tell())
+    await turn()
+    assert.equal(harness.pauses.length, MOST_AT_ONCE)
+    assert.deepEqual(await harness.tell(), DELIVERED)
+    pause.resolve()
+    for (const one of await Promise.all(told)) assert.deepEqual(one, DELIVERED)
   })
 })

@@ -82,4 +82,9 @@ describe('the message of', () => {
       const { status: name, message } = ERRORS[error]
       assert.deepEqual(told(outcome).data, { id: TEXT, method: METHOD, state, status: { code, name, message } })
     })
+
+  test('what never started has another id than the outcome of the call that its key starts afterwards', () => {
+    assert.equal(told({ state: 'Expired', started: 'No' }).webhook, `${TEXT}-not-started`)
+    assert.equal(told({ state: 'Expired', started: 'Unknown' }).webhook, TEXT)
+  })
 })

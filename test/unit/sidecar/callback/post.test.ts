@@ -109,6 +109,16 @@ describe('a post', () => {
     )
   })
 
+  test('is answered where the receiver would rather speak another protocol', { timeout: 60_000 }, async (t) => {
+    const closed = Promise.withResolvers<void>()
+    const { url } = await receiver(t, ({ socket }) => {
+      socket.on('close', () => closed.resolve())
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n')
+    })
+    assert.equal(await sent(url, ['127.0.0.1']), 101)
+    await closed.promise
+  })
+
   test('reads no answer to its end that has none', async (t) => {
     const closed = Promise.withResolvers<void>()
     const { url } = await receiver(t, (request, response) => {

@@ -105,6 +105,8 @@ describe('what a URL may not hold', () => {
     ['https://256.256.256.256/', 'is no URL in visible ASCII characters'],
     ['https://hooks.example.com:65536/', 'is no URL in visible ASCII characters'],
     [`https://hooks.example.com/${'a'.repeat(2023)}`, 'has more than 2048 characters'],
+    // Three characters for each, as it would be sent.
+    [`https://hooks.example.com/${'"'.repeat(675)}`, 'has more than 2048 characters'],
   ] as const)
     test(JSON.stringify(text.slice(0, 60)), () => assert.equal(targetOf(text), reason))
 })

@@ -218,6 +218,13 @@ suite('Cancel', () => {
     assert.deepEqual([done, metadata.state, cancelled.length], [true, 'CANCELLED', 1])
   })
 
+  test('tells workers again of what is cancelled: who asks again may have had no answer, and they no word', async (t) => {
+    const { client, cancelled, become } = await setUp(t)
+    become({ state: 'Cancelled' })
+    const { metadata } = await client.ask('Cancel', { id: NAME })
+    assert.deepEqual([metadata.state, cancelled.length], ['CANCELLED', 1])
+  })
+
   test('leaves what has one', async (t) => {
     const { client, cancelled, become } = await setUp(t)
     become(answered({}))

@@ -105,6 +105,33 @@ suite('what a call is known by', () => {
     assert.deepEqual(kept, [1250])
   })
 
+  test('is not waited for longer either where it came while Redis was asked for others', async (t) => {
+    const { kept, keep, settle, pass } = setUp(t, () => new Promise(() => undefined))
+    keep()
+    await settle()
+    await pass(200)
+    keep()
+    await pass(50)
+    await pass(199)
+    assert.deepEqual(kept, [1250])
+    await pass(1)
+    assert.deepEqual(kept, [1250, 1450])
+  })
+
+  test('is given up, the earliest first, where too many wait, also once those that failed wait again', async (t) => {
+    const failed = Promise.withResolvers<unknown[]>()
+    const { handles, keep, settle, lost } = setUp(t, () => failed.promise)
+    for (let count = 0; count < 256; count++) keep()
+    await settle()
+    for (let count = 0; count < 10_000; count++) handles.keep(HANDLE)
+    assert.equal(await lost(), 0)
+    failed.reject(new Error('away'))
+    await settle()
+    assert.equal(await lost(), 256)
+    handles.keep(HANDLE)
+    assert.equal(await lost(), 257)
+  })
+
   test('is with Redis when all is closed, though it was told of just before', async (t) => {
     const redis = Promise.withResolvers<unknown[]>()
     const { handles, sent, keep, settle } = setUp(t, () => redis.promise)

@@ -36,6 +36,8 @@ interface Options {
   readonly beyondDeadlineMilliseconds?: number
   /** Whether there are any. */
   readonly retryTopics?: boolean
+  /** Whether there are any. */
+  readonly callbacks?: boolean
 }
 
 /** Everything that the runner does, in the order in which it does it. */
@@ -72,6 +74,7 @@ class Harness {
     timeoutMilliseconds = 3000,
     beyondDeadlineMilliseconds = 0,
     retryTopics = false,
+    callbacks = true,
   }: Options = {}) {
     this.runner = new CallRunner({
       service: 'test.Service',
@@ -140,13 +143,15 @@ class Harness {
           return this.#onRetryTopic.promise
         },
       } as unknown as RetryTopics,
-      callbacks: {
-        tell: (call) => {
-          this.log.push(`tell ${call.url} of ${call.method}`)
-          this.toldOf = call
-          return this.#told.promise
-        },
-      },
+      callbacks: callbacks
+        ? {
+            tell: (call) => {
+              this.log.push(`tell ${call.url} of ${call.method}`)
+              this.toldOf = call
+              return this.#told.promise
+            },
+          }
+        : undefined,
       startsRetentionMilliseconds: 60_000,
       instance: 'worker-1',
       now: () => this.clock,
@@ -881,6 +886,16 @@ describe('whom its caller wants to be told', () => {
     assert.deepEqual(harness.log, ['call', 'free', 'finished observed'])
   })
 
+  test('and is not, because the worker has no callbacks, is a line in the log; of an Observer it is none', () => {
+    const codesOf = (observer: boolean) => {
+      const harness = new Harness({ callbacks: false, observer }).start(entryOf(withCallback())).answer(answered(0))
+      if (!observer) harness.stored()
+      assert.match(harness.log.at(-1) ?? '', /^finished/)
+      return harness.failures.map(({ code }) => code)
+    }
+    assert.deepEqual([codesOf(false), codesOf(true)], [['CALLBACK_NOT_DELIVERED'], []])
+  })
+
   test('and cannot be is a line in the log, and the record is finished', async () => {
     const harness = new Harness().start(entryOf(withCallback())).answer(answered(0)).stored()
     await harness.onTold({ kind: 'NotDelivered', reason: 'hooks.example.com: status 503' })
@@ -895,5 +910,17 @@ describe('whom its caller wants to be told', () => {
     assert.equal(harness.toldOf?.isOurs(), true)
     entry.partition.lose()
     assert.equal(harness.toldOf.isOurs(), false)
+  })
+
+  test('is told in less time once nothing else of the partition can start before', () => {
+    const entry = entryOf(withCallback())
+    const { partition } = entry
+    const harness = new Harness().start(entry).answer(answered(0)).stored()
+    partition.committedUpTo({ offset: 7, window: 2 })
+    partition.deliver([fetched(8)], 10)
+    assert.equal(harness.toldOf?.holdsOthersUp(), false)
+    partition.takeStartable(0)!.state = 'Running'
+    partition.deliver([fetched(9)], 10)
+    assert.equal(harness.toldOf.holdsOthersUp(), true)
   })
 })

@@ -31,6 +31,50 @@ const takeAll = (partition: Partition): Entry[] => {
 }
 const offsets = (entries: Iterable<Entry>): number[] => [...entries].map(({ offset }) => offset)
 
+describe('a partition is held by its first record that is not finished', () => {
+  const full = () => {
+    const partition = opened(0)
+    partition.deliver(range(0, W + 2), W + 2)
+    const [first, second] = takeAll(partition) as [Entry, Entry]
+    return { partition, first, second }
+  }
+
+  test('once all that may start beyond it was started, and no other record holds it', () => {
+    const { partition, first, second } = full()
+    assert.equal(partition.isHeldBy(first), true)
+    assert.equal(partition.isHeldBy(second), false)
+  })
+
+  test('but not while another one could still start', () => {
+    const { partition, first, second } = full()
+    for (const state of ['Queued', 'Asking'] as const) {
+      second.state = state
+      assert.equal(partition.isHeldBy(first), false, state)
+    }
+    second.state = 'Parked'
+    assert.equal(partition.isHeldBy(first), true, 'its next attempt ends nothing for those beyond')
+  })
+
+  test('but not before that is committed: then more may start', () => {
+    const { partition, first, second } = full()
+    finish(first)
+    assert.equal(partition.isHeldBy(second), false)
+    partition.committedUpTo({ offset: 1, window: W })
+    assert.equal(partition.isHeldBy(second), false, 'one more may start')
+    takeAll(partition)
+    assert.equal(partition.isHeldBy(second), true)
+  })
+
+  test('but not where nothing waits beyond the window, nor once it is lost', () => {
+    const idle = opened(0)
+    idle.deliver(range(0, W), W)
+    assert.equal(idle.isHeldBy(takeAll(idle)[0] as Entry), false)
+    const { partition, first } = full()
+    partition.lose()
+    assert.equal(partition.isHeldBy(first), false)
+  })
+})
+
 describe('what may start', () => {
   test('is nothing before the committed offset is known', () => {
     const partition = new Partition(at(0))
